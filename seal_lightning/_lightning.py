@@ -1,0 +1,144 @@
+"""Where SEAL touches what Lightning keeps to itself: watching module calls, and reading the state of the trainer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seal_lightning.batch import ModuleCall
+
+__all__ = [
+    "check_bases",
+    "defines_step",
+    "in_swa_update",
+    "logs",
+    "loss_scale",
+    "record_calls",
+    "replaced",
+    "step_key",
+    "trainer_of",
+]
+
+_LIGHTNING = ("lightning.pytorch.", "pytorch_lightning.")
+
+
+@contextmanager
+def record_calls(module: nn.Module) -> Iterator[list[ModuleCall]]:
+    """Record the outermost calls of a module's own forward and of its direct children while in force.
+
+    ``self(x)`` and ``self.forward(x)`` are caught by shadowing `forward` on the instance, since forward hooks miss the
+    latter and fire twice under DDP; ``self.model(x)`` by hooks on the children.
+    """
+    calls: list[ModuleCall] = []
+    depth = 0
+    own_forward = module.forward
+
+    def enter(*_: Any) -> None:
+        nonlocal depth
+        depth += 1
+
+    def leave(inputs: Any, output: Any) -> None:
+        nonlocal depth
+        depth -= 1
+        if depth == 0 and output is not None:
+            calls.append(ModuleCall(inputs, output))
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        enter()
+        output = None
+        try:
+            output = own_forward(*args, **kwargs)
+        finally:
+            leave((*args, kwargs) if kwargs else args, output)
+        return output
+
+    def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        leave((*args, kwargs) if kwargs else args, output)
+
+    handles = []
+    for child in module.children():
+        handles.append(child.register_forward_pre_hook(enter))
+        handles.append(child.register_forward_hook(after, with_kwargs=True, always_call=True))
+    try:
+        with replaced(module, "forward", forward):
+            yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+    """Shadow a method on the instance for a while."""
+    own = vars(module)
+    had, before = name in own, own.get(name)
+    own[name] = value
+    try:
+        yield
+    finally:
+        if had:
+            own[name] = before
+        else:
+            del own[name]
+
+
+def defines_step(cls: type, name: str) -> bool:
+    """Whether a class defines this step itself, beyond what Lightning's own base class has."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+    return owner is not None and not f"{owner.__module__}.".startswith(_LIGHTNING)
+
+
+def trainer_of(module: Any) -> Any:
+    """The trainer a module is attached to, or None."""
+    return getattr(module, "_trainer", None)
+
+
+def loss_scale(module: Any, loss: Tensor) -> Tensor:
+    """What the host's gradient scaler multiplies the loss with; one where there is none."""
+    one = torch.ones((), device=loss.device)
+    scaler = getattr(getattr(trainer_of(module), "precision_plugin", None), "scaler", None)
+    return one if scaler is None else scaler.scale(one)
+
+
+def logs(module: Any) -> bool:
+    """Whether there is a trainer that takes logged values."""
+    trainer = trainer_of(module)
+    return trainer is not None and not trainer.barebones
+
+
+def in_swa_update(module: Any) -> bool:
+    """Whether the trainer passes over the data only to refresh batch-norm statistics."""
+    trainer = trainer_of(module)
+    return trainer is not None and trainer.fit_loop._skip_backward
+
+
+def step_key(module: Any) -> tuple[int, int, int] | None:
+    """Trainer, epoch and batch; the same key twice is the same step, evaluated again by the optimizer's closure."""
+    trainer = trainer_of(module)
+    return None if trainer is None else (id(trainer), trainer.current_epoch, trainer.fit_loop.batch_idx)
+
+
+def check_bases(cls: type, mixin: type, ours: tuple[str, ...]) -> None:
+    """Raise a `TypeError` unless the mixin comes first and the host leaves its names alone."""
+    before = cls.__mro__[: cls.__mro__.index(mixin)]
+    hosts = cls.__mro__[len(before) + 1 :]
+    wrong = [base for base in before if not issubclass(base, mixin) and "training_step" in vars(base)]
+    if wrong:
+        raise TypeError(
+            f"Expected {mixin.__name__} before the host, but {wrong[0].__name__} comes first; write "
+            f"`class {cls.__name__}({mixin.__name__}, {wrong[0].__name__})`."
+        )
+    for base in hosts:
+        names = [name for name in vars(base) if name in ours or name.startswith("_seal")]
+        init = vars(base).get("__init__")
+        if inspect.isfunction(init) and "seal" in inspect.signature(init).parameters:
+            names.append("seal")
+        if names:
+            raise TypeError(
+                f"Expected the host not to use the mixin's names, but {base.__name__} defines {sorted(names)}."
+            )

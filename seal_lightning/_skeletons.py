@@ -1,0 +1,93 @@
+"""Joint tables of the built-in skeletons, as plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["BUILT_IN"]
+
+_H36M17 = {
+    "names": (
+        *("Hip", "RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "Spine", "Thorax", "Neck", "Head"),
+        *("LShoulder", "LElbow", "LWrist", "RShoulder", "RElbow", "RWrist"),
+    ),
+    "parents": (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15),
+    "left": (4, 5, 6, 11, 12, 13),
+    "right": (1, 2, 3, 14, 15, 16),
+    "limbs": ((1, 2, 3), (4, 5, 6), (11, 12, 13), (14, 15, 16)),
+}
+
+_MPI_INF_3DHP17 = {
+    "names": (
+        *("HeadTop", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist"),
+        *("RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "Pelvis", "Spine", "Head"),
+    ),
+    "parents": (16, 15, 1, 2, 3, 1, 5, 6, 14, 8, 9, 14, 11, 12, -1, 14, 1),
+    "left": (5, 6, 7, 11, 12, 13),
+    "right": (2, 3, 4, 8, 9, 10),
+    "limbs": ((2, 3, 4), (5, 6, 7), (8, 9, 10), (11, 12, 13)),
+}
+
+_COCO17 = {
+    "names": (
+        *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder"),
+        *("left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip"),
+        *("left_knee", "right_knee", "left_ankle", "right_ankle"),
+    ),
+    "parents": (-1, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14),
+    "left": (1, 3, 5, 7, 9, 11, 13, 15),
+    "right": (2, 4, 6, 8, 10, 12, 14, 16),
+    "root": (11, 12),
+    "limbs": ((5, 7, 9), (6, 8, 10), (11, 13, 15), (12, 14, 16)),
+}
+
+
+def _h3wb133() -> dict[str, Any]:
+    """COCO-WholeBody: body 0-16, feet 17-22, 68 face landmarks 23-90, left hand 91-111, right hand 112-132."""
+    names, parents = list(_COCO17["names"]), list(_COCO17["parents"])
+    left, right = list(_COCO17["left"]), list(_COCO17["right"])
+    for side, ankle in (("left", 15), ("right", 16)):
+        names += [f"{side}_big_toe", f"{side}_small_toe", f"{side}_heel"]
+        parents += [ankle] * 3
+    left += [17, 18, 19]
+    right += [20, 21, 22]
+
+    # Face: chains that grow outwards from the middle line, so that the tree is its own mirror image.
+    face_parents = {27: 28, 28: 29, 29: 30, 33: 30, 51: 33, 62: 51, 66: 62, 57: 66, 8: 57}
+    face_mirror = {}
+    right_chains = (
+        *((8, 7, 6, 5, 4, 3, 2, 1, 0), (27, 21, 20, 19, 18, 17), (27, 39, 38, 37, 36), (39, 40, 41), (33, 32, 31)),
+        *((51, 50, 49, 48), (57, 58, 59), (62, 61, 60), (66, 67)),
+    )
+    left_chains = (
+        *((8, 9, 10, 11, 12, 13, 14, 15, 16), (27, 22, 23, 24, 25, 26), (27, 42, 43, 44, 45), (42, 47, 46)),
+        *((33, 34, 35), (51, 52, 53, 54), (57, 56, 55), (62, 63, 64), (66, 65)),
+    )
+    for chain_right, chain_left in zip(right_chains, left_chains, strict=True):
+        for chain in (chain_right, chain_left):
+            face_parents.update(zip(chain[1:], chain, strict=False))
+        pairs = zip(chain_right[1:], chain_left[1:], strict=True)
+        face_mirror.update({landmark_left: landmark_right for landmark_right, landmark_left in pairs})
+    names += [f"face_{landmark}" for landmark in range(68)]
+    parents += [23 + face_parents[landmark] if landmark in face_parents else 0 for landmark in range(68)]
+    left += [23 + landmark for landmark in face_mirror]
+    right += [23 + landmark for landmark in face_mirror.values()]
+
+    for side, wrist, hand in (("left", 9, 91), ("right", 10, 112)):
+        names.append(f"{side}_hand_root")
+        parents.append(wrist)
+        for f, finger in enumerate(("thumb", "index", "middle", "ring", "pinky")):
+            for segment in range(4):
+                names.append(f"{side}_{finger}_{segment + 1}")
+                parents.append(hand if segment == 0 else hand + 4 * f + segment)
+    left += range(91, 112)
+    right += range(112, 133)
+    return {**_COCO17, "names": names, "parents": parents, "left": left, "right": right}
+
+
+BUILT_IN: dict[str, dict[str, Any]] = {
+    "h36m17": _H36M17,
+    "mpi_inf_3dhp17": _MPI_INF_3DHP17,
+    "coco17": _COCO17,
+    "h3wb133": _h3wb133(),
+}

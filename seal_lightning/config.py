@@ -1,0 +1,157 @@
+"""`SealConfig`: everything that a host's SEAL training is told, as plain data and factories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+
+from seal_lightning.loss_nets import LossNet
+from seal_lightning.negatives import Negatives
+from seal_lightning.objectives import Objective
+from seal_lightning.skeleton import Skeleton, get_skeleton
+from seal_lightning.terms import EnergyTerm, ForceRatio, default_energies
+
+__all__ = ["SealConfig"]
+
+_DEFAULT_WEIGHT = ForceRatio(0.1)
+
+
+@dataclass(frozen=True)
+class SealConfig:
+    """Configuration of SEAL training.
+
+    Args:
+        skeleton: Name of a built-in skeleton, or a `Skeleton`.
+        energies: The learned energies. Where not given, one energy made of the six fields that follow.
+        loss_net: Loss-net factory of the one energy; the project's default where not given.
+        objective: Objective of the one energy.
+        negatives: Negatives of the one energy.
+        weight: Weight of the one energy: `ForceRatio`, or a float as in the paper.
+        gradient_penalty: Gradient penalty of the one energy.
+        optimizer: Optimizer of the one energy's loss-net.
+        warmup_steps: Steps in which the loss-nets train and the pose-net does not feel them yet.
+        lr_scheduler: Learning-rate scheduler of the loss-nets, stepped after each of their updates.
+        gradient_clip_val: Largest norm of the loss-nets' gradient.
+        mode: ``"dynamic"`` trains the loss-nets beside the pose-net; ``"static"`` leaves them frozen.
+        checkpoint: Checkpoint of a SEAL run, or a saved ``SealLoss.state_dict()``, to take the loss-nets from.
+        precision: ``"bfloat16"`` runs the loss-nets, and them alone, under bfloat16 autocast.
+        frames_per_clip: Score this many random frames of a clip; all of them where not given.
+        seed: Seed of the loss-nets' initialisation, of the negatives and of the choice of frames.
+
+    Raises:
+        ValueError: If fields contradict each other or are out of range.
+
+    Example:
+        >>> SealConfig(weight=0.001).terms()[0].weight
+        0.001
+    """
+
+    skeleton: str | Skeleton = "h36m17"
+    energies: list[EnergyTerm] | None = None
+    loss_net: Callable[[Skeleton], LossNet] | None = None
+    objective: Objective | None = None
+    negatives: list[Negatives] | None = None
+    weight: float | ForceRatio = _DEFAULT_WEIGHT
+    gradient_penalty: float | None = None
+    optimizer: OptimizerCallable | None = None
+    warmup_steps: int = 0
+    lr_scheduler: LRSchedulerCallable | None = None
+    gradient_clip_val: float | None = None
+    mode: Literal["dynamic", "static"] = "dynamic"
+    checkpoint: str | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    frames_per_clip: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        get_skeleton(self.skeleton)
+        if self.energies is not None and (self._shorthand() or self.weight != _DEFAULT_WEIGHT):
+            raise ValueError(
+                "Expected either `energies` or the fields of a single one, but got `energies` and "
+                f"{[*self._shorthand(), *(['weight'] if self.weight != _DEFAULT_WEIGHT else [])]}."
+            )
+        if self.energies is not None and not self.energies:
+            raise ValueError("Expected `energies` to hold at least one term, but got none.")
+        if self.mode not in ("dynamic", "static"):
+            raise ValueError(f"Expected `mode` to be 'dynamic' or 'static', but got {self.mode!r}.")
+        if self.mode == "static" and self.checkpoint is None:
+            raise ValueError("Expected a `checkpoint` to take the loss-nets from in static mode, but got None.")
+        if self.mode == "static" and self.warmup_steps:
+            raise ValueError(f"Expected no `warmup_steps` in static mode, but got {self.warmup_steps}.")
+        for name, least in (("warmup_steps", 0), ("frames_per_clip", 1), ("gradient_clip_val", 0), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"Expected `{name}` to be at least {least}, but got {value}.")
+
+    def terms(self) -> list[EnergyTerm]:
+        """The energies in use."""
+        if self.energies is not None:
+            return list(self.energies)
+        (default,) = default_energies()
+        return [replace(default, weight=self.weight, **self._shorthand())]
+
+    @classmethod
+    def of(cls, value: Any) -> SealConfig:
+        """The configuration itself, what `plain` made of it, or the defaults for None.
+
+        Raises:
+            ValueError: If `plain` could not write the configuration down.
+            TypeError: If the value is of another kind.
+        """
+        if value is None:
+            return cls()
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            raise ValueError(f"Expected `seal` to be given anew, since the checkpoint could not hold it. {value}")
+        if not isinstance(value, Mapping):
+            raise TypeError(f"Expected `seal` to be a SealConfig, but got {type(value).__name__}.")
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("--seal", type=cls)
+        config: SealConfig = parser.instantiate_classes(parser.parse_object({"seal": dict(value)})).seal
+        return config
+
+    def plain(self) -> dict[str, Any] | str:
+        """Plain data, fit for a checkpoint: classes and factories become ``class_path`` and ``init_args``.
+
+        Where a factory cannot be imported by name (a lambda, a local class), this is the reason, as a string.
+        """
+        try:
+            return {field.name: _to_plain(getattr(self, field.name), field.name) for field in fields(self)}
+        except ValueError as error:
+            return str(error)
+
+    def _shorthand(self) -> dict[str, Any]:
+        names = ("loss_net", "objective", "negatives", "gradient_penalty", "optimizer")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+def _to_plain(value: Any, name: str) -> Any:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_to_plain(item, name) for item in value]
+    if isinstance(value, Skeleton | EnergyTerm | ForceRatio):  # the fields' own types: their names are not needed
+        return {field.name: _to_plain(getattr(value, field.name), field.name) for field in fields(value)}
+    if isinstance(value, partial) and not value.args:
+        init_args = {key: _to_plain(item, name) for key, item in value.keywords.items()}
+        return {"class_path": _import_path(value.func, name), "init_args": init_args}
+    if is_dataclass(value) and not isinstance(value, type):
+        init_args = {field.name: _to_plain(getattr(value, field.name), name) for field in fields(value) if field.init}
+        return {"class_path": _import_path(type(value), name), "init_args": init_args}
+    return _import_path(value, name)
+
+
+def _import_path(value: Any, name: str) -> str:
+    module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
+    if module is None or not qualname or "<" in qualname:
+        raise ValueError(
+            f"Expected `{name}` to be a class, a function, a partial of one with keywords alone, or a dataclass, "
+            f"importable by name, but got {value!r}."
+        )
+    return f"{module}.{qualname}"

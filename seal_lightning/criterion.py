@@ -1,0 +1,344 @@
+"""`SealLoss`: a task loss plus learned energies, for any training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from seal_lightning import _distributed as ranks
+from seal_lightning._checks import check_poses
+from seal_lightning._random import own_random_numbers
+from seal_lightning.frame import BodyFrame, FramedPoses
+from seal_lightning.functional import mpjpe
+from seal_lightning.objectives import gradient_penalty
+from seal_lightning.skeleton import Skeleton, get_skeleton
+from seal_lightning.terms import EnergyTerm, ForceRatio, default_energies
+
+__all__ = ["SealLoss"]
+
+_TINY = 1e-20
+
+
+class SealLoss(nn.Module):
+    r"""Task loss plus learned energies (SEAL), with the training loss of the energies beside it.
+
+    For the pose-net, ``criterion(prediction, target, keypoints_2d)`` is
+
+    .. math:: L_{task}(\hat y, y) + \sum_k w_k \, \mathrm{mean}_i E_k(x_i, \hat y_i)
+
+    whose gradient reaches the prediction and never a loss-net; for the loss-nets,
+    ``criterion.ranking_loss(prediction, target, keypoints_2d)`` reaches the loss-nets and never the prediction.
+
+    Poses are brought to the loss-nets' frame: aligned at the skeleton's root (differentiably) and divided by the
+    running mean of the true bone lengths, so energies do not depend on the unit of the poses. All shapes may carry a
+    frame axis, ``(B, J, .)`` or ``(B, T, J, .)``; a clip's energy is the mean over its frames.
+
+    Args:
+        skeleton: Name of a built-in skeleton, or a `Skeleton`.
+        energies: The learned energies; the project's default where not given.
+        task_loss: Called with prediction and target; returns one value per sample or per pose, or a scalar. Defaults to
+            `mpjpe` per pose.
+        precision: ``"bfloat16"`` runs the loss-nets, and them alone, under bfloat16 autocast.
+        seed: Seed of the negatives and of dropout in the loss-nets; the global random state is never touched.
+
+    Raises:
+        ValueError: If shapes do not fit together, or a loss-net does not return one energy a pose.
+
+    Example:
+        >>> criterion = SealLoss("h36m17")
+        >>> prediction, target = torch.randn(8, 17, 3, requires_grad=True), torch.randn(8, 17, 3)
+        >>> keypoints_2d = torch.randn(8, 17, 2)
+        >>> criterion.ranking_loss(prediction, target, keypoints_2d).backward()  # trains the loss-nets
+        >>> criterion(prediction, target, keypoints_2d).backward()  # trains the pose-net
+        >>> {name: tuple(energy.shape) for name, energy in criterion.energy(target, keypoints_2d).items()}
+        {'energy_0': (8,)}
+
+    References:
+        Lee et al., "Structured Energy Network As a Loss", NeurIPS 2022.
+        Kim et al., "SEAL-pose", arXiv 2602.20051, 2026.
+    """
+
+    pull_norm: Tensor
+    weight: Tensor
+
+    def __init__(
+        self,
+        skeleton: str | Skeleton = "h36m17",
+        energies: Sequence[EnergyTerm] | None = None,
+        *,
+        task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        precision: Literal["float32", "bfloat16"] = "float32",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if precision not in ("float32", "bfloat16"):
+            raise ValueError(f"Expected `precision` to be 'float32' or 'bfloat16', but got {precision!r}.")
+        terms = default_energies() if energies is None else list(energies)
+        names = [term.name or f"energy_{i}" for i, term in enumerate(terms)]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"Expected `energies` to be one or more terms with different names, but got {names}.")
+        self.skeleton = get_skeleton(skeleton)
+        self.energies = dict(zip(names, terms, strict=True))
+        self.task_loss = task_loss
+        self.precision = precision
+        self.seed = seed
+        self.draws = 1
+        self.stats: dict[str, Tensor] = {}
+        with own_random_numbers(seed, 0, torch.device("cpu")):
+            nets = {name: term.loss_net(self.skeleton) for name, term in self.energies.items()}
+        self.loss_nets = nn.ModuleDict(nets)
+        self.frame = BodyFrame(self.skeleton)
+        self.register_buffer("pull_norm", torch.zeros(len(terms)))
+        self.register_buffer("weight", torch.zeros(len(terms)))
+
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        keypoints_2d: Tensor,
+        visibility: Tensor | None = None,
+        labelled: Tensor | None = None,
+    ) -> Tensor:
+        """Task loss plus weighted energies, for the pose-net.
+
+        Under `torch.no_grad` the energies count with the weights of the last training step.
+
+        Args:
+            prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
+            target: True poses of the same shape and unit; rows that are not ``labelled`` are never read.
+            keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
+            visibility: Bool (..., J); an invisible joint counts nowhere.
+            labelled: Bool (B,); False for a sample that feels the energies alone.
+
+        Returns:
+            Scalar loss.
+        """
+        check_poses(self.skeleton, prediction, keypoints_2d, target, visibility, labelled)
+        task = self._task(prediction, target, visibility, labelled)
+        if torch.is_grad_enabled() and task.requires_grad and prediction.requires_grad:
+            (gradient,) = torch.autograd.grad(task, prediction, retain_graph=True)
+            return task + self.energy_loss(prediction, keypoints_2d, gradient, visibility=visibility, labelled=labelled)
+        energies = self.energy(prediction, keypoints_2d, visibility).values()
+        return task + (self.weight * torch.stack([energy.mean() for energy in energies])).sum()
+
+    def energy_loss(
+        self,
+        prediction: Tensor,
+        keypoints_2d: Tensor,
+        task_gradient: Tensor,
+        *,
+        at: Tensor | None = None,
+        visibility: Tensor | None = None,
+        labelled: Tensor | None = None,
+    ) -> Tensor:
+        """The weighted energies alone, to be added to a task loss of one's own.
+
+        The value is the weighted energy's and the gradient at the prediction the weighted pull, which is computed
+        here and now: the later backward pass does not enter a loss-net.
+
+        Args:
+            prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
+            keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
+            task_gradient: Gradient of the task loss at the prediction, or at ``at``.
+            at: The tensor that ``prediction`` was made from and at which `ForceRatio` compares the forces, where it is
+                not the prediction itself; one row a sample.
+            visibility: Bool (..., J); an invisible joint counts nowhere.
+            labelled: Bool (B,); the task's mean force is taken over these samples.
+
+        Returns:
+            Scalar loss.
+        """
+        check_poses(self.skeleton, prediction, keypoints_2d, None, visibility, labelled)
+        batch = prediction.shape[0]
+        leaf = prediction.detach().float().requires_grad_()
+        task_norm = _row_norm(task_gradient, batch)
+        counted = torch.ones_like(task_norm) if labelled is None else labelled.to(task_norm)
+        task_force = _mean_over_ranks(task_norm, counted)
+        value, force, pull, energies = leaf.new_zeros(()), leaf.new_zeros(()), torch.zeros_like(leaf), []
+        for i, (name, term) in enumerate(self.energies.items()):
+            with torch.enable_grad(), own_random_numbers(self.seed, self.draws, leaf.device):
+                poses = self.frame(leaf, keypoints_2d, visibility)
+                energy = (self._score(name, poses.keypoints_2d, poses.pose) * poses.valid).view(batch, -1).mean(1)
+                (term_pull,) = torch.autograd.grad(energy.sum(), leaf)
+            moved = term_pull
+            if at is not None:
+                (moved,) = torch.autograd.grad(prediction, at, term_pull.to(prediction.dtype), retain_graph=True)
+            pull_norm = _row_norm(moved, batch)
+            factor = self._factor(i, term.weight, pull_norm, task_force)
+            force = force + (factor * pull_norm).mean()
+            value = value + (factor * energy.detach()).sum()
+            pull = pull + _as_rows(factor, leaf) * term_pull
+            energies.append(energy.detach().mean())
+            self.weight[i] = factor.sum()
+        self.stats |= {
+            "energy": torch.stack(energies).mean(),
+            "weight": self.weight.mean(),
+            "force_ratio": torch.where(task_force > 0, force / task_force.clamp(min=_TINY), 0.0),
+        }
+        moved_by = (prediction.float() - prediction.detach().float()) * pull
+        return value + moved_by.sum()
+
+    def ranking_loss(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        keypoints_2d: Tensor,
+        visibility: Tensor | None = None,
+        labelled: Tensor | None = None,
+    ) -> Tensor:
+        """What the loss-nets minimise: each term's objective, summed over the terms.
+
+        Also brings the running mean of the bone length up to date, in training mode.
+
+        Args:
+            prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
+            target: True poses of the same shape and unit; rows that are not ``labelled`` are never read.
+            keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
+            visibility: Bool (..., J); an invisible joint counts nowhere.
+            labelled: Bool (B,); only these samples are ranked.
+
+        Returns:
+            Scalar loss, with gradients for the loss-nets alone.
+        """
+        check_poses(self.skeleton, prediction, keypoints_2d, target, visibility, labelled)
+        prediction, target = prediction.detach().float(), target.detach().float()
+        if labelled is not None:
+            target = torch.where(_as_rows(labelled, target), target, prediction)
+        if self.training:
+            self.frame.update(target, visibility, labelled)
+        truth = self.frame(target, keypoints_2d, visibility)
+        predicted = self.frame(prediction, keypoints_2d, visibility).pose
+        counted = truth.valid
+        if labelled is not None:
+            counted = counted * labelled.to(counted).repeat_interleave(counted.numel() // labelled.numel())
+
+        total: Tensor = truth.pose.new_zeros(())
+        accuracies = []
+        with own_random_numbers(self.seed, self.draws, prediction.device) as generator:
+            for name, term in self.energies.items():
+                sources = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives]
+                negatives = torch.cat(sources) * truth.seen[..., None]
+                energy_true, energy_negative, penalty = self._rank(name, term, truth, negatives)
+                distance = _distance(negatives, truth)
+                loss = term.objective(energy_true, energy_negative, distance) + penalty
+                total = total + (loss * counted).sum() / counted.sum().clamp(min=1)
+                ranked = (energy_true < energy_negative).float().mean(0)
+                accuracies.append((ranked * counted).sum() / counted.sum().clamp(min=1))
+        self.draws += 1
+        self.stats |= {"loss_net_loss": total.detach(), "ranking_accuracy": torch.stack(accuracies).mean()}
+        return total
+
+    def energy(self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> dict[str, Tensor]:
+        """Energy of poses by every term, low for a plausible pose.
+
+        Args:
+            pose: Poses (B, J, 3) or (B, T, J, 3), in the unit that the criterion is trained on.
+            keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
+            visibility: Bool (..., J); an invisible joint counts nowhere.
+
+        Returns:
+            Per term energies (B,) or (B, T); zero where the root is invisible.
+        """
+        check_poses(self.skeleton, pose, keypoints_2d, None, visibility, None)
+        poses = self.frame(pose.float(), keypoints_2d, visibility)
+        with own_random_numbers(self.seed, self.draws, pose.device):
+            return {
+                name: (self._score(name, poses.keypoints_2d, poses.pose) * poses.valid).view(pose.shape[:-2])
+                for name in self.energies
+            }
+
+    @torch.no_grad()
+    def observe(self, prediction: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> None:
+        """Take the energy into ``stats`` of a step in which the pose-net does not feel it."""
+        energies = self.energy(prediction, keypoints_2d, visibility).values()
+        zero = torch.zeros((), device=prediction.device)
+        mean = torch.stack([energy.mean() for energy in energies]).mean()
+        self.stats |= {"energy": mean, "weight": zero, "force_ratio": zero}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The position in the stream of random numbers."""
+        return {"draws": self.draws}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the position in the stream of random numbers."""
+        self.draws = state["draws"]
+
+    def _rank(
+        self, name: str, term: EnergyTerm, truth: FramedPoses, negatives: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Energies of the truth (N,) and of the negatives (K, N), and the gradient penalty (N,)."""
+        count = len(negatives)
+        if not term.gradient_penalty:
+            poses = torch.cat([truth.pose[None], negatives]).flatten(0, 1)
+            energy = self._score(name, truth.keypoints_2d.repeat(count + 1, 1, 1), poses).view(count + 1, -1)
+            return energy[0], energy[1:], torch.zeros_like(energy[0])
+        pose = truth.pose.requires_grad_()
+        with sdpa_kernel(SDPBackend.MATH):  # the one attention that can be differentiated twice
+            energy_true = self._score(name, truth.keypoints_2d, pose)
+        energy = self._score(name, truth.keypoints_2d.repeat(count, 1, 1), negatives.flatten(0, 1)).view(count, -1)
+        return energy_true, energy, term.gradient_penalty * gradient_penalty(energy_true, pose)
+
+    def _score(self, name: str, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
+        # Without the cache of cast weights: it would outlive an optimizer step within the host's own autocast.
+        bfloat16 = self.precision == "bfloat16"
+        with torch.autocast(pose.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+            energy: Tensor = self.loss_nets[name](keypoints_2d, pose)
+        if energy.shape != pose.shape[:1]:
+            raise ValueError(
+                f"Expected `loss_net` to return one energy a pose, shape {tuple(pose.shape[:1])}, "
+                f"but {name!r} returned {tuple(energy.shape)}."
+            )
+        return energy.float()
+
+    def _factor(self, index: int, weight: float | ForceRatio, pull: Tensor, task_force: Tensor) -> Tensor:
+        """What each sample's pull is multiplied with, (B,)."""
+        if not isinstance(weight, ForceRatio):
+            return torch.full_like(pull, weight / pull.numel())
+        usual = _mean_over_ranks(pull, torch.ones_like(pull))
+        self.pull_norm[index] = torch.where(
+            self.pull_norm[index] > 0, torch.lerp(self.pull_norm[index], usual, 0.01), usual
+        )
+        floor = self.pull_norm[index] / weight.amplification
+        return weight.ratio * task_force / torch.maximum(pull, floor).clamp(min=_TINY)
+
+    def _task(self, prediction: Tensor, target: Tensor, visibility: Tensor | None, labelled: Tensor | None) -> Tensor:
+        if labelled is not None:
+            target = torch.where(_as_rows(labelled, target), target, prediction.detach().to(target))
+        if self.task_loss is None:
+            loss = mpjpe(prediction, target, visibility=visibility, reduction="none")
+            counted = torch.ones_like(loss) if visibility is None else visibility.bool().any(-1).to(loss)
+        else:
+            loss = self.task_loss(prediction, target)
+            counted = torch.ones_like(loss)
+        if labelled is not None:
+            if loss.dim() == 0:
+                raise ValueError(
+                    "Expected `task_loss` to return one value per sample to go with `labelled`, got a scalar."
+                )
+            counted = counted * _as_rows(labelled, loss)
+        return torch.where(counted > 0, loss, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+def _as_rows(sample: Tensor, like: Tensor) -> Tensor:
+    """One value a sample, (B,), shaped to broadcast over the axes of `like`."""
+    return sample.view(-1, *[1] * (like.dim() - 1))
+
+
+def _distance(negatives: Tensor, truth: FramedPoses) -> Tensor:
+    """MPJPE of the negatives (K, N, J, 3) in the loss-nets' frame, over visible joints, (K, N)."""
+    distance: Tensor = torch.linalg.vector_norm(negatives - truth.pose, dim=-1) * truth.seen
+    return distance.sum(-1) / truth.seen.sum(-1).clamp(min=1)
+
+
+def _row_norm(gradient: Tensor, rows: int) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(gradient.detach().float().reshape(rows, -1), dim=1)
+    return norm
+
+
+def _mean_over_ranks(value: Tensor, counted: Tensor) -> Tensor:
+    total = ranks.sum_over_ranks(torch.stack([(value * counted).sum(), counted.sum()]))
+    return total[0] / total[1].clamp(min=1)

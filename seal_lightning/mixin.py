@@ -1,0 +1,283 @@
+"""`SealMixin`: SEAL training for an existing LightningModule, by inheritance."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from seal_lightning import _lightning as host
+from seal_lightning._random import own_random_numbers
+from seal_lightning.batch import ModuleCall, SealBatch, gradient_at_prediction, infer_batch, warn_unless_a_body
+from seal_lightning.config import SealConfig
+from seal_lightning.criterion import SealLoss
+from seal_lightning.optimization import LossNetOptimization
+from seal_lightning.terms import ForceRatio
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule as _Host
+else:
+    _Host = object
+
+__all__ = ["SealMixin"]
+
+_STEPS = ("training_step", "validation_step", "test_step")
+_OURS = ("seal", "seal_batch", "seal_captured", "seal_optimizer", "seal_step")
+
+
+class SealMixin(_Host):
+    """Adds a learned loss to the LightningModule that comes after it among the base classes.
+
+    The host is not edited and keeps its optimization mode, so clipping, accumulation, precision, schedulers, callbacks
+    and checkpoints are what they were. During each training step the loss-nets take one step of their own optimizer,
+    and the weighted energy of the prediction joins the host's loss. Loss-nets and their optimizer live in the
+    checkpoint under the key ``seal``, outside the ``state_dict``.
+
+    Keypoints, prediction and target are found where there is one way to read the step; otherwise override `seal_batch`.
+
+    Args:
+        seal: Configuration of the SEAL training.
+
+    Raises:
+        TypeError: When a class is made that lists the host before the mixin, or whose host uses the mixin's names.
+
+    Example:
+        >>> import lightning as L
+        >>> class LitLifter(L.LightningModule):  # a host: knows nothing of SEAL
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.net = torch.nn.Linear(34, 51)
+        ...     def training_step(self, batch, batch_idx):
+        ...         x, y = batch
+        ...         return (self.net(x) - y).abs().mean()
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), lr=0.01)
+        >>> class SealLifter(SealMixin, LitLifter):
+        ...     pass
+        >>> model = SealLifter(seal=SealConfig(skeleton="h36m17"))
+        >>> loss = model.training_step((torch.randn(4, 34), torch.randn(4, 51)), 0)
+        >>> sorted(model.seal.stats)
+        ['energy', 'force_ratio', 'loss_net_loss', 'ranking_accuracy', 'weight']
+    """
+
+    seal: SealLoss
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        host.check_bases(cls, SealMixin, _OURS)
+        for name in _STEPS:
+            step = getattr(cls, name, None)
+            if step is not None and host.defines_step(cls, name) and not hasattr(step, "_seal_wrapped"):
+                setattr(cls, name, _wrap(step, training=name == "training_step"))
+
+    def __init__(self, *args: Any, seal: SealConfig | None = None, **kwargs: Any) -> None:
+        config = SealConfig.of(seal)
+        # The host's `save_hyperparameters` reads this frame: it must find plain data under the argument's name.
+        seal = config.plain()  # type: ignore[assignment]
+        super().__init__(*args, **kwargs)
+        if not host.defines_step(type(self), "training_step"):
+            raise TypeError(f"Expected {type(self).__name__} to have a host with a `training_step` of its own.")
+        if taken := sorted(name for name in vars(self) if name in _OURS or name.startswith("_seal")):
+            raise TypeError(f"Expected the host not to use the mixin's names, but it sets {taken}.")
+        criterion = SealLoss(config.skeleton, config.terms(), precision=config.precision, seed=config.seed)
+        # Past nn.Module's registry: the loss-nets are no part of the host's parameters, state_dict or DDP.
+        object.__setattr__(self, "seal", criterion)
+        self._seal_config = config
+        self._seal_optimization = LossNetOptimization(criterion, config)
+        self._seal_calls: list[ModuleCall] | None = None
+        self._seal_last: tuple[Any, list[ModuleCall]] | SealBatch | None = None
+        self._seal_key: tuple[int, int, int] | None = None
+        self._seal_checked = False
+
+    def seal_batch(self, batch: Any, inputs: Any, output: Any) -> SealBatch:
+        """Say what are keypoints, prediction and target of a step; override where they cannot be found.
+
+        Args:
+            batch: The batch as the step received it.
+            inputs: Arguments of the one outermost call of the host's forward or of a direct child; None where there
+                were several.
+            output: What that call returned, or None likewise.
+
+        Returns:
+            The batch for SEAL; its prediction must be part of the graph of the host's loss.
+
+        Raises:
+            ValueError: If there is no way to read the step, or more than one.
+        """
+        return infer_batch(batch, self._seal_calls or [], self.seal.skeleton.num_joints)
+
+    @property
+    def seal_captured(self) -> SealBatch:
+        """Keypoints, prediction and target of the last step, without the graph.
+
+        Raises:
+            RuntimeError: If there was no step yet.
+            ValueError: If they cannot be found in it.
+        """
+        if isinstance(self._seal_last, tuple):
+            self._seal_last = self._seal_read(*self._seal_last).detach()
+        if self._seal_last is None:
+            raise RuntimeError("Expected a training, validation or test step before `seal_captured` is read.")
+        return self._seal_last
+
+    @property
+    def seal_optimizer(self) -> Optimizer:
+        """The loss-nets' own optimizer: one parameter group an energy, made at the first step or after a restore.
+
+        Raises:
+            RuntimeError: In static mode, where there is none.
+            TypeError: If the energies ask for optimizers of different classes.
+        """
+        return self._seal_optimization.optimizer
+
+    def seal_step(self, ranking_loss: Tensor) -> None:
+        """One update of the loss-nets: zero_grad, backward, average over processes, clip, step. May be overridden.
+
+        Args:
+            ranking_loss: Scalar from `SealLoss.ranking_loss`; its graph holds loss-nets alone.
+        """
+        self._seal_optimization.step(ranking_loss)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add loss-nets, running statistics, optimizer and scheduler under the key ``seal``."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["seal"] = self._seal_optimization.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the entry ``seal`` where there is one; a checkpoint without it is a plain host's.
+
+        Raises:
+            ValueError: If the entry does not belong to these loss-nets.
+        """
+        super().on_load_checkpoint(checkpoint)
+        self._seal_key = None
+        if "seal" in checkpoint:
+            self._seal_optimization.load_state_dict(checkpoint["seal"])
+
+    def train(self, mode: bool = True) -> Any:
+        """Set training mode, of the loss-nets too unless they are frozen."""
+        if "seal" in vars(self):
+            self.seal.train(mode and self._seal_optimization.trains)
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if "seal" in vars(self):  # the loss-nets follow to another device, never to another precision
+            self.seal.to(fn(torch.empty(0, device=self.seal.weight.device)).device)
+        return result
+
+    def _seal_training_step(self, step: Callable[..., Any], batch: Any, args: Any, kwargs: Any) -> Any:
+        joined: list[Tensor] = []
+
+        def manual_backward(loss: Tensor, *more: Any, **options: Any) -> None:
+            if not joined and (total := self._seal_join(loss, batch, calls)) is not None:
+                joined.append(loss := total)
+            backward(loss, *more, **options)
+
+        backward = self.manual_backward
+        with host.record_calls(self) as calls, host.replaced(self, "manual_backward", manual_backward):
+            output = step(self, *args, **kwargs)
+        if self.automatic_optimization:
+            loss = output["loss"] if isinstance(output, Mapping) else output
+            if not isinstance(loss, Tensor) or not loss.requires_grad:
+                return output
+            total = self._seal_join(loss, batch, calls)
+            if total is None:
+                raise ValueError(
+                    "Expected the loss of `training_step` to depend on the prediction that `seal_batch` returned, "
+                    "or on a module output that it was made from, but it depends on neither."
+                )
+            if total is not loss:
+                output = {**output, "loss": total} if isinstance(output, Mapping) else total
+        elif not joined:
+            _warn_once(
+                "No `manual_backward` of this step had a loss that depends on the prediction: no energy joined it."
+            )
+        self._seal_log()
+        return output
+
+    def _seal_read(self, batch: Any, calls: list[ModuleCall]) -> SealBatch:
+        only = calls[0] if len(calls) == 1 else ModuleCall(None, None)
+        outer, self._seal_calls = self._seal_calls, calls
+        try:
+            read = self.seal_batch(batch, *only)
+        finally:
+            self._seal_calls = outer
+        if not isinstance(read, SealBatch):
+            raise TypeError(f"Expected `seal_batch` to return a SealBatch, but got {type(read).__name__}.")
+        return read
+
+    def _seal_join(self, loss: Tensor, batch: Any, calls: list[ModuleCall]) -> Tensor | None:
+        """Train the loss-nets and add the energy to the loss; None if the loss does not depend on the prediction."""
+        read = self._seal_read(batch, calls)
+        scale = host.loss_scale(self, loss)  # small gradients would vanish in float16
+        at, gradient = gradient_at_prediction(loss * scale, read.prediction, calls)
+        if gradient is None:
+            return None
+        self._seal_last = read.detach()
+        key = host.step_key(self)
+        again, self._seal_key = key is not None and key == self._seal_key, key
+        if not self._seal_checked:
+            self._seal_checked = True
+            warn_unless_a_body(read, self.seal.skeleton)
+        used = self._seal_frames(read)
+        masks = {"visibility": used.visibility, "labelled": used.labelled}
+        if self._seal_optimization.trains and not again:
+            if used.target is None:
+                raise ValueError("Expected `seal_batch` to return a `target` to train the loss-nets on, but got None.")
+            self.seal_step(self.seal.ranking_loss(used.prediction, used.target, used.keypoints_2d, **masks))
+            self._seal_optimization.schedule()
+        warm = self.seal.draws > self._seal_config.warmup_steps
+        if warm and any(term.weight not in (0, ForceRatio(0)) for term in self.seal.energies.values()):
+            return loss + self.seal.energy_loss(used.prediction, used.keypoints_2d, gradient / scale, at=at, **masks)
+        self.seal.observe(used.prediction, used.keypoints_2d, used.visibility)
+        return loss
+
+    def _seal_frames(self, read: SealBatch) -> SealBatch:
+        count = self._seal_config.frames_per_clip
+        if read.prediction.dim() == 3 or count is None or count >= read.prediction.shape[1]:
+            return read
+        device = read.prediction.device
+        with own_random_numbers(self.seal.seed + 1, self.seal.draws, device) as generator:
+            order = torch.rand(read.prediction.shape[:2], generator=generator).argsort(dim=1)
+        return read.take_frames(order[:, :count].sort(dim=1).values.to(device))
+
+    def _seal_log(self) -> None:
+        if host.logs(self) and isinstance(self._seal_last, SealBatch):
+            stats = {f"seal/{name}": value for name, value in self.seal.stats.items()}
+            self.log_dict(stats, batch_size=len(self._seal_last.prediction))
+
+
+def _wrap(step: Callable[..., Any], training: bool) -> Callable[..., Any]:
+    """Let SEAL see a step; only the outermost of nested steps (an override that calls super) is looked at."""
+    signature = inspect.signature(step)
+
+    @functools.wraps(step)
+    def wrapper(self: SealMixin, *args: Any, **kwargs: Any) -> Any:
+        if self._seal_calls is not None or (training and (not torch.is_grad_enabled() or host.in_swa_update(self))):
+            return step(self, *args, **kwargs)
+        batch = list(signature.bind(self, *args, **kwargs).arguments.values())[1]
+        self._seal_calls, self._seal_last = [], None
+        try:
+            if training:
+                return self._seal_training_step(step, batch, args, kwargs)
+            with host.record_calls(self) as calls:
+                output = step(self, *args, **kwargs)
+            self._seal_last = (batch, calls)
+            return output
+        finally:
+            self._seal_calls = None
+
+    wrapper._seal_wrapped = True  # type: ignore[attr-defined]
+    return wrapper
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=2)

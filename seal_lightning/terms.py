@@ -1,0 +1,88 @@
+"""What a learned loss is made of: `EnergyTerm`, and how hard it pulls: `ForceRatio`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+
+from seal_lightning.loss_nets import GraphLossNet, LossNet
+from seal_lightning.negatives import Negatives, PredictionNegatives
+from seal_lightning.objectives import LogisticObjective, Objective
+from seal_lightning.skeleton import Skeleton
+
+__all__ = ["EnergyTerm", "ForceRatio", "default_energies"]
+
+
+@dataclass(frozen=True)
+class ForceRatio:
+    r"""Weight that holds the energy's pull at a fixed share of the task's.
+
+    The pull of a sample is :math:`\partial E / \partial \hat y`. A fixed weight leaves its size to the loss-net, whose
+    gradients grow and shrink by orders of magnitude while it trains. Here every sample's pull is normalised and given
+    the length ``ratio`` times the mean length of the task's gradient at the prediction, so that the pose-net always
+    listens to the task first. Where the task's gradient is zero, so is the pull. A pull much shorter than usual says
+    that the loss-net has no opinion: it is amplified at most as far as ``amplification`` times the usual factor.
+
+    Args:
+        ratio: Length of the energy's pull as a share of the task's.
+        amplification: Bound on how much more than an average pull a weak one is scaled up.
+
+    Raises:
+        ValueError: If ``ratio`` is negative or ``amplification`` is below 1.
+    """
+
+    ratio: float = 0.1
+    amplification: float = 10.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.ratio < float("inf"):
+            raise ValueError(f"Expected `ratio` to be finite and not negative, but got {self.ratio}.")
+        if not 1 <= self.amplification < float("inf"):
+            raise ValueError(f"Expected `amplification` to be finite and at least 1, but got {self.amplification}.")
+
+
+@dataclass(frozen=True)
+class EnergyTerm:
+    """One learned energy: a loss-net, what it minimises, what it learns from, and how hard it pulls.
+
+    Args:
+        loss_net: Called once a model with the skeleton; returns the loss-net. A class, a partial of one, or
+            ``class_path`` with ``init_args`` in YAML.
+        objective: What the loss-net minimises.
+        negatives: Where implausible poses come from; all of them together are the negatives of a sample.
+        weight: `ForceRatio`, or a float as in the paper: the energy is added times this.
+        gradient_penalty: Weight of the squared gradient of the energy at the truth (R1).
+        optimizer: Called with the loss-net's parameters; returns its optimizer.
+        name: Key of this term's energies; ``energy_0``, ``energy_1``, ... where not given.
+
+    Raises:
+        ValueError: If there are no negatives, or the weight or the gradient penalty is negative.
+    """
+
+    loss_net: Callable[[Skeleton], LossNet]
+    objective: Objective = field(default_factory=LogisticObjective)
+    negatives: tuple[Negatives, ...] = (PredictionNegatives(),)
+    weight: float | ForceRatio = ForceRatio()
+    gradient_penalty: float = 0.0
+    optimizer: OptimizerCallable = torch.optim.Adam
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "negatives", tuple(self.negatives))
+        if not self.negatives:
+            raise ValueError("Expected `negatives` to hold at least one source of negatives, but got none.")
+        if not isinstance(self.weight, ForceRatio) and not 0 <= self.weight < float("inf"):
+            raise ValueError(f"Expected `weight` to be finite and not negative, but got {self.weight}.")
+        if not 0 <= self.gradient_penalty < float("inf"):
+            raise ValueError(
+                f"Expected `gradient_penalty` to be finite and not negative, but got {self.gradient_penalty}."
+            )
+
+
+def default_energies() -> list[EnergyTerm]:
+    """The energies in use where none are named: one small graph loss-net that learns from the predictions."""
+    return [EnergyTerm(loss_net=partial(GraphLossNet, dim=64, depth=2, heads=4))]

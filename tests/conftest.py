@@ -1,0 +1,44 @@
+"""One thread a worker, one seed a test, no telemetry."""
+
+import os
+import warnings
+
+import lightning as L
+import pytest
+import torch
+
+os.environ.setdefault("WANDB_MODE", "offline")
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    L.seed_everything(0, verbose=False)
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings():
+        for text in (".*does not have many workers.*", ".*GPU available but not used.*", ".*is deprecated.*"):
+            warnings.filterwarnings("ignore", text)
+        yield
+
+
+@pytest.fixture
+def make_trainer(tmp_path):
+    """A real Trainer on one CPU that writes nothing unless asked to."""
+
+    def make(**kwargs):
+        options = {
+            "accelerator": "cpu",
+            "devices": 1,
+            "max_epochs": 2,
+            "logger": False,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+            "default_root_dir": str(tmp_path),
+        }
+        return L.Trainer(**(options | kwargs))
+
+    return make
