@@ -1,0 +1,33 @@
+"""Pure tensor functions: alignment, accuracy, structure and rescaling of poses (..., J, 3)."""
+
+from seal_lightning.functional.accuracy import mpjpe, mpjve, n_mpjpe, p_mpjpe, pck, pck_auc
+from seal_lightning.functional.alignment import procrustes_align, root_align, scale_align
+from seal_lightning.functional.consistency import mpsce, mpsse
+from seal_lightning.functional.rescale import rescale_bones
+from seal_lightning.functional.structure import (
+    asymmetry_error,
+    body_segment_length_error,
+    bone_lengths,
+    limb_length_error,
+    limb_symmetry_error,
+)
+
+__all__ = [
+    "asymmetry_error",
+    "body_segment_length_error",
+    "bone_lengths",
+    "limb_length_error",
+    "limb_symmetry_error",
+    "mpjpe",
+    "mpjve",
+    "mpsce",
+    "mpsse",
+    "n_mpjpe",
+    "p_mpjpe",
+    "pck",
+    "pck_auc",
+    "procrustes_align",
+    "rescale_bones",
+    "root_align",
+    "scale_align",
+]

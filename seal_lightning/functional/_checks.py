@@ -1,0 +1,114 @@
+"""Input checks and conversions that every function shares."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "Reduction",
+    "Root",
+    "as_clip",
+    "as_pair",
+    "as_pose",
+    "as_visible",
+    "check_positive",
+    "check_reduction",
+    "check_segments",
+    "index_on",
+    "root_indices",
+]
+
+Root: TypeAlias = int | Sequence[int] | None
+Reduction: TypeAlias = Literal["mean", "none"]
+
+
+def as_pose(pose: Tensor, name: str = "prediction", joints: int | None = None) -> Tensor:
+    """Check that `pose` is a floating tensor (..., J, 3) and upcast half precision to float32."""
+    if not isinstance(pose, Tensor):
+        raise TypeError(f"Expected `{name}` to be a tensor, but got {type(pose).__name__}.")
+    if not pose.is_floating_point():
+        raise TypeError(f"Expected `{name}` to be a floating-point tensor, but got {pose.dtype}.")
+    if pose.ndim < 2 or pose.shape[-1] != 3:
+        raise ValueError(f"Expected `{name}` to have shape (..., J, 3), but got {tuple(pose.shape)}.")
+    if joints is not None and pose.shape[-2] != joints:
+        raise ValueError(
+            f"Expected `{name}` to have {joints} joints like the skeleton, but got shape {tuple(pose.shape)}."
+        )
+    return pose.to(torch.promote_types(pose.dtype, torch.float32))
+
+
+def as_pair(prediction: Tensor, target: Tensor, joints: int | None = None) -> tuple[Tensor, Tensor]:
+    """Check two poses of one shape and bring them to one dtype, at least float32."""
+    prediction, target = as_pose(prediction, "prediction", joints), as_pose(target, "target")
+    if prediction.shape != target.shape:
+        raise ValueError(
+            "Expected `prediction` and `target` to have the same shape, "
+            f"but got {tuple(prediction.shape)} and {tuple(target.shape)}."
+        )
+    dtype = torch.promote_types(prediction.dtype, target.dtype)
+    return prediction.to(dtype), target.to(dtype)
+
+
+def as_clip(pose: Tensor) -> Tensor:
+    """Check that a pose tensor has a frame axis, (..., T, J, 3), with at least two frames."""
+    if pose.ndim < 3 or pose.shape[-3] < 2:
+        raise ValueError(
+            f"Expected `prediction` to have shape (..., T, J, 3) with at least 2 frames, but got {tuple(pose.shape)}."
+        )
+    return pose
+
+
+def as_visible(visibility: Tensor | None, pose: Tensor) -> Tensor:
+    """Return a boolean mask (..., J); without `visibility` every joint is visible."""
+    shape = pose.shape[:-1]
+    if visibility is None:
+        return torch.ones((), dtype=torch.bool, device=pose.device).expand(shape)
+    if not isinstance(visibility, Tensor):
+        raise TypeError(f"Expected `visibility` to be a tensor, but got {type(visibility).__name__}.")
+    if visibility.shape != shape:
+        raise ValueError(
+            f"Expected `visibility` to have one entry per joint, shape {tuple(shape)}, "
+            f"but got {tuple(visibility.shape)}."
+        )
+    return visibility if visibility.dtype == torch.bool else visibility > 0
+
+
+def root_indices(root: int | Sequence[int], joints: int) -> tuple[int, ...]:
+    """Return the root joints as a tuple of indices below `joints`."""
+    indices = tuple(root) if isinstance(root, Sequence) else (root,)
+    if not indices or any(not isinstance(index, int) or not 0 <= index < joints for index in indices):
+        raise ValueError(f"Expected `root` to be None or joint indices from 0 to {joints - 1}, but got {root!r}.")
+    return indices
+
+
+def check_reduction(reduction: str) -> None:
+    """Check that `reduction` is known."""
+    if reduction not in ("mean", "none"):
+        raise ValueError(f"Expected `reduction` to be 'mean' or 'none', but got {reduction!r}.")
+
+
+def check_segments(reduction: str, segments: tuple[object, ...], name: str) -> None:
+    """Check `reduction`; warn where a mean has nothing to run over, since nothing else would tell why it is NaN."""
+    check_reduction(reduction)
+    if not segments and reduction == "mean":
+        warnings.warn(f"The skeleton has no {name}: the error is NaN.", UserWarning, stacklevel=3)
+
+
+def check_positive(name: str, value: float) -> None:
+    """Check that a number is above zero."""
+    if not value > 0:
+        raise ValueError(f"Expected `{name}` to be above zero, but got {value!r}.")
+
+
+@lru_cache(maxsize=256)
+def index_on(indices: tuple[int, ...], device: torch.device) -> Tensor:
+    """Return the indices as a tensor on `device`, kept there: copying a list at every call would wait for the GPU."""
+    # An index made under inference mode could not be saved for a later backward pass.
+    with torch.inference_mode(False):
+        return torch.tensor(indices, dtype=torch.long, device=device)

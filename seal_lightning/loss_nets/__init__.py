@@ -1,0 +1,7 @@
+"""Loss-nets: networks that give a pose an energy."""
+
+from seal_lightning.loss_nets.base import LossNet
+from seal_lightning.loss_nets.graph import GraphLossNet
+from seal_lightning.loss_nets.mlp import MLPLossNet
+
+__all__ = ["GraphLossNet", "LossNet", "MLPLossNet"]

@@ -1,0 +1,220 @@
+"""What a loss-net minimises: the energy of the truth below the energies of its negatives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = [
+    "LogisticObjective",
+    "MarginObjective",
+    "NCEObjective",
+    "Objective",
+    "RegressionObjective",
+    "gradient_penalty",
+]
+
+
+class Objective(ABC):
+    """The loss of a loss-net, one value per sample.
+
+    An objective of one's own implements `loss`; the shapes it is given have been checked.
+
+    Example:
+        >>> class RankingObjective(Objective):
+        ...     def loss(self, energy_true, energy_negative, distance):
+        ...         return (energy_true - energy_negative).mean(0)
+        >>> RankingObjective()(torch.tensor([1.0]), torch.tensor([[3.0], [5.0]]), torch.ones(2, 1)).tolist()
+        [-3.0]
+    """
+
+    def __call__(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
+        """Return the loss of every sample.
+
+        Args:
+            energy_true: Energies of the N true poses, shape ``(N,)``.
+            energy_negative: Energies of K negatives per truth, shape ``(K, N)``.
+            distance: Mean joint distance of every negative to its truth in mean bone lengths, shape ``(K, N)``.
+
+        Returns:
+            Losses, shape ``(N,)``.
+
+        Raises:
+            ValueError: If the shapes differ from these. Nothing is broadcast: ``(B,)`` against ``(B, 1)`` would
+                silently compare every pose with every other.
+        """
+        if energy_true.ndim != 1:
+            raise ValueError(f"Expected `energy_true` to have shape (N,), but got {tuple(energy_true.shape)}.")
+        count = energy_true.shape[0]
+        if energy_negative.ndim != 2 or energy_negative.shape[1] != count or energy_negative.shape[0] == 0:
+            raise ValueError(
+                f"Expected `energy_negative` to have shape (K, {count}), one row per negative, "
+                f"but got {tuple(energy_negative.shape)}."
+            )
+        if distance.shape != energy_negative.shape:
+            raise ValueError(
+                "Expected `distance` and `energy_negative` to have the same shape, "
+                f"but got {tuple(distance.shape)} and {tuple(energy_negative.shape)}."
+            )
+        return self.loss(energy_true, energy_negative, distance)
+
+    @abstractmethod
+    def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
+        """Return losses ``(N,)`` of energies ``(N,)``, ``(K, N)`` and distances ``(K, N)``."""
+
+
+@dataclass(frozen=True)
+class LogisticObjective(Objective):
+    r"""Classify truths and negatives, with 0 as the threshold on the energy.
+
+    .. math:: \mathrm{softplus}(E_y) + \frac{1}{K} \sum_k \mathrm{softplus}(-E_k)
+
+    Example:
+        At energies of 0 both terms are log 2 = 0.6931:
+
+        >>> LogisticObjective()(torch.zeros(1), torch.zeros(1, 1), torch.zeros(1, 1))
+        tensor([1.3863])
+
+    Reference:
+        Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014. https://arxiv.org/abs/1406.2661
+    """
+
+    def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
+        """Return losses ``(N,)``."""
+        return F.softplus(energy_true) + F.softplus(-energy_negative).mean(0)
+
+
+@dataclass(frozen=True)
+class NCEObjective(Objective):
+    r"""Pick the truth from among its negatives: cross-entropy of :math:`-E / T` (noise-contrastive estimation).
+
+    .. math:: -\log \frac{e^{-E_y / T}}{e^{-E_y / T} + \sum_k e^{-E_k / T}}
+        = \mathrm{softplus}\Big(\log \sum_k e^{(E_y - E_k) / T}\Big)
+
+    With one negative it is :math:`\mathrm{softplus}((E_y - E_1) / T)`.
+
+    Args:
+        temperature: Energy difference that counts as one; above 0.
+
+    Raises:
+        ValueError: If `temperature` is not above 0.
+
+    Example:
+        Three equal energies leave a chance of one third, and log 3 = 1.0986:
+
+        >>> NCEObjective()(torch.zeros(1), torch.zeros(2, 1), torch.zeros(2, 1))
+        tensor([1.0986])
+
+    Reference:
+        Lee et al., "Structured Energy Network As a Loss", NeurIPS 2022.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"Expected `temperature` to be above 0, but got {self.temperature}.")
+
+    def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
+        """Return losses ``(N,)``."""
+        return F.softplus(torch.logsumexp((energy_true - energy_negative) / self.temperature, dim=0))
+
+
+@dataclass(frozen=True)
+class MarginObjective(Objective):
+    r"""Keep every negative above the truth by a margin that grows with its distance `d` from the truth.
+
+    .. math:: \frac{1}{K} \sum_k \max(0,\ \mathrm{ratio} \cdot d_k - E_k + E_y)
+
+    Args:
+        ratio: Energy per mean bone length of distance; above 0.
+
+    Raises:
+        ValueError: If `ratio` is not above 0.
+
+    Example:
+        A margin of 2, of which the energies already keep 0.5:
+
+        >>> MarginObjective(ratio=2.0)(torch.tensor([1.0]), torch.tensor([[1.5]]), torch.tensor([[1.0]]))
+        tensor([1.5000])
+
+    Reference:
+        Kim et al., "SEAL-pose: Enhancing 3D Human Pose Estimation via a Learned Loss for Structural Consistency", 2026.
+        https://arxiv.org/abs/2602.20051
+    """
+
+    ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.ratio > 0:
+            raise ValueError(f"Expected `ratio` to be above 0, but got {self.ratio}.")
+
+    def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
+        """Return losses ``(N,)``."""
+        return F.relu(self.ratio * distance - energy_negative + energy_true).mean(0)
+
+
+@dataclass(frozen=True)
+class RegressionObjective(Objective):
+    r"""Let the energy be the distance `d` to the truth, which is 0 at the truth itself.
+
+    .. math:: \frac{1}{K + 1} \Big( E_y^2 + \sum_k (E_k - d_k)^2 \Big)
+
+    Example:
+        Errors of 1 at the truth and 2 at the negative, (1 + 4) / 2 = 2.5:
+
+        >>> RegressionObjective()(torch.tensor([1.0]), torch.tensor([[5.0]]), torch.tensor([[3.0]]))
+        tensor([2.5000])
+
+    Reference:
+        Lee et al., "Structured Energy Network As a Loss", NeurIPS 2022.
+    """
+
+    def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
+        """Return losses ``(N,)``."""
+        squares = (energy_negative - distance).square().sum(0) + energy_true.square()
+        return squares / (len(energy_negative) + 1)
+
+
+def gradient_penalty(energy_true: Tensor, truth: Tensor) -> Tensor:
+    r"""R1 penalty: how steep the energy is at the true poses.
+
+    .. math:: \tfrac{1}{2} \lVert \partial E_y / \partial y \rVert^2
+
+    The penalty can be differentiated, which takes a second pass through the loss-net. The fused attention kernels have
+    none: compute `energy_true` under ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` where there is attention.
+
+    Args:
+        energy_true: Energies of the true poses, shape ``(N,)``, each computed from its own pose alone.
+        truth: The true poses that they were computed from, shape ``(N, J, 3)``, requiring a gradient.
+
+    Returns:
+        Penalties, shape ``(N,)``.
+
+    Raises:
+        ValueError: If the shapes do not match, or no gradient leads from the energies to the poses.
+
+    Example:
+        An energy of 2 times the sum of 3 coordinates has the slope (2, 2, 2), and (4 + 4 + 4) / 2 = 6:
+
+        >>> truth = torch.zeros(1, 1, 3, requires_grad=True)
+        >>> gradient_penalty(2 * truth.sum((1, 2)), truth).tolist()
+        [6.0]
+
+    Reference:
+        Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018.
+        https://arxiv.org/abs/1801.04406
+    """
+    if truth.ndim != 3 or energy_true.shape != truth.shape[:1]:
+        raise ValueError(
+            "Expected `energy_true` and `truth` to have shapes (N,) and (N, J, 3), "
+            f"but got {tuple(energy_true.shape)} and {tuple(truth.shape)}."
+        )
+    if not (truth.requires_grad and energy_true.requires_grad):
+        raise ValueError("Expected `truth` to require a gradient before `energy_true` is computed from it.")
+    (slope,) = torch.autograd.grad(energy_true.sum(), truth, create_graph=True)
+    return 0.5 * slope.square().sum((1, 2))
