@@ -157,6 +157,8 @@ def gradient_at_prediction(
     Returns:
         That output, or None where it is the prediction itself; and the gradient, or None where there is neither.
     """
+    if not prediction.requires_grad:
+        return None, None
     outputs = [tensor for call in reversed(calls) for tensor in tensors_in(call.output)]
     for at in (prediction, *outputs):
         if not at.requires_grad:

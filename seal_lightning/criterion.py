@@ -86,7 +86,7 @@ class SealLoss(nn.Module):
         self.task_loss = task_loss
         self.precision = precision
         self.seed = seed
-        self.draws = 1
+        self.draws = 1  # the first draw was the loss-nets' initialisation
         self.stats: dict[str, Tensor] = {}
         with own_random_numbers(seed, 0, torch.device("cpu")):
             nets = {name: term.loss_net(self.skeleton) for name, term in self.energies.items()}
@@ -173,14 +173,13 @@ class SealLoss(nn.Module):
             value = value + (factor * energy.detach()).sum()
             pull = pull + _as_rows(factor, leaf) * term_pull
             energies.append(energy.detach().mean())
-            self.weight[i] = factor.sum()
+            self.weight[i] = ranks.sum_over_ranks(factor.sum()) / ranks.world_size()
         self.stats |= {
             "energy": torch.stack(energies).mean(),
             "weight": self.weight.mean(),
             "force_ratio": torch.where(task_force > 0, force / task_force.clamp(min=_TINY), 0.0),
         }
-        moved_by = (prediction.float() - prediction.detach().float()) * pull
-        return value + moved_by.sum()
+        return value + _Pull.apply(prediction, pull)  # type: ignore[no-any-return, no-untyped-call]
 
     def ranking_loss(
         self,
@@ -321,6 +320,21 @@ class SealLoss(nn.Module):
                 )
             counted = counted * _as_rows(labelled, loss)
         return torch.where(counted > 0, loss, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+class _Pull(torch.autograd.Function):
+    """Zero, with a given gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, prediction: Tensor, pull: Tensor) -> Tensor:
+        ctx.save_for_backward(pull)
+        ctx.dtype = prediction.dtype
+        return pull.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (pull,) = ctx.saved_tensors
+        return (gradients[0] * pull).to(ctx.dtype), None
 
 
 def _as_rows(sample: Tensor, like: Tensor) -> Tensor:

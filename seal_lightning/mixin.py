@@ -18,7 +18,6 @@ from seal_lightning.batch import ModuleCall, SealBatch, gradient_at_prediction, 
 from seal_lightning.config import SealConfig
 from seal_lightning.criterion import SealLoss
 from seal_lightning.optimization import LossNetOptimization
-from seal_lightning.terms import ForceRatio
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule as _Host
@@ -231,10 +230,13 @@ class SealMixin(_Host):
         if self._seal_optimization.trains and not again:
             if used.target is None:
                 raise ValueError("Expected `seal_batch` to return a `target` to train the loss-nets on, but got None.")
+            self._seal_optimization.prepare()
             self.seal_step(self.seal.ranking_loss(used.prediction, used.target, used.keypoints_2d, **masks))
             self._seal_optimization.schedule()
-        warm = self.seal.draws > self._seal_config.warmup_steps
-        if warm and any(term.weight not in (0, ForceRatio(0)) for term in self.seal.energies.values()):
+        elif not again:
+            self.seal.draws += 1
+        felt = self.seal.draws > self._seal_config.warmup_steps + 1
+        if felt and any(term.pulls for term in self.seal.energies.values()):
             return loss + self.seal.energy_loss(used.prediction, used.keypoints_2d, gradient / scale, at=at, **masks)
         self.seal.observe(used.prediction, used.keypoints_2d, used.visibility)
         return loss

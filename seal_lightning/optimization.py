@@ -54,6 +54,10 @@ class LossNetOptimization:
         """
         if not self.trains:
             raise RuntimeError("Expected `mode='dynamic'`: frozen loss-nets have no optimizer.")
+        return self.prepare()
+
+    def prepare(self) -> Optimizer:
+        """Before the first step: make the loss-nets equal on all processes, and the optimizer."""
         if self._optimizer is None:
             ranks.broadcast((*self.criterion.parameters(), *self.criterion.buffers()))
             self._optimizer = self._make_optimizer()

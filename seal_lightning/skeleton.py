@@ -139,7 +139,7 @@ class Skeleton:
         for child, parent in self.bones:
             neighbours[child].append(parent)
             neighbours[parent].append(child)
-        hops = torch.full((self.num_joints, self.num_joints), -1, dtype=torch.long)
+        hops = torch.full((self.num_joints, self.num_joints), -1, dtype=torch.long, device="cpu")
         for start in range(self.num_joints):
             hops[start, start] = 0
             frontier = [start]

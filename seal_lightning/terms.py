@@ -82,6 +82,11 @@ class EnergyTerm:
                 f"Expected `gradient_penalty` to be finite and not negative, but got {self.gradient_penalty}."
             )
 
+    @property
+    def pulls(self) -> bool:
+        """Whether the pose-net is to feel this energy at all."""
+        return (self.weight.ratio if isinstance(self.weight, ForceRatio) else self.weight) > 0
+
 
 def default_energies() -> list[EnergyTerm]:
     """The energies in use where none are named: one small graph loss-net that learns from the predictions."""

@@ -30,6 +30,27 @@ def loader(pack, batch_size=16, shuffle=True, **kwargs):
     return DataLoader(Poses(pack, **kwargs), batch_size=batch_size, shuffle=shuffle)
 
 
+class Resumable:
+    """A loader of fixed batches that remembers where it is, as Lightning restores it."""
+
+    def __init__(self, batches):
+        self.batches, self.position = list(batches), 0
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        for index in range(self.position, len(self.batches)):
+            self.position = (index + 1) % len(self.batches)
+            yield self.batches[index]
+
+    def state_dict(self):
+        return {"position": self.position}
+
+    def load_state_dict(self, state):
+        self.position = state["position"]
+
+
 def net(inputs=2 * JOINTS, outputs=3 * JOINTS, dropout=0.2):
     return nn.Sequential(
         nn.Flatten(), nn.Linear(inputs, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Dropout(dropout), nn.Linear(32, outputs)
@@ -200,4 +221,14 @@ class AmbiguousHost(ForwardHost):
         return distance(self(x), y)
 
 
-HOSTS = (ForwardHost, ChildHost, DictHost, FlatHost, ConfidenceHost, CentreHost, SequenceHost, ScheduledHost, ManualHost)
+HOSTS = (
+    ForwardHost,
+    ChildHost,
+    DictHost,
+    FlatHost,
+    ConfidenceHost,
+    CentreHost,
+    SequenceHost,
+    ScheduledHost,
+    ManualHost,
+)
