@@ -200,7 +200,7 @@ def test_a_factory_without_a_name_trains_but_says_so_when_loaded(make_trainer, t
     unnamed = SealConfig(loss_net=lambda skeleton: small(skeleton))
     _, trainer = fit(make_trainer, SealForwardHost, seal=unnamed)
     trainer.save_checkpoint(tmp_path / "seal.ckpt")
-    with pytest.raises(ValueError, match="Expected `seal` to be given anew, .* `loss_net` to be a class"):
+    with pytest.raises(ValueError, match=r"Expected `seal` to be given anew, .* `loss_net` to be a class"):
         SealForwardHost.load_from_checkpoint(tmp_path / "seal.ckpt", weights_only=True)
     SealForwardHost.load_from_checkpoint(tmp_path / "seal.ckpt", seal=unnamed, weights_only=True)
 

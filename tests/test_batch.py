@@ -1,0 +1,105 @@
+"""How a step is read: what is found, and what is refused rather than guessed."""
+
+import pytest
+import torch
+
+from seal_lightning import SealBatch
+from seal_lightning.batch import ModuleCall, infer_batch, tensors_in
+
+J = 17
+
+
+def pose(*leading, channels=3):
+    return torch.randn(*leading, J, channels)
+
+
+def test_tensors_in_nested_structures():
+    a, b, c = torch.zeros(1), torch.zeros(2), torch.zeros(3)
+    assert list(tensors_in({"a": [a, ("text", 3, {"b": b})], "c": c, "d": None})) == [a, b, c]
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("leading", [(4,), (4, 5)])
+def test_plain(leading, flat):
+    x, y, out = pose(*leading, channels=2), pose(*leading), pose(*leading)
+    given = [t.flatten(-2) if flat else t for t in (x, y, out)]
+    found = infer_batch(given[:2], [ModuleCall((given[0],), given[2])], J)
+    for have, want in zip((found.keypoints_2d, found.target, found.prediction), (x, y, out), strict=True):
+        assert torch.equal(have, want)
+
+
+def test_flat_prediction_against_unflattened_truth():
+    x, y, out = pose(4, channels=2), pose(4), pose(4)
+    found = infer_batch((x, y), [ModuleCall((x.flatten(1),), out.flatten(1))], J)
+    assert torch.equal(found.prediction, out)
+    assert torch.equal(found.target, y)
+
+
+@pytest.mark.parametrize("keep_axis", [False, True])
+def test_centre_frame(keep_axis):
+    x, y = pose(4, 5, channels=2), pose(4, 1) if keep_axis else pose(4)
+    found = infer_batch((x, y), [ModuleCall((x,), torch.randn_like(y))], J)
+    assert torch.equal(found.keypoints_2d.reshape(4, J, 2), x[:, 2])
+    assert found.keypoints_2d.shape[:-1] == y.shape[:-1]
+
+
+def test_confidence_channel_is_not_taken_for_the_truth():
+    x, y, out = pose(4), pose(4), pose(4)
+    assert infer_batch({"x": x, "y": y}, [ModuleCall(({"keypoints": x},), {"joints": out})], J).target is y
+    assert infer_batch({"x": x, "y": y}, [ModuleCall((x[..., :2],), out)], J).target is y
+
+
+def test_other_calls_and_extras_do_not_matter():
+    x, y, out = pose(4, channels=2), pose(4), pose(4)
+    calls = [
+        ModuleCall((x,), pose(4, channels=2)),
+        ModuleCall((x, {"mask": None}), (torch.zeros(4), [out])),
+        ModuleCall((), None),
+    ]
+    found = infer_batch((x, y, torch.arange(4), ["name"] * 4), calls, J)
+    assert found.prediction is out
+
+
+@pytest.mark.parametrize(
+    ("batch", "call", "count"),
+    [
+        (lambda x, y: (x, y, y.clone()), lambda x, y: ModuleCall((x,), pose(4)), 2),
+        (lambda x, y: (x, y), lambda x, y: ModuleCall((x,), (pose(4), pose(4))), 2),
+        (lambda x, y: (x, y), lambda x, y: ModuleCall((x,), pose(3)), 0),
+        (lambda x, y: (x, y), lambda x, y: ModuleCall((x, y), pose(4)), 0),
+        (lambda x, y: (x, y.long()), lambda x, y: ModuleCall((x,), pose(4)), 0),
+        (lambda x, y: (x,), lambda x, y: ModuleCall((x,), pose(4)), 0),
+    ],
+)
+def test_anything_else_is_refused(batch, call, count):
+    x, y = pose(4, channels=2), pose(4)
+    with pytest.raises(
+        ValueError, match=rf"found {count} such pairs .*Override `seal_batch\(self, batch, inputs, output\)`"
+    ):
+        infer_batch(batch(x, y), [call(x, y)], J)
+
+
+@pytest.mark.parametrize("frames", [4, 6])
+def test_an_even_window_has_no_centre(frames):
+    x, y = pose(4, frames, channels=2), pose(4)
+    with pytest.raises(
+        ValueError, match=rf"or an odd number of which it is the centre, but got \(4, {frames}, 17, 2\)"
+    ):
+        infer_batch((x, y), [ModuleCall((x,), pose(4))], J)
+
+
+def test_no_keypoints_among_the_inputs():
+    x, y = torch.randn(4, 9), pose(4)
+    with pytest.raises(ValueError, match=r"to be given keypoints .* but got inputs \[\(4, 9\)\]"):
+        infer_batch((x, y), [ModuleCall((x,), pose(4))], J)
+
+
+def test_take_frames():
+    batch = SealBatch(pose(2, 5, channels=2), pose(2, 5).requires_grad_(), visibility=torch.ones(2, 5, J))
+    kept = batch.take_frames(torch.tensor([[0, 3], [1, 4]]))
+    assert torch.equal(kept.prediction[1, 1], batch.prediction[1, 4])
+    assert kept.keypoints_2d.shape == (2, 2, J, 2)
+    assert kept.visibility.shape == (2, 2, J)
+    assert kept.target is None
+    assert kept.prediction.requires_grad
+    assert not kept.detach().prediction.requires_grad

@@ -1,0 +1,157 @@
+"""Built-in skeletons, derived quantities against an own reference, and every way to be wrong."""
+
+import pickle
+from itertools import product
+
+import pytest
+import torch
+
+from seal_lightning import Skeleton, get_skeleton
+
+NAMES = ["h36m17", "mpi_inf_3dhp17", "coco17", "h3wb133"]
+
+
+def chain(skeleton, joint):
+    ancestors = [joint]
+    while skeleton.parents[ancestors[-1]] != -1:
+        ancestors.append(skeleton.parents[ancestors[-1]])
+    return ancestors
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_built_in(name):
+    skeleton = get_skeleton(name)
+    joints = int("".join(filter(str.isdigit, name.split("_")[-1][-3:])) or 0)
+    assert skeleton.num_joints == len(skeleton.parents) == joints
+    assert len(skeleton.bones) == joints - 1
+    assert all(skeleton.parents[child] == parent for child, parent in skeleton.bones)
+    assert [len(limb) for limb in skeleton.limbs] == [3] * 4
+    assert len(skeleton.limb_bones) == 4
+    assert all(
+        {*skeleton.bones[bone]} <= {*limb}
+        for limb, bones in zip(skeleton.limbs, skeleton.limb_bones, strict=True)
+        for bone in bones
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hops_are_tree_distances(name):
+    skeleton = get_skeleton(name)
+    for i, j in product(range(0, skeleton.num_joints, 3), range(0, skeleton.num_joints, 5)):
+        up_i, up_j = chain(skeleton, i), chain(skeleton, j)
+        meeting = next(joint for joint in up_i if joint in up_j)
+        assert skeleton.hops[i, j] == up_i.index(meeting) + up_j.index(meeting)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_left_and_right_mirror_the_tree_and_the_names(name):
+    skeleton = get_skeleton(name)
+    for left, right in skeleton.paired_bones:
+        child_left, child_right = skeleton.bones[left][0], skeleton.bones[right][0]
+        assert skeleton.partners[child_left] == child_right
+        assert skeleton.partners[skeleton.parents[child_left]] == skeleton.parents[child_right]
+        names = skeleton.names[child_left], skeleton.names[child_right]
+        if not names[0].startswith("face"):
+            assert names[1] in (names[0].replace("left", "right"), "R" + names[0][1:])
+    assert all(skeleton.partners[skeleton.partners[joint]] == joint for joint in range(skeleton.num_joints))
+
+
+def test_parents_come_before_children_in_order():
+    for name in NAMES:
+        skeleton = get_skeleton(name)
+        place = {joint: i for i, joint in enumerate(skeleton.order)}
+        assert sorted(skeleton.order) == list(range(skeleton.num_joints))
+        assert all(place[parent] < place[child] for child, parent in skeleton.bones)
+
+
+def test_h36m17_has_the_six_pairs_of_the_definitions():
+    skeleton = get_skeleton("h36m17")
+    left = [skeleton.names[skeleton.bones[bone][0]] for bone, _ in skeleton.paired_bones]
+    assert left == ["LHip", "LKnee", "LAnkle", "LShoulder", "LElbow", "LWrist"]
+
+
+def test_whole_body_groups_and_face_mirror():
+    skeleton = get_skeleton("h3wb133")
+    assert skeleton.names[0] == "nose"
+    assert (skeleton.names[23], skeleton.names[90]) == ("face_0", "face_67")
+    assert (skeleton.names[91], skeleton.names[112]) == ("left_hand_root", "right_hand_root")
+    assert len(skeleton.left) == 8 + 3 + 29 + 21
+    assert skeleton.partners[23 + 36] == 23 + 45  # outer corners of the eyes
+    assert skeleton.partners[23 + 48] == 23 + 54  # corners of the mouth
+    assert skeleton.partners[23 + 8] == 23 + 8  # the chin
+    assert skeleton.parents[91] == 9
+    assert skeleton.parents[112] == 10
+
+
+@pytest.mark.parametrize(("name", "root"), [("h36m17", (0,)), ("mpi_inf_3dhp17", (14,)), ("coco17", (11, 12))])
+def test_alignment_root(name, root):
+    assert get_skeleton(name).root_joints == root
+
+
+def test_from_parents_and_a_root_of_several_joints():
+    skeleton = Skeleton.from_parents([-1, 0, 0], ["a", "b", "c"], left=[1], right=[2], root=[1, 2], limbs=[[0, 1]])
+    assert skeleton == Skeleton(("a", "b", "c"), (-1, 0, 0), (1,), (2,), (1, 2), ((0, 1),))
+    assert skeleton.root_joints == (1, 2)
+    assert skeleton.tree_root == 0
+    assert hash(skeleton) == hash(pickle.loads(pickle.dumps(skeleton)))
+
+
+def test_a_tree_rooted_at_one_of_a_pair_has_no_bone_to_compare():
+    skeleton = Skeleton.from_parents([-1, 0, 0, 1], left=[0, 2], right=[1, 3])
+    assert skeleton.paired_bones == ((1, 2),)
+
+
+def test_a_single_joint():
+    skeleton = Skeleton.from_parents([-1])
+    assert skeleton.bones == ()
+    assert torch.equal(skeleton.hops, torch.zeros(1, 1, dtype=torch.long))
+
+
+def test_hops_stay_on_the_cpu():
+    with torch.device("meta"):
+        assert Skeleton.from_parents([-1, 0]).hops.tolist() == [[0, 1], [1, 0]]
+
+
+def test_frozen():
+    with pytest.raises(AttributeError):
+        get_skeleton("h36m17").root = 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"names": ()}, r"Expected `names` to be one different name per joint, but got \(\)"),
+        ({"names": ("a", "a", "b")}, "Expected `names` to be one different name per joint"),
+        ({"parents": (-1, 0)}, "Expected `parents` to hold 3 indices, one per name, but got 2"),
+        ({"parents": (-1, 0, 3)}, r"Expected `parents` to be joint indices below 3 or -1, but got \(-1, 0, 3\)"),
+        ({"parents": (-1, 0, -2)}, "Expected `parents` to be joint indices below 3 or -1"),
+        ({"parents": (-1, 0, 0.5)}, "Expected `parents` to be joint indices below 3 or -1"),
+        ({"parents": (-1, -1, 0)}, r"exactly one tree root \(-1\), but got 2: \[0, 1\]"),
+        ({"parents": (1, 2, 0)}, r"exactly one tree root \(-1\), but got 0: \[\]"),
+        ({"parents": (-1, 2, 1)}, "Expected `parents` to be a tree, but joint 1 runs into a cycle"),
+        ({"left": (1,)}, "Expected `left` and `right` to have the same length, but got 1 and 0"),
+        ({"left": (3,), "right": (1,)}, r"Expected `left` to hold joint indices from 0 to 2, but got \(3,\)"),
+        ({"left": (1, 1), "right": (2, 0)}, "Expected `left` to hold every joint once"),
+        (
+            {"left": (1, 2), "right": (2, 1)},
+            r"Expected `left` and `right` to be disjoint, but both hold joints \[1, 2\]",
+        ),
+        (
+            {"parents": (-1, 0, 1), "left": (1,), "right": (2,)},
+            "to mirror the tree, but 'b' hangs from 'a' and its partner",
+        ),
+        ({"root": 3}, r"Expected `root` to hold joint indices from 0 to 2, but got \(3,\)"),
+        ({"root": ()}, "Expected `root` to be a joint or several joints, but got an empty sequence"),
+        ({"limbs": ((1, 2),)}, r"Expected every limb to be a chain of bones of the tree, but got \(1, 2\)"),
+        ({"limbs": ((1,),)}, r"Expected every limb to be a chain of bones of the tree, but got \(1,\)"),
+        ({"limbs": ((1, 7),)}, "Expected `limbs` to hold joint indices from 0 to 2"),
+    ],
+)
+def test_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Skeleton(**({"names": ("a", "b", "c"), "parents": (-1, 0, 0)} | arguments))
+
+
+def test_unknown_name():
+    with pytest.raises(ValueError, match=r"Expected `skeleton` to be one of \['coco17', .*\], but got 'h36m'"):
+        get_skeleton("h36m")
