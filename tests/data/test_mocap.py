@@ -1,0 +1,135 @@
+"""Reading mocap npz files, and what is refused."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seal_lightning.data import Mocap, SyntheticMocap, read_mocap
+from seal_lightning.skeleton import Skeleton
+
+DATA = Path(__file__).resolve().parents[2] / "../shared/data"
+
+
+def arrays(**changes):
+    mocap = SyntheticMocap(subjects=2, clips_per_subject=1, frames=6).generate()
+    content = {
+        "positions": mocap.positions,
+        "clip_start": mocap.clip_start,
+        "clip_length": mocap.clip_length,
+        "skeleton_id": mocap.skeleton_id,
+        "fps": np.float32(25.0),
+    }
+    content |= changes
+    return {key: value for key, value in content.items() if value is not None}
+
+
+def write(folder, name="mine_h36m17.npz", **changes):
+    path = folder / name
+    np.savez(path, **arrays(**changes))
+    return path
+
+
+def test_round_trip(tmp_path):
+    mocap = read_mocap(write(tmp_path, description=np.array(["walk", "sit"])))
+    expected = arrays()
+    assert (mocap.name, mocap.fps) == ("mine", 25.0)
+    np.testing.assert_array_equal(mocap.positions, expected["positions"])
+    np.testing.assert_array_equal(mocap.clip(1), expected["positions"][6:12])
+    assert mocap.description.tolist() == ["walk", "sit"]
+    assert mocap.subject.tolist() == ["y01", "y02"]
+    assert read_mocap(write(tmp_path), name="other").description.tolist() == ["", ""]
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is none; docs/data\.md says how to get one"):
+        read_mocap(tmp_path / "absent_h36m17.npz")
+    with pytest.raises(FileNotFoundError, match=r"absent_h36m17\.npz"):
+        read_mocap(tmp_path / "absent_h36m17.npz")
+
+
+@pytest.mark.parametrize("key", ["positions", "clip_start", "clip_length", "skeleton_id", "fps"])
+def test_missing_key(tmp_path, key):
+    with pytest.raises(ValueError, match=rf"mine_h36m17\.npz: Expected the arrays .*\['{key}'\] are missing"):
+        read_mocap(write(tmp_path, **{key: None}))
+
+
+def _with(value, *place):
+    positions = arrays()["positions"].copy()
+    positions[place] = value
+    return positions
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"positions": np.zeros((12, 39, 3))}, "`positions` of 'mine' to have shape (*, 17, 3), but got (12, 39, 3)."),
+        ({"positions": np.zeros((12, 17))}, "`positions` of 'mine' to have shape (*, 17, 3), but got (12, 17)."),
+        ({"positions": np.full((12, 17, 3), "x")}, "`positions` of 'mine' to hold numbers, but got <U1."),
+        ({"positions": _with(np.nan, 3, 2, 1)}, "1 frames hold NaN or infinity, the first is frame 3."),
+        ({"positions": _with(np.inf, slice(7, 9))}, "2 frames hold NaN or infinity, the first is frame 7."),
+        ({"positions": arrays()["positions"] / 1000}, "in millimetres, with a mean bone of 50 to 1000, but got 0.2"),
+        ({"clip_start": np.array([0.0, 6.0])}, "`clip_start` of 'mine' to hold integers, but got float64."),
+        ({"clip_start": np.array([[0, 6]])}, "`clip_start` of 'mine' to have shape (*,), but got (1, 2)."),
+        ({"clip_length": np.array([6])}, "`clip_length` of 'mine' to have shape (2,), but got (1,)."),
+        ({"clip_length": np.array([6, 7])}, "in its 12 frames, but clip 1 starts at 6 and has length 7."),
+        ({"clip_length": np.array([0, 6])}, "in its 12 frames, but clip 0 starts at 0 and has length 0."),
+        ({"clip_start": np.array([-1, 6])}, "in its 12 frames, but clip 0 starts at -1 and has length 6."),
+        ({"skeleton_id": np.array([1, 2])}, "`skeleton_id` of 'mine' to hold texts, but got int64."),
+        ({"subject": np.array(["a"])}, "`subject` of 'mine' to have shape (2,), but got (1,)."),
+        ({"fps": np.float32(0.0)}, "`fps` of 'mine' to be positive, but got 0.0."),
+        ({"fps": np.float32(np.nan)}, "`fps` of 'mine' to be positive, but got nan."),
+        ({"fps": np.array([25.0, 30.0])}, "`fps` to be one number, but got float64 of shape (2,)."),
+        ({"fps": np.array("fast")}, "`fps` to be one number, but got <U4 of shape ()."),
+        (
+            {
+                key: np.zeros(0, dtype)
+                for key, dtype in (("clip_start", int), ("clip_length", int), ("skeleton_id", "U1"))
+            },
+            "'mine' to hold at least one clip, but got none.",
+        ),
+    ],
+)
+def test_wrong_content(tmp_path, changes, message):
+    with pytest.raises(ValueError, match=r"^mine_h36m17\.npz: Expected .*" + re.escape(message)):
+        read_mocap(write(tmp_path, **changes))
+
+
+def test_pickled_arrays_are_refused(tmp_path):
+    path = write(tmp_path, positions=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(ValueError, match=r"mine_h36m17\.npz: .*allow_pickle=False"):
+        read_mocap(path)
+
+
+def test_no_npz(tmp_path):
+    text, single = tmp_path / "text.npz", tmp_path / "single.npz"
+    text.write_text("positions")
+    with pytest.raises(ValueError, match=r"text\.npz: Expected an npz file, but it cannot be read as one"):
+        read_mocap(text)
+    with single.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(
+        ValueError, match=r"single\.npz: Expected an npz file with named arrays, but got a single array"
+    ):
+        read_mocap(single)
+    cut = write(tmp_path)
+    cut.write_bytes(cut.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"mine_h36m17\.npz: Expected an npz file, but it cannot be read as one"):
+        read_mocap(cut)
+
+
+def test_other_skeletons():
+    bone = Skeleton.from_parents([-1, 0])
+    pose = np.array([[[0, 0, 0], [0, 0, 300]]])
+    mocap = Mocap("two", pose, np.array([0]), np.array([1]), np.array(["a"]), 30, skeleton=bone)
+    assert mocap.positions.dtype == np.float32
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="needs the real motion capture in ../shared/data")
+def test_real_files():
+    uiprmd, cmu = (read_mocap(DATA / f"{name}_h36m17.npz") for name in ("uiprmd", "cmu"))
+    assert (uiprmd.name, uiprmd.fps, len(uiprmd.positions), len(uiprmd.clip_start)) == ("uiprmd", 25.0, 95_831, 1_530)
+    assert (cmu.name, cmu.fps, len(cmu.positions), len(cmu.clip_start)) == ("cmu", 30.0, 46_607, 176)
+    with pytest.raises(ValueError, match=r"uiprmd_vicon39_sample\.npz: Expected the arrays"):
+        read_mocap(DATA / "uiprmd_vicon39_sample.npz")
