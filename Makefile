@@ -1,18 +1,16 @@
 # `make demo` and `make test` need Python 3.11 or newer and make; they set up .venv themselves.
 PYTHON ?= python3
+ARGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: demo test lint type bench clean
 
-$(READY): setup.cfg .ci/constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Expected Python 3.11 or newer; pass another with: make PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint .ci/constraints.txt --editable '.[dev]'
-	touch $@
+demo: $(READY)  ## train a lifter with and without SEAL; table and picture in runs/demo
+	$(BIN)/seal-lightning compare --config examples/configs/demo.yaml $(ARGS)
 
-test: $(READY)
-	$(BIN)/pytest
+test: $(READY)  ## the whole test suite, doctests included
+	$(BIN)/pytest -n 2 --cov --cov-fail-under=95 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -21,5 +19,14 @@ lint: $(READY)
 type: $(READY)
 	$(BIN)/mypy
 
+bench: $(READY)  ## what a SEAL step costs
+	$(BIN)/python -m benchmarks.step $(ARGS)
+
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache runs
+
+$(READY): setup.cfg .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Expected Python 3.11 or newer; name another with: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev]'
+	@touch $@

@@ -82,7 +82,8 @@ class SealMixin(_Host):
         super().__init__(*args, **kwargs)
         if not host.defines_step(type(self), "training_step"):
             raise TypeError(f"Expected {type(self).__name__} to have a host with a `training_step` of its own.")
-        if taken := sorted(name for name in vars(self) if name in _OURS or name.startswith("_seal")):
+        names = {*vars(self), *self._modules, *self._parameters, *self._buffers}
+        if taken := sorted(name for name in names if name in _OURS or name.startswith("_seal")):
             raise TypeError(f"Expected the host not to use the mixin's names, but it sets {taken}.")
         criterion = SealLoss(config.skeleton, config.terms(), precision=config.precision, seed=config.seed)
         # Past nn.Module's registry: the loss-nets are no part of the host's parameters, state_dict or DDP.
@@ -147,6 +148,9 @@ class SealMixin(_Host):
         """Add loss-nets, running statistics, optimizer and scheduler under the key ``seal``."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["seal"] = self._seal_optimization.state_dict()
+        hyper_parameters = checkpoint.get("hyper_parameters", {})
+        if isinstance(hyper_parameters.get("seal"), SealConfig):  # a subclass saved its own arguments
+            hyper_parameters["seal"] = hyper_parameters["seal"].plain()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the entry ``seal`` where there is one; a checkpoint without it is a plain host's.
@@ -220,6 +224,8 @@ class SealMixin(_Host):
         if gradient is None:
             return None
         self._seal_last = read.detach()
+        if self.seal.training != self._seal_optimization.trains:  # Lightning ends validation without a call of `train`
+            self.seal.train(self._seal_optimization.trains)
         key = host.step_key(self)
         again, self._seal_key = key is not None and key == self._seal_key, key
         if not self._seal_checked:

@@ -21,6 +21,12 @@ class SealForwardHost(SealMixin, hosts.ForwardHost):
     pass
 
 
+class Further(SealMixin, hosts.ForwardHost):
+    def __init__(self, *args, extra=1, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.save_hyperparameters()
+
+
 class UnNormalised(SealMixin, hosts.NormalisedHost):
     def seal_batch(self, batch, inputs, output):
         x, y = batch
@@ -374,6 +380,16 @@ def test_a_host_that_sets_our_names_is_refused():
         seal(Owner)()
 
 
+def test_a_host_with_a_child_of_our_name_is_refused():
+    class Owner(hosts.ForwardHost):
+        def __init__(self):
+            super().__init__()
+            self.add_module("seal", torch.nn.Identity())
+
+    with pytest.raises(TypeError, match="but it sets \\['seal'\\]"):
+        seal(Owner)()
+
+
 def test_a_host_without_a_training_step_is_refused():
     with pytest.raises(TypeError, match="to have a host with a `training_step` of its own"):
         type("Seal", (SealMixin, L.LightningModule), {})()
@@ -413,6 +429,27 @@ def test_warm_up_trains_the_loss_nets_alone(make_trainer):
     assert trainer.callback_metrics["seal/weight"] == 0
     model, _ = fit(make_trainer, SealForwardHost, seal=config(warmup_steps=11))
     assert not equal_states(plain, model)
+
+
+def test_loss_nets_train_on_after_validation(make_trainer):
+    model = SealForwardHost(seal=config())
+    modes = []
+
+    class Watch(L.Callback):
+        def on_train_batch_end(self, trainer, module, *args):
+            modes.append((module.seal.training, float(module.seal.frame.bone_count)))
+
+    make_trainer(callbacks=[Watch()], val_check_interval=2).fit(model, model.loader(), model.loader())
+    assert all(training for training, _ in modes)
+    assert [count for _, count in modes] == [16 * 16 * step for step in range(1, 13)]
+
+
+def test_arguments_of_the_seal_subclass_are_saved_as_plain_data(make_trainer, tmp_path):
+    _, trainer = fit(make_trainer, Further, extra=5, seal=SealConfig(weight=0.25))
+    trainer.save_checkpoint(tmp_path / "seal.ckpt")
+    again = Further.load_from_checkpoint(tmp_path / "seal.ckpt", weights_only=True)
+    assert again.hparams.extra == 5
+    assert again.seal.energies["energy_0"].weight == 0.25
 
 
 def test_static_mode_leaves_the_loss_nets_alone(make_trainer, tmp_path):
