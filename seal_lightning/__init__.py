@@ -3,9 +3,10 @@
 from seal_lightning.batch import SealBatch
 from seal_lightning.config import SealConfig
 from seal_lightning.criterion import SealLoss
+from seal_lightning.forces import ForceRatio
 from seal_lightning.mixin import SealMixin
 from seal_lightning.skeleton import Skeleton, get_skeleton
-from seal_lightning.terms import EnergyTerm, ForceRatio
+from seal_lightning.terms import EnergyTerm
 
 __all__ = [
     "EnergyTerm",

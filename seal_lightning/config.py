@@ -10,15 +10,14 @@ from typing import Any, Literal
 from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
+from seal_lightning.forces import ForceRatio
 from seal_lightning.loss_nets import LossNet
 from seal_lightning.negatives import Negatives
 from seal_lightning.objectives import Objective
 from seal_lightning.skeleton import Skeleton, get_skeleton
-from seal_lightning.terms import EnergyTerm, ForceRatio, default_energies
+from seal_lightning.terms import DEFAULT_WEIGHT, EnergyTerm, default_energies
 
 __all__ = ["SealConfig"]
-
-_DEFAULT_WEIGHT = ForceRatio(0.1)
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,8 @@ class SealConfig:
         warmup_steps: Steps in which the loss-nets train and the pose-net does not feel them yet.
         lr_scheduler: Learning-rate scheduler of the loss-nets, stepped after each of their updates.
         gradient_clip_val: Largest norm of the loss-nets' gradient.
+        update: ``"alternating"``: a loss-net takes its step and the pose-net feels the new one; ``"simultaneous"``: one
+            pass through the loss-net serves both nets, which costs less.
         mode: ``"dynamic"`` trains the loss-nets beside the pose-net; ``"static"`` leaves them frozen.
         checkpoint: Checkpoint of a SEAL run, or a saved ``SealLoss.state_dict()``, to take the loss-nets from.
         precision: ``"bfloat16"`` runs the loss-nets, and them alone, under bfloat16 autocast.
@@ -56,12 +57,13 @@ class SealConfig:
     loss_net: Callable[[Skeleton], LossNet] | None = None
     objective: Objective | None = None
     negatives: list[Negatives] | None = None
-    weight: float | ForceRatio = _DEFAULT_WEIGHT
+    weight: float | ForceRatio = DEFAULT_WEIGHT
     gradient_penalty: float | None = None
     optimizer: OptimizerCallable | None = None
     warmup_steps: int = 0
     lr_scheduler: LRSchedulerCallable | None = None
     gradient_clip_val: float | None = None
+    update: Literal["alternating", "simultaneous"] = "alternating"
     mode: Literal["dynamic", "static"] = "dynamic"
     checkpoint: str | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -70,15 +72,17 @@ class SealConfig:
 
     def __post_init__(self) -> None:
         get_skeleton(self.skeleton)
-        if self.energies is not None and (self._shorthand() or self.weight != _DEFAULT_WEIGHT):
+        if self.energies is not None and (self._shorthand() or self.weight != DEFAULT_WEIGHT):
             raise ValueError(
                 "Expected either `energies` or the fields of a single one, but got `energies` and "
-                f"{[*self._shorthand(), *(['weight'] if self.weight != _DEFAULT_WEIGHT else [])]}."
+                f"{[*self._shorthand(), *(['weight'] if self.weight != DEFAULT_WEIGHT else [])]}."
             )
         if self.energies is not None and not self.energies:
             raise ValueError("Expected `energies` to hold at least one term, but got none.")
         if self.mode not in ("dynamic", "static"):
             raise ValueError(f"Expected `mode` to be 'dynamic' or 'static', but got {self.mode!r}.")
+        if self.update not in ("alternating", "simultaneous"):
+            raise ValueError(f"Expected `update` to be 'alternating' or 'simultaneous', but got {self.update!r}.")
         if self.mode == "static" and self.checkpoint is None:
             raise ValueError("Expected a `checkpoint` to take the loss-nets from in static mode, but got None.")
         if self.mode == "static" and self.warmup_steps:

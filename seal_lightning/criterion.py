@@ -9,18 +9,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from seal_lightning import _distributed as ranks
 from seal_lightning._checks import check_poses
 from seal_lightning._random import own_random_numbers
+from seal_lightning.forces import TINY, ForceControl, Pull, mean_over_ranks, row_norm
 from seal_lightning.frame import BodyFrame, FramedPoses
 from seal_lightning.functional import mpjpe
+from seal_lightning.negatives import PredictionNegatives
 from seal_lightning.objectives import gradient_penalty
+from seal_lightning.shared_pass import SharedPass
 from seal_lightning.skeleton import Skeleton, get_skeleton
-from seal_lightning.terms import EnergyTerm, ForceRatio, default_energies
+from seal_lightning.terms import EnergyTerm, default_energies
 
 __all__ = ["SealLoss"]
-
-_TINY = 1e-20
 
 
 class SealLoss(nn.Module):
@@ -42,6 +42,8 @@ class SealLoss(nn.Module):
         energies: The learned energies; the project's default where not given.
         task_loss: Called with prediction and target; returns one value per sample or per pose, or a scalar. Defaults to
             `mpjpe` per pose.
+        update: ``"simultaneous"`` takes the pull at a prediction from the backward pass of its `ranking_loss`, where
+            that was run before: one pass through a loss-net serves both nets, which feel the same state of it.
         precision: ``"bfloat16"`` runs the loss-nets, and them alone, under bfloat16 autocast.
         seed: Seed of the negatives and of dropout in the loss-nets; the global random state is never touched.
 
@@ -62,19 +64,19 @@ class SealLoss(nn.Module):
         Kim et al., "SEAL-pose", arXiv 2602.20051, 2026.
     """
 
-    pull_norm: Tensor
-    weight: Tensor
-
     def __init__(
         self,
         skeleton: str | Skeleton = "h36m17",
         energies: Sequence[EnergyTerm] | None = None,
         *,
         task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        update: Literal["alternating", "simultaneous"] = "alternating",
         precision: Literal["float32", "bfloat16"] = "float32",
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if update not in ("alternating", "simultaneous"):
+            raise ValueError(f"Expected `update` to be 'alternating' or 'simultaneous', but got {update!r}.")
         if precision not in ("float32", "bfloat16"):
             raise ValueError(f"Expected `precision` to be 'float32' or 'bfloat16', but got {precision!r}.")
         terms = default_energies() if energies is None else list(energies)
@@ -84,6 +86,7 @@ class SealLoss(nn.Module):
         self.skeleton = get_skeleton(skeleton)
         self.energies = dict(zip(names, terms, strict=True))
         self.task_loss = task_loss
+        self.update = update
         self.precision = precision
         self.seed = seed
         self.draws = 1  # the first draw was the loss-nets' initialisation
@@ -92,8 +95,8 @@ class SealLoss(nn.Module):
             nets = {name: term.loss_net(self.skeleton) for name, term in self.energies.items()}
         self.loss_nets = nn.ModuleDict(nets)
         self.frame = BodyFrame(self.skeleton)
-        self.register_buffer("pull_norm", torch.zeros(len(terms)))
-        self.register_buffer("weight", torch.zeros(len(terms)))
+        self.forces = ForceControl([term.weight for term in terms])
+        self._passes: dict[tuple[int, ...], dict[str, SharedPass]] = {}
 
     def forward(
         self,
@@ -123,7 +126,7 @@ class SealLoss(nn.Module):
             (gradient,) = torch.autograd.grad(task, prediction, retain_graph=True)
             return task + self.energy_loss(prediction, keypoints_2d, gradient, visibility=visibility, labelled=labelled)
         energies = self.energy(prediction, keypoints_2d, visibility).values()
-        return task + (self.weight * torch.stack([energy.mean() for energy in energies])).sum()
+        return task + (self.forces.weight * torch.stack([energy.mean() for energy in energies])).sum()
 
     def energy_loss(
         self,
@@ -155,31 +158,34 @@ class SealLoss(nn.Module):
         check_poses(self.skeleton, prediction, keypoints_2d, None, visibility, labelled)
         batch = prediction.shape[0]
         leaf = prediction.detach().float().requires_grad_()
-        task_norm = _row_norm(task_gradient, batch)
+        task_norm = row_norm(task_gradient, batch)
         counted = torch.ones_like(task_norm) if labelled is None else labelled.to(task_norm)
-        task_force = _mean_over_ranks(task_norm, counted)
+        task_force = mean_over_ranks(task_norm, counted)
         value, force, pull, energies = leaf.new_zeros(()), leaf.new_zeros(()), torch.zeros_like(leaf), []
-        for i, (name, term) in enumerate(self.energies.items()):
-            with torch.enable_grad(), own_random_numbers(self.seed, self.draws, leaf.device):
-                poses = self.frame(leaf, keypoints_2d, visibility)
-                energy = (self._score(name, poses.keypoints_2d, poses.pose) * poses.valid).view(batch, -1).mean(1)
-                (term_pull,) = torch.autograd.grad(energy.sum(), leaf)
+        with torch.enable_grad():
+            poses = self.frame(leaf, keypoints_2d, visibility)
+        share = poses.valid * batch / len(poses.valid)  # of a frame in its clip
+        passes = self._passes.pop(_identity(prediction), {})
+        for i, name in enumerate(self.energies):
+            score, slope = self._score_and_slope(name, poses, passes.get(name))
+            energy = (score * share).view(batch, -1).sum(1)
+            slope = slope * share[:, None, None]
+            (term_pull,) = torch.autograd.grad(poses.pose, leaf, slope, retain_graph=True)
             moved = term_pull
             if at is not None:
                 (moved,) = torch.autograd.grad(prediction, at, term_pull.to(prediction.dtype), retain_graph=True)
-            pull_norm = _row_norm(moved, batch)
-            factor = self._factor(i, term.weight, pull_norm, task_force)
+            pull_norm = row_norm(moved, batch)
+            factor = self.forces(i, pull_norm, task_force)
             force = force + (factor * pull_norm).mean()
-            value = value + (factor * energy.detach()).sum()
+            value = value + (factor * energy).sum()
             pull = pull + _as_rows(factor, leaf) * term_pull
-            energies.append(energy.detach().mean())
-            self.weight[i] = ranks.sum_over_ranks(factor.sum()) / ranks.world_size()
+            energies.append(energy.mean())
         self.stats |= {
             "energy": torch.stack(energies).mean(),
-            "weight": self.weight.mean(),
-            "force_ratio": torch.where(task_force > 0, force / task_force.clamp(min=_TINY), 0.0),
+            "weight": self.forces.weight.mean(),
+            "force_ratio": torch.where(task_force > 0, force / task_force.clamp(min=TINY), 0.0),
         }
-        return value + _Pull.apply(prediction, pull)  # type: ignore[no-any-return, no-untyped-call]
+        return value + Pull.apply(prediction, pull)  # type: ignore[no-any-return, no-untyped-call]
 
     def ranking_loss(
         self,
@@ -204,13 +210,14 @@ class SealLoss(nn.Module):
             Scalar loss, with gradients for the loss-nets alone.
         """
         check_poses(self.skeleton, prediction, keypoints_2d, target, visibility, labelled)
-        prediction, target = prediction.detach().float(), target.detach().float()
+        given, prediction, target = prediction, prediction.detach().float(), target.detach().float()
         if labelled is not None:
             target = torch.where(_as_rows(labelled, target), target, prediction)
         if self.training:
             self.frame.update(target, visibility, labelled)
         truth = self.frame(target, keypoints_2d, visibility)
         predicted = self.frame(prediction, keypoints_2d, visibility).pose
+        passes: dict[str, SharedPass] = {}
         counted = truth.valid
         if labelled is not None:
             counted = counted * labelled.to(counted).repeat_interleave(counted.numel() // labelled.numel())
@@ -221,13 +228,16 @@ class SealLoss(nn.Module):
             for name, term in self.energies.items():
                 sources = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives]
                 negatives = torch.cat(sources) * truth.seen[..., None]
-                energy_true, energy_negative, penalty = self._rank(name, term, truth, negatives)
+                if self.update == "simultaneous":
+                    passes[name] = SharedPass(predicted, _row_of_prediction(term))
+                energy_true, energy_negative, penalty = self._rank(name, term, truth, negatives, passes.get(name))
                 distance = _distance(negatives, truth)
                 loss = term.objective(energy_true, energy_negative, distance) + penalty
                 total = total + (loss * counted).sum() / counted.sum().clamp(min=1)
                 ranked = (energy_true < energy_negative).float().mean(0)
                 accuracies.append((ranked * counted).sum() / counted.sum().clamp(min=1))
         self.draws += 1
+        self._passes = {_identity(given): passes}
         self.stats |= {"loss_net_loss": total.detach(), "ranking_accuracy": torch.stack(accuracies).mean()}
         return total
 
@@ -267,19 +277,31 @@ class SealLoss(nn.Module):
         self.draws = state["draws"]
 
     def _rank(
-        self, name: str, term: EnergyTerm, truth: FramedPoses, negatives: Tensor
+        self, name: str, term: EnergyTerm, truth: FramedPoses, negatives: Tensor, shared: SharedPass | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Energies of the truth (N,) and of the negatives (K, N), and the gradient penalty (N,)."""
-        count = len(negatives)
+        count, penalty = len(negatives), torch.zeros_like(truth.valid)
+        poses = [*negatives] if term.gradient_penalty else [truth.pose, *negatives]
+        row = 0 if shared is None else shared.enter(poses, before=len(poses) - count)
+        keypoints_2d = truth.keypoints_2d.repeat(len(poses), 1, 1)
+        energy = self._score(name, keypoints_2d, torch.cat(poses)).view(len(poses), -1)
+        if shared is not None:
+            shared.leave(energy, row)
         if not term.gradient_penalty:
-            poses = torch.cat([truth.pose[None], negatives]).flatten(0, 1)
-            energy = self._score(name, truth.keypoints_2d.repeat(count + 1, 1, 1), poses).view(count + 1, -1)
-            return energy[0], energy[1:], torch.zeros_like(energy[0])
-        pose = truth.pose.requires_grad_()
+            return energy[0], energy[1 : count + 1], penalty
+        pose = truth.pose.detach().requires_grad_()
         with sdpa_kernel(SDPBackend.MATH):  # the one attention that can be differentiated twice
             energy_true = self._score(name, truth.keypoints_2d, pose)
-        energy = self._score(name, truth.keypoints_2d.repeat(count, 1, 1), negatives.flatten(0, 1)).view(count, -1)
-        return energy_true, energy, term.gradient_penalty * gradient_penalty(energy_true, pose)
+        return energy_true, energy[:count], term.gradient_penalty * gradient_penalty(energy_true, pose)
+
+    def _score_and_slope(self, name: str, poses: FramedPoses, shared: SharedPass | None) -> tuple[Tensor, Tensor]:
+        """Energies (N,) of poses and their gradients (N, J, 3) there, from a pass that was made or one of its own."""
+        if shared is not None and shared.done:
+            return shared.energy, shared.slope
+        pose = poses.pose.detach().requires_grad_()
+        with torch.enable_grad(), own_random_numbers(self.seed, self.draws, pose.device):
+            energy = self._score(name, poses.keypoints_2d, pose)
+        return energy.detach(), torch.autograd.grad(energy.sum(), pose)[0]
 
     def _score(self, name: str, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
         # Without the cache of cast weights: it would outlive an optimizer step within the host's own autocast.
@@ -292,17 +314,6 @@ class SealLoss(nn.Module):
                 f"but {name!r} returned {tuple(energy.shape)}."
             )
         return energy.float()
-
-    def _factor(self, index: int, weight: float | ForceRatio, pull: Tensor, task_force: Tensor) -> Tensor:
-        """What each sample's pull is multiplied with, (B,)."""
-        if not isinstance(weight, ForceRatio):
-            return torch.full_like(pull, weight / pull.numel())
-        usual = _mean_over_ranks(pull, torch.ones_like(pull))
-        self.pull_norm[index] = torch.where(
-            self.pull_norm[index] > 0, torch.lerp(self.pull_norm[index], usual, 0.01), usual
-        )
-        floor = self.pull_norm[index] / weight.amplification
-        return weight.ratio * task_force / torch.maximum(pull, floor).clamp(min=_TINY)
 
     def _task(self, prediction: Tensor, target: Tensor, visibility: Tensor | None, labelled: Tensor | None) -> Tensor:
         if labelled is not None:
@@ -322,21 +333,6 @@ class SealLoss(nn.Module):
         return torch.where(counted > 0, loss, 0.0).sum() / counted.sum().clamp(min=1)
 
 
-class _Pull(torch.autograd.Function):
-    """Zero, with a given gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, prediction: Tensor, pull: Tensor) -> Tensor:
-        ctx.save_for_backward(pull)
-        ctx.dtype = prediction.dtype
-        return pull.new_zeros(())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        (pull,) = ctx.saved_tensors
-        return (gradients[0] * pull).to(ctx.dtype), None
-
-
 def _as_rows(sample: Tensor, like: Tensor) -> Tensor:
     """One value a sample, (B,), shaped to broadcast over the axes of `like`."""
     return sample.view(-1, *[1] * (like.dim() - 1))
@@ -348,11 +344,16 @@ def _distance(negatives: Tensor, truth: FramedPoses) -> Tensor:
     return distance.sum(-1) / truth.seen.sum(-1).clamp(min=1)
 
 
-def _row_norm(gradient: Tensor, rows: int) -> Tensor:
-    norm: Tensor = torch.linalg.vector_norm(gradient.detach().float().reshape(rows, -1), dim=1)
-    return norm
+def _identity(prediction: Tensor) -> tuple[int, ...]:
+    """What tells whether two calls were given one and the same prediction."""
+    return prediction.data_ptr(), prediction._version, *prediction.shape
 
 
-def _mean_over_ranks(value: Tensor, counted: Tensor) -> Tensor:
-    total = ranks.sum_over_ranks(torch.stack([(value * counted).sum(), counted.sum()]))
-    return total[0] / total[1].clamp(min=1)
+def _row_of_prediction(term: EnergyTerm) -> int | None:
+    """Which of the term's negatives is the prediction itself, if any."""
+    row = 0
+    for source in term.negatives:
+        if isinstance(source, PredictionNegatives):
+            return row
+        row += source.count
+    return None

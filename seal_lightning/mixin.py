@@ -85,7 +85,9 @@ class SealMixin(_Host):
         names = {*vars(self), *self._modules, *self._parameters, *self._buffers}
         if taken := sorted(name for name in names if name in _OURS or name.startswith("_seal")):
             raise TypeError(f"Expected the host not to use the mixin's names, but it sets {taken}.")
-        criterion = SealLoss(config.skeleton, config.terms(), precision=config.precision, seed=config.seed)
+        criterion = SealLoss(
+            config.skeleton, config.terms(), update=config.update, precision=config.precision, seed=config.seed
+        )
         # Past nn.Module's registry: the loss-nets are no part of the host's parameters, state_dict or DDP.
         object.__setattr__(self, "seal", criterion)
         self._seal_config = config
@@ -172,7 +174,7 @@ class SealMixin(_Host):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if "seal" in vars(self):  # the loss-nets follow to another device, never to another precision
-            self.seal.to(fn(torch.empty(0, device=self.seal.weight.device)).device)
+            self.seal.to(fn(torch.empty(0, device=self.seal.frame.bone_length.device)).device)
         return result
 
     def _seal_training_step(self, step: Callable[..., Any], batch: Any, args: Any, kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a learned loss is made of: `EnergyTerm`, and how hard it pulls: `ForceRatio`."""
+"""What a learned loss is made of: `EnergyTerm`."""
 
 from __future__ import annotations
 
@@ -9,40 +9,15 @@ from functools import partial
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from seal_lightning.forces import ForceRatio
 from seal_lightning.loss_nets import GraphLossNet, LossNet
 from seal_lightning.negatives import Negatives, PredictionNegatives
 from seal_lightning.objectives import LogisticObjective, Objective
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["EnergyTerm", "ForceRatio", "default_energies"]
+__all__ = ["DEFAULT_WEIGHT", "EnergyTerm", "default_energies"]
 
-
-@dataclass(frozen=True)
-class ForceRatio:
-    r"""Weight that holds the energy's pull at a fixed share of the task's.
-
-    The pull of a sample is :math:`\partial E / \partial \hat y`. A fixed weight leaves its size to the loss-net, whose
-    gradients grow and shrink by orders of magnitude while it trains. Here every sample's pull is normalised and given
-    the length ``ratio`` times the mean length of the task's gradient at the prediction, so that the pose-net always
-    listens to the task first. Where the task's gradient is zero, so is the pull. A pull much shorter than usual says
-    that the loss-net has no opinion: it is amplified at most as far as ``amplification`` times the usual factor.
-
-    Args:
-        ratio: Length of the energy's pull as a share of the task's.
-        amplification: Bound on how much more than an average pull a weak one is scaled up.
-
-    Raises:
-        ValueError: If ``ratio`` is negative or ``amplification`` is below 1.
-    """
-
-    ratio: float = 0.1
-    amplification: float = 10.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.ratio < float("inf"):
-            raise ValueError(f"Expected `ratio` to be finite and not negative, but got {self.ratio}.")
-        if not 1 <= self.amplification < float("inf"):
-            raise ValueError(f"Expected `amplification` to be finite and at least 1, but got {self.amplification}.")
+DEFAULT_WEIGHT = ForceRatio(0.1)
 
 
 @dataclass(frozen=True)
@@ -66,7 +41,7 @@ class EnergyTerm:
     loss_net: Callable[[Skeleton], LossNet]
     objective: Objective = field(default_factory=LogisticObjective)
     negatives: tuple[Negatives, ...] = (PredictionNegatives(),)
-    weight: float | ForceRatio = ForceRatio()
+    weight: float | ForceRatio = DEFAULT_WEIGHT
     gradient_penalty: float = 0.0
     optimizer: OptimizerCallable = torch.optim.Adam
     name: str | None = None

@@ -31,6 +31,7 @@ CONFIGS = {
         warmup_steps=10,
         lr_scheduler=partial(torch.optim.lr_scheduler.StepLR, step_size=7),
         gradient_clip_val=1.0,
+        update="simultaneous",
         precision="bfloat16",
         frames_per_clip=3,
         seed=4,
@@ -67,7 +68,16 @@ def test_plain_data_and_back(name, tmp_path):
         if config.lr_scheduler is not None:
             schedules = [c.lr_scheduler(o) for c, o in zip((config, again), optimizers, strict=True)]
             assert schedules[0].state_dict() == schedules[1].state_dict()
-    for field in ("warmup_steps", "gradient_clip_val", "mode", "checkpoint", "precision", "frames_per_clip", "seed"):
+    for field in (
+        "warmup_steps",
+        "gradient_clip_val",
+        "update",
+        "mode",
+        "checkpoint",
+        "precision",
+        "frames_per_clip",
+        "seed",
+    ):
         assert getattr(again, field) == getattr(config, field)
 
 
@@ -125,6 +135,7 @@ def test_a_factory_without_a_name_leaves_its_reason(make):
         ({"energies": [EnergyTerm(MLPLossNet)], "weight": 0.2}, r"`energies` and \['weight'\]"),
         ({"energies": []}, "Expected `energies` to hold at least one term, but got none"),
         ({"skeleton": "nobody"}, "Expected `skeleton` to be one of"),
+        ({"update": "never"}, "Expected `update` to be 'alternating' or 'simultaneous', but got 'never'"),
         ({"mode": "frozen"}, "Expected `mode` to be 'dynamic' or 'static', but got 'frozen'"),
         ({"mode": "static"}, "Expected a `checkpoint` to take the loss-nets from in static mode, but got None"),
         (

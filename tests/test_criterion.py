@@ -225,6 +225,62 @@ def test_training_ranks_truth_below_predictions(objective):
     assert loss.stats["ranking_accuracy"] > 0.95
 
 
+OBJECTIVES = [
+    LogisticObjective(),
+    NCEObjective(),
+    NCEObjective(temperature=1e-3),  # saturated: its gradient is zero for most samples
+    MarginObjective(),
+    MarginObjective(ratio=1e-4),  # inactive for the samples that are ranked well
+    RegressionObjective(),
+]
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=str)
+@pytest.mark.parametrize("penalty", [0.0, 0.3])
+@pytest.mark.parametrize("negatives", [(GaussianNegatives(), PredictionNegatives()), (BoneLengthNegatives(),)])
+def test_one_pass_equals_two(objective, penalty, negatives):
+    """Simultaneous updates give the gradients of two separate passes, to both nets."""
+    frames = 2 if penalty else None
+    term = EnergyTerm(GRAPH, objective=objective, gradient_penalty=penalty, negatives=negatives)
+    labelled = torch.tensor([True] * 5 + [False])
+    results = []
+    for update in ("alternating", "simultaneous"):
+        loss = SealLoss("h36m17", [term], update=update)
+        prediction, target, keypoints = poses(frames=frames)
+        loss.ranking_loss(prediction, target, keypoints, labelled=labelled).backward()
+        learned = torch.cat([parameter.grad.flatten() for parameter in loss.parameters()])
+        passes = dict(loss._passes)
+        loss.zero_grad()
+        total = loss(prediction, target, keypoints, labelled=labelled)
+        assert all(parameter.grad is None for parameter in loss.parameters())
+        results.append((learned, total.detach(), torch.autograd.grad(total, prediction)[0], loss.stats["energy"]))
+        assert all(len(found) == (update == "simultaneous") for found in passes.values())
+    (learned_two, *two), (learned_one, *one) = results
+    torch.testing.assert_close(learned_one, learned_two, rtol=1e-4, atol=5e-6)  # the floor of the cotangent is 1e-6
+    for separate, shared in zip(two, one, strict=True):
+        torch.testing.assert_close(shared, separate, rtol=2e-4, atol=2e-5 * float(separate.abs().max()))
+
+
+def test_one_pass_scores_no_pose_twice(monkeypatch):
+    counts = []
+
+    class Counting(Height):
+        def forward(self, keypoints_2d, pose):
+            counts.append(len(pose))
+            return super().forward(keypoints_2d, pose)
+
+    loss = SealLoss("h36m17", [EnergyTerm(Counting)], update="simultaneous")
+    prediction, target, keypoints = poses()
+    loss.ranking_loss(prediction, target, keypoints).backward()
+    loss(prediction, target, keypoints)
+    assert counts == [12]
+    loss(prediction, target, keypoints)
+    assert counts == [12, 6]
+    loss.ranking_loss(prediction, target, keypoints)
+    loss(prediction, target, keypoints)
+    assert counts == [12, 6, 12, 6]
+
+
 def test_gradient_penalty_is_what_it_says():
     """With E = scale * |y|^2 the penalty is 0.5 * weight * |2 * scale * y|^2."""
     plain, penalised = criterion(Height), criterion(Height, gradient_penalty=0.5)
@@ -374,6 +430,7 @@ def test_bad_loss_net_output():
             "Expected `energies` to be one or more terms with different names, but got \\[\\]",
         ),
         (lambda: SealLoss(energies=[EnergyTerm(SMALL, name="a")] * 2), "different names, but got \\['a', 'a'\\]"),
+        (lambda: SealLoss(update="never"), "Expected `update` to be 'alternating' or 'simultaneous', but got 'never'"),
         (lambda: SealLoss(precision="half"), "Expected `precision` to be 'float32' or 'bfloat16', but got 'half'"),
         (lambda: SealLoss("nobody"), "Expected `skeleton` to be one of"),
         (lambda: EnergyTerm(SMALL, negatives=()), "Expected `negatives` to hold at least one source"),

@@ -452,6 +452,13 @@ def test_arguments_of_the_seal_subclass_are_saved_as_plain_data(make_trainer, tm
     assert again.seal.energies["energy_0"].weight == 0.25
 
 
+@pytest.mark.parametrize("host", [hosts.FlatHost, hosts.SequenceHost, hosts.ManualHost], ids=lambda host: host.__name__)
+def test_simultaneous_updates(make_trainer, host):
+    model, trainer = fit(make_trainer, seal(host), seal=config(update="simultaneous"))
+    assert trainer.callback_metrics["seal/force_ratio"] == pytest.approx(0.1, abs=0.02)
+    assert model.seal.draws == 13
+
+
 def test_static_mode_leaves_the_loss_nets_alone(make_trainer, tmp_path):
     _, trainer = fit(make_trainer, SealForwardHost, seal=config())
     trainer.save_checkpoint(tmp_path / "seal.ckpt")
