@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from seal_lightning.batch import ModuleCall
 
 __all__ = [
+    "RecordedIterator",
     "check_bases",
     "defines_step",
     "in_swa_update",
@@ -70,6 +71,25 @@ def record_calls(module: nn.Module) -> Iterator[list[ModuleCall]]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+class RecordedIterator:
+    """The iterator that a step with ``dataloader_iter`` draws from, with the batch that was drawn last."""
+
+    def __init__(self, iterator: Any) -> None:
+        self.iterator = iterator
+        self.batch: Any = None
+
+    def __iter__(self) -> RecordedIterator:
+        return self
+
+    def __next__(self) -> Any:
+        item = next(self.iterator)
+        self.batch = item[0]
+        return item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.iterator, name)
 
 
 @contextmanager

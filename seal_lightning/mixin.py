@@ -177,22 +177,22 @@ class SealMixin(_Host):
             self.seal.to(fn(torch.empty(0, device=self.seal.frame.bone_length.device)).device)
         return result
 
-    def _seal_training_step(self, step: Callable[..., Any], batch: Any, args: Any, kwargs: Any) -> Any:
+    def _seal_training_step(self, run: Callable[[], Any], source: Any) -> Any:
         joined: list[Tensor] = []
 
         def manual_backward(loss: Tensor, *more: Any, **options: Any) -> None:
-            if not joined and (total := self._seal_join(loss, batch, calls)) is not None:
+            if not joined and (total := self._seal_join(loss, source, calls)) is not None:
                 joined.append(loss := total)
             backward(loss, *more, **options)
 
         backward = self.manual_backward
         with host.record_calls(self) as calls, host.replaced(self, "manual_backward", manual_backward):
-            output = step(self, *args, **kwargs)
+            output = run()
         if self.automatic_optimization:
             loss = output["loss"] if isinstance(output, Mapping) else output
             if not isinstance(loss, Tensor) or not loss.requires_grad:
                 return output
-            total = self._seal_join(loss, batch, calls)
+            total = self._seal_join(loss, source, calls)
             if total is None:
                 raise ValueError(
                     "Expected the loss of `training_step` to depend on the prediction that `seal_batch` returned, "
@@ -207,7 +207,8 @@ class SealMixin(_Host):
         self._seal_log()
         return output
 
-    def _seal_read(self, batch: Any, calls: list[ModuleCall]) -> SealBatch:
+    def _seal_read(self, source: Any, calls: list[ModuleCall]) -> SealBatch:
+        batch = source.batch if isinstance(source, host.RecordedIterator) else source
         only = calls[0] if len(calls) == 1 else ModuleCall(None, None)
         outer, self._seal_calls = self._seal_calls, calls
         try:
@@ -218,9 +219,9 @@ class SealMixin(_Host):
             raise TypeError(f"Expected `seal_batch` to return a SealBatch, but got {type(read).__name__}.")
         return read
 
-    def _seal_join(self, loss: Tensor, batch: Any, calls: list[ModuleCall]) -> Tensor | None:
+    def _seal_join(self, loss: Tensor, source: Any, calls: list[ModuleCall]) -> Tensor | None:
         """Train the loss-nets and add the energy to the loss; None if the loss does not depend on the prediction."""
-        read = self._seal_read(batch, calls)
+        read = self._seal_read(source, calls)
         scale = host.loss_scale(self, loss)  # small gradients would vanish in float16
         at, gradient = gradient_at_prediction(loss * scale, read.prediction, calls)
         if gradient is None:
@@ -267,19 +268,26 @@ class SealMixin(_Host):
 def _wrap(step: Callable[..., Any], training: bool) -> Callable[..., Any]:
     """Let SEAL see a step; only the outermost of nested steps (an override that calls super) is looked at."""
     signature = inspect.signature(step)
+    first = [*signature.parameters.values()][1]  # the batch, or the iterator that it is drawn from
 
     @functools.wraps(step)
     def wrapper(self: SealMixin, *args: Any, **kwargs: Any) -> Any:
         if self._seal_calls is not None or (training and (not torch.is_grad_enabled() or host.in_swa_update(self))):
             return step(self, *args, **kwargs)
-        batch = list(signature.bind(self, *args, **kwargs).arguments.values())[1]
+        bound = signature.bind(self, *args, **kwargs)
+        source = bound.arguments[first.name]
+        if first.kind is first.VAR_POSITIONAL:
+            source = source[0]
+        elif first.name == "dataloader_iter":
+            source = bound.arguments[first.name] = host.RecordedIterator(source)
+        run = functools.partial(step, *bound.args, **bound.kwargs)
         self._seal_calls, self._seal_last = [], None
         try:
             if training:
-                return self._seal_training_step(step, batch, args, kwargs)
+                return self._seal_training_step(run, source)
             with host.record_calls(self) as calls:
-                output = step(self, *args, **kwargs)
-            self._seal_last = (batch, calls)
+                output = run()
+            self._seal_last = (source, calls)
             return output
         finally:
             self._seal_calls = None

@@ -256,7 +256,7 @@ def test_one_pass_equals_two(objective, penalty, negatives):
         results.append((learned, total.detach(), torch.autograd.grad(total, prediction)[0], loss.stats["energy"]))
         assert all(len(found) == (update == "simultaneous") for found in passes.values())
     (learned_two, *two), (learned_one, *one) = results
-    atol = 5e-6 + 1e-5 * float(learned_two.abs().max())  # the floor of the cotangent is 1e-6
+    atol = 5e-6 + 3e-5 * float(learned_two.abs().max())  # the floor of the cotangent is 1e-6
     torch.testing.assert_close(learned_one, learned_two, rtol=1e-4, atol=atol)
     for separate, shared in zip(two, one, strict=True):
         torch.testing.assert_close(shared, separate, rtol=2e-4, atol=2e-5 * float(separate.abs().max()))

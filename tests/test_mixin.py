@@ -333,6 +333,18 @@ def test_a_step_that_returns_none_is_skipped(make_trainer):
     assert model.seal.draws == 4
 
 
+def test_a_step_with_any_arguments(make_trainer):
+    class Host(hosts.NormalisedHost):
+        def training_step(self, *args, **kwargs):
+            return super().training_step(*args, **kwargs)
+
+    class Seal(SealMixin, Host):
+        seal_batch = UnNormalised.seal_batch
+
+    model, _ = fit(make_trainer, Seal, seal=config())
+    assert model.seal.draws == 13
+
+
 def test_override_and_super_and_two_levels_of_subclassing(make_trainer):
     class Overriding(SealForwardHost):
         def training_step(self, batch, batch_idx):
@@ -586,3 +598,17 @@ def test_force_ratio_zero_is_no_weight_at_all(make_trainer):
     plain, _ = fit(make_trainer, hosts.ForwardHost)
     model, _ = fit(make_trainer, SealForwardHost, seal=config(weight=ForceRatio(0.0)))
     assert equal_states(plain, model)
+
+
+def test_a_step_that_draws_its_own_batches(make_trainer):
+    class Host(hosts.ForwardHost):
+        def training_step(self, dataloader_iter):
+            (x, y), _, _ = next(dataloader_iter)
+            return hosts.distance(self(x), y)
+
+    plain, _ = fit(make_trainer, Host)
+    zero, _ = fit(make_trainer, seal(Host), seal=config(weight=0.0))
+    model, trainer = fit(make_trainer, seal(Host), seal=config())
+    assert equal_states(plain, zero)
+    assert not equal_states(plain, model)
+    assert trainer.callback_metrics["seal/force_ratio"] == pytest.approx(0.1, abs=0.02)
