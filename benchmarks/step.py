@@ -1,6 +1,6 @@
 """What a SEAL training step costs: plain host and SEAL host interleaved in one process, ratio of medians.
 
-    python benchmarks/step.py --hidden 1024 --batch 256
+    python -m benchmarks.step --hidden 1024 --batch 256
 
 Prints a table and writes JSON. A step is forward, loss, backward and optimizer step of the host, and whatever SEAL adds
 to it; reading data is left out.

@@ -1,110 +1,24 @@
-"""Where SEAL touches what Lightning keeps to itself: watching module calls, and reading the state of the trainer."""
+"""Where SEAL reads what Lightning keeps to itself: the state of the trainer, and who defines a step."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-
-from seal_lightning.batch import ModuleCall
+from torch import Tensor
 
 __all__ = [
-    "RecordedIterator",
     "check_bases",
     "defines_step",
     "in_swa_update",
     "logs",
     "loss_scale",
-    "record_calls",
-    "replaced",
     "step_key",
     "trainer_of",
 ]
 
 _LIGHTNING = ("lightning.pytorch.", "pytorch_lightning.")
-
-
-@contextmanager
-def record_calls(module: nn.Module) -> Iterator[list[ModuleCall]]:
-    """Record the outermost calls of a module's own forward and of its direct children while in force.
-
-    ``self(x)`` and ``self.forward(x)`` are caught by shadowing `forward` on the instance, since forward hooks miss the
-    latter and fire twice under DDP; ``self.model(x)`` by hooks on the children.
-    """
-    calls: list[ModuleCall] = []
-    depth = 0
-    own_forward = module.forward
-
-    def enter(*_: Any) -> None:
-        nonlocal depth
-        depth += 1
-
-    def leave(inputs: Any, output: Any) -> None:
-        nonlocal depth
-        depth -= 1
-        if depth == 0 and output is not None:
-            calls.append(ModuleCall(inputs, output))
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        enter()
-        output = None
-        try:
-            output = own_forward(*args, **kwargs)
-        finally:
-            leave((*args, kwargs) if kwargs else args, output)
-        return output
-
-    def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        leave((*args, kwargs) if kwargs else args, output)
-
-    handles = []
-    for child in module.children():
-        handles.append(child.register_forward_pre_hook(enter))
-        handles.append(child.register_forward_hook(after, with_kwargs=True, always_call=True))
-    try:
-        with replaced(module, "forward", forward):
-            yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-class RecordedIterator:
-    """The iterator that a step with ``dataloader_iter`` draws from, with the batch that was drawn last."""
-
-    def __init__(self, iterator: Any) -> None:
-        self.iterator = iterator
-        self.batch: Any = None
-
-    def __iter__(self) -> RecordedIterator:
-        return self
-
-    def __next__(self) -> Any:
-        item = next(self.iterator)
-        self.batch = item[0]
-        return item
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.iterator, name)
-
-
-@contextmanager
-def replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
-    """Shadow a method on the instance for a while."""
-    own = vars(module)
-    had, before = name in own, own.get(name)
-    own[name] = value
-    try:
-        yield
-    finally:
-        if had:
-            own[name] = before
-        else:
-            del own[name]
 
 
 def defines_step(cls: type, name: str) -> bool:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from seal_lightning._random import own_random_numbers
+from seal_lightning.capture import ModuleCall, tensors_in
 from seal_lightning.functional import limb_symmetry_error
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["ModuleCall", "SealBatch", "gradient_at_prediction", "infer_batch", "tensors_in", "warn_unless_a_body"]
+__all__ = ["SealBatch", "gradient_at_prediction", "infer_batch", "warn_unless_a_body"]
 
 _IMPLAUSIBLE_ASYMMETRY = 15.0  # percent; measured bodies have below 5
 
@@ -36,9 +38,15 @@ class SealBatch:
     visibility: Tensor | None = None
     labelled: Tensor | None = None
 
-    def take_frames(self, index: Tensor) -> SealBatch:
-        """Keep the frames ``index`` (B, K) of every clip."""
-        rows = torch.arange(len(index), device=index.device)[:, None]
+    def some_frames(self, count: int | None, seed: int, draw: int) -> SealBatch:
+        """Keep ``count`` random frames of every clip, in order; all of them where there are no more, or no clips."""
+        if count is None or self.prediction.dim() == 3 or count >= self.prediction.shape[1]:
+            return self
+        device = self.prediction.device
+        with own_random_numbers(seed + 1, draw, device) as generator:  # not the stream that negatives draw from
+            order = torch.rand(self.prediction.shape[:2], generator=generator).argsort(dim=1)
+        index = order[:, :count].sort(dim=1).values.to(device)
+        rows = torch.arange(len(index), device=device)[:, None]
         fields = ("keypoints_2d", "prediction", "target", "visibility")
         kept = {field: getattr(self, field)[rows, index] for field in fields if getattr(self, field) is not None}
         return replace(self, **kept)
@@ -46,25 +54,6 @@ class SealBatch:
     def detach(self) -> SealBatch:
         """The same without the graph."""
         return replace(self, prediction=self.prediction.detach())
-
-
-class ModuleCall(NamedTuple):
-    """One outermost call of the host's own forward or of a direct child."""
-
-    inputs: Any
-    output: Any
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists and mappings."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        for item in value:
-            yield from tensors_in(item)
 
 
 def infer_batch(batch: Any, calls: Sequence[ModuleCall], joints: int) -> SealBatch:

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seal_lightning import _lightning as host
-from seal_lightning._random import own_random_numbers
-from seal_lightning.batch import ModuleCall, SealBatch, gradient_at_prediction, infer_batch, warn_unless_a_body
+from seal_lightning.batch import SealBatch, gradient_at_prediction, infer_batch, warn_unless_a_body
+from seal_lightning.capture import ModuleCall, RecordedIterator, record_calls, replaced
 from seal_lightning.config import SealConfig
 from seal_lightning.criterion import SealLoss
 from seal_lightning.optimization import LossNetOptimization
@@ -186,7 +186,7 @@ class SealMixin(_Host):
             backward(loss, *more, **options)
 
         backward = self.manual_backward
-        with host.record_calls(self) as calls, host.replaced(self, "manual_backward", manual_backward):
+        with record_calls(self) as calls, replaced(self, "manual_backward", manual_backward):
             output = run()
         if self.automatic_optimization:
             loss = output["loss"] if isinstance(output, Mapping) else output
@@ -208,7 +208,7 @@ class SealMixin(_Host):
         return output
 
     def _seal_read(self, source: Any, calls: list[ModuleCall]) -> SealBatch:
-        batch = source.batch if isinstance(source, host.RecordedIterator) else source
+        batch = source.batch if isinstance(source, RecordedIterator) else source
         only = calls[0] if len(calls) == 1 else ModuleCall(None, None)
         outer, self._seal_calls = self._seal_calls, calls
         try:
@@ -234,7 +234,7 @@ class SealMixin(_Host):
         if not self._seal_checked:
             self._seal_checked = True
             warn_unless_a_body(read, self.seal.skeleton)
-        used = self._seal_frames(read)
+        used = read.some_frames(self._seal_config.frames_per_clip, self.seal.seed, self.seal.draws)
         masks = {"visibility": used.visibility, "labelled": used.labelled}
         if self._seal_optimization.trains and not again:
             if used.target is None:
@@ -249,15 +249,6 @@ class SealMixin(_Host):
             return loss + self.seal.energy_loss(used.prediction, used.keypoints_2d, gradient / scale, at=at, **masks)
         self.seal.observe(used.prediction, used.keypoints_2d, used.visibility)
         return loss
-
-    def _seal_frames(self, read: SealBatch) -> SealBatch:
-        count = self._seal_config.frames_per_clip
-        if read.prediction.dim() == 3 or count is None or count >= read.prediction.shape[1]:
-            return read
-        device = read.prediction.device
-        with own_random_numbers(self.seal.seed + 1, self.seal.draws, device) as generator:
-            order = torch.rand(read.prediction.shape[:2], generator=generator).argsort(dim=1)
-        return read.take_frames(order[:, :count].sort(dim=1).values.to(device))
 
     def _seal_log(self) -> None:
         if host.logs(self) and isinstance(self._seal_last, SealBatch):
@@ -279,13 +270,13 @@ def _wrap(step: Callable[..., Any], training: bool) -> Callable[..., Any]:
         if first.kind is first.VAR_POSITIONAL:
             source = source[0]
         elif first.name == "dataloader_iter":
-            source = bound.arguments[first.name] = host.RecordedIterator(source)
+            source = bound.arguments[first.name] = RecordedIterator(source)
         run = functools.partial(step, *bound.args, **bound.kwargs)
         self._seal_calls, self._seal_last = [], None
         try:
             if training:
                 return self._seal_training_step(run, source)
-            with host.record_calls(self) as calls:
+            with record_calls(self) as calls:
                 output = run()
             self._seal_last = (source, calls)
             return output

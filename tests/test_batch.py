@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from seal_lightning import SealBatch
-from seal_lightning.batch import ModuleCall, infer_batch, tensors_in
+from seal_lightning.batch import infer_batch
+from seal_lightning.capture import ModuleCall, tensors_in
 
 J = 17
 
@@ -94,10 +95,21 @@ def test_no_keypoints_among_the_inputs():
         infer_batch((x, y), [ModuleCall((x,), pose(4))], J)
 
 
-def test_take_frames():
+def test_some_frames():
     batch = SealBatch(pose(2, 5, channels=2), pose(2, 5).requires_grad_(), visibility=torch.ones(2, 5, J))
-    kept = batch.take_frames(torch.tensor([[0, 3], [1, 4]]))
-    assert torch.equal(kept.prediction[1, 1], batch.prediction[1, 4])
+    kept = batch.some_frames(2, seed=0, draw=0)
+    chosen = []
+    for clip in range(2):
+        where = [
+            frame for frame in range(5) for x in kept.prediction[clip] if torch.equal(x, batch.prediction[clip, frame])
+        ]
+        assert where == sorted(set(where))
+        assert torch.equal(kept.keypoints_2d[clip], batch.keypoints_2d[clip, where])
+        chosen.append(where)
+    assert [len(where) for where in chosen] == [2, 2]
+    assert len({tuple(batch.some_frames(2, 0, draw).prediction[0, 0, 0].tolist()) for draw in range(20)}) > 2
+    assert batch.some_frames(5, 0, 0) is batch
+    assert batch.some_frames(None, 0, 0) is batch
     assert kept.keypoints_2d.shape == (2, 2, J, 2)
     assert kept.visibility.shape == (2, 2, J)
     assert kept.target is None

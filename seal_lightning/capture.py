@@ -1,0 +1,109 @@
+"""Watching a host's step from outside: which modules it calls, with what, and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+__all__ = ["ModuleCall", "RecordedIterator", "record_calls", "replaced", "tensors_in"]
+
+
+class ModuleCall(NamedTuple):
+    """One outermost call of the host's own forward or of a direct child."""
+
+    inputs: Any
+    output: Any
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists and mappings."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        for item in value:
+            yield from tensors_in(item)
+
+
+@contextmanager
+def record_calls(module: nn.Module) -> Iterator[list[ModuleCall]]:
+    """Record the outermost calls of a module's own forward and of its direct children while in force.
+
+    ``self(x)`` and ``self.forward(x)`` are caught by shadowing `forward` on the instance, since forward hooks miss the
+    latter and fire twice under DDP; ``self.model(x)`` by hooks on the children.
+    """
+    calls: list[ModuleCall] = []
+    depth = 0
+    own_forward = module.forward
+
+    def enter(*_: Any) -> None:
+        nonlocal depth
+        depth += 1
+
+    def leave(inputs: Any, output: Any) -> None:
+        nonlocal depth
+        depth -= 1
+        if depth == 0 and output is not None:
+            calls.append(ModuleCall(inputs, output))
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        enter()
+        output = None
+        try:
+            output = own_forward(*args, **kwargs)
+        finally:
+            leave((*args, kwargs) if kwargs else args, output)
+        return output
+
+    def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        leave((*args, kwargs) if kwargs else args, output)
+
+    handles = []
+    for child in module.children():
+        handles.append(child.register_forward_pre_hook(enter))
+        handles.append(child.register_forward_hook(after, with_kwargs=True, always_call=True))
+    try:
+        with replaced(module, "forward", forward):
+            yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class RecordedIterator:
+    """The iterator that a step with ``dataloader_iter`` draws from, with the batch that was drawn last."""
+
+    def __init__(self, iterator: Any) -> None:
+        self.iterator = iterator
+        self.batch: Any = None
+
+    def __iter__(self) -> RecordedIterator:
+        return self
+
+    def __next__(self) -> Any:
+        item = next(self.iterator)
+        self.batch = item[0]
+        return item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.iterator, name)
+
+
+@contextmanager
+def replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
+    """Shadow a method on the instance for a while."""
+    own = vars(module)
+    had, before = name in own, own.get(name)
+    own[name] = value
+    try:
+        yield
+    finally:
+        if had:
+            own[name] = before
+        else:
+            del own[name]
