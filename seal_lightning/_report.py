@@ -1,0 +1,267 @@
+"""What a comparison reports: statistics over paired seeds, the table, the JSON and CSV files, the picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+__all__ = [
+    "Paired",
+    "Run",
+    "free_directory",
+    "paired_difference",
+    "summarise",
+    "table",
+    "versions",
+    "write_csv",
+    "write_json",
+]
+
+Scores = dict[str, float]
+
+# Quantiles of Student's t that leave 2.5 % above them, for 1 to 30 degrees of freedom and then for 40, 60, 120.
+_QUANTILES = """
+12.706 4.303 3.182 2.776 2.571 2.447 2.365 2.306 2.262 2.228 2.201 2.179 2.160 2.145 2.131
+2.120 2.110 2.101 2.093 2.086 2.080 2.074 2.069 2.064 2.060 2.056 2.052 2.048 2.045 2.042
+"""
+_T_975 = dict(enumerate(map(float, _QUANTILES.split()), start=1)) | {40: 2.021, 60: 2.000, 120: 1.980}
+
+_ROWS = {
+    "mpjpe": ("MPJPE", "mm"),
+    "p_mpjpe": ("P-MPJPE", "mm"),
+    "n_mpjpe": ("N-MPJPE", "mm"),
+    "limb_symmetry_error": ("LSE", "%"),
+    "truth_limb_symmetry_error": ("LSE of the truth itself", "%"),
+    "asymmetry_error": ("asymmetry error", "mm"),
+    "body_segment_length_error": ("BSLE", "%"),
+    "scaled_body_segment_length_error": ("BSLE at the best scale", "%"),
+    "limb_length_error": ("LLE", "%"),
+    "mpjpe_p50": ("MPJPE, median", "mm"),
+    "mpjpe_p90": ("MPJPE, 90th percentile", "mm"),
+    "mpjpe_p95": ("MPJPE, 95th percentile", "mm"),
+    "mpjpe_p99": ("MPJPE, 99th percentile", "mm"),
+    "mpjpe_cvar95": ("MPJPE, mean of the worst 5 %", "mm"),
+    "mpjve": ("MPJVE", "mm/frame"),
+    "mpsce": ("MPSCE", "mm"),
+    "wall_time": ("training time", "s"),
+}
+
+_PANELS = {
+    "seal/energy": "energy of the prediction",
+    "seal/loss_net_loss": "loss of the loss-net",
+    "seal/force_ratio": "force ratio",
+    "seal/ranking_accuracy": "ranking accuracy",
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its scores.
+
+    Args:
+        method: ``"host"`` or ``"SEAL"``.
+        seed: The seed of both initial weights and data order.
+        steps: Optimizer steps taken.
+        wall_time: Seconds of training, validation included.
+        scores: Per scope (``"mean"``, a dataset, a group) the metrics by name; lengths in millimetres.
+        curves: Per logged quantity its points (step, value).
+    """
+
+    method: str
+    seed: int
+    steps: int
+    wall_time: float
+    scores: dict[str, Scores]
+    curves: dict[str, list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Means and standard deviations over seeds of two methods, and their paired difference with its 95 % interval."""
+
+    host_mean: float
+    host_std: float
+    seal_mean: float
+    seal_std: float
+    difference: float
+    low: float
+    high: float
+    relative: float
+
+
+def paired_difference(host: Sequence[float], seal: Sequence[float]) -> Paired:
+    r"""Compare two methods that were run with the same seeds.
+
+    With :math:`d_s` the difference SEAL - host of seed s, the interval is the t-interval
+    :math:`\bar d \pm t_{0.975, S-1}\, \mathrm{std}(d) / \sqrt{S}`. One seed has no spread and no interval: NaN.
+
+    Args:
+        host: One value per seed.
+        seal: One value per seed, in the same order.
+
+    Returns:
+        The statistics; ``relative`` is the difference in percent of the host's mean.
+
+    Raises:
+        ValueError: If there are no values, or not as many of one as of the other.
+
+    Example:
+        >>> result = paired_difference([10.0, 12.0], [9.0, 10.0])
+        >>> result.difference, round(result.low, 3), round(result.high, 3)
+        (-1.5, -7.853, 4.853)
+    """
+    if not host or len(host) != len(seal):
+        raise ValueError(f"Expected one value per seed of both methods, but got {len(host)} and {len(seal)}.")
+    differences = [b - a for a, b in zip(host, seal, strict=True)]
+    mean = fmean(differences)
+    half = _t_975(len(host) - 1) * _spread(differences) / math.sqrt(len(host)) if len(host) > 1 else math.nan
+    host_mean = fmean(host)
+    relative = 100 * mean / host_mean if host_mean else math.nan
+    return Paired(host_mean, _spread(host), fmean(seal), _spread(seal), mean, mean - half, mean + half, relative)
+
+
+def _spread(values: Sequence[float]) -> float:
+    return stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
+
+
+def _t_975(degrees: int) -> float:
+    """The quantile at the next lower tabulated degree: never too narrow an interval."""
+    return _T_975[max(known for known in _T_975 if known <= degrees)]
+
+
+def summarise(runs: Sequence[Run]) -> dict[str, dict[str, Paired]]:
+    """Pair the runs by seed and compare them: per scope and metric, over seeds; training time under ``"mean"``."""
+    host = {run.seed: run for run in runs if run.method == "host"}
+    seal = {run.seed: run for run in runs if run.method == "SEAL"}
+    first = next(iter(host.values()))
+    summary = {
+        scope: {
+            metric: paired_difference(
+                [run.scores[scope][metric] for run in host.values()],
+                [seal[seed].scores[scope][metric] for seed in host],
+            )
+            for metric in metrics
+        }
+        for scope, metrics in first.scores.items()
+    }
+    summary["mean"]["wall_time"] = paired_difference(
+        [run.wall_time for run in host.values()], [seal[seed].wall_time for seed in host]
+    )
+    return summary
+
+
+def table(summary: Mapping[str, Mapping[str, Paired]], datasets: Sequence[str]) -> str:
+    """Format the comparison as one aligned Markdown table: a block per dataset where there are several, then the mean.
+
+    Args:
+        summary: What `summarise` returned.
+        datasets: Names of the datasets among its scopes.
+    """
+    blocks = [*datasets, "mean"] if len(datasets) > 1 else ["mean"]
+    interval = "" if math.isnan(summary["mean"]["wall_time"].low) else " [95 % interval]"
+    rows: list[tuple[str, ...]] = [("", "host", "SEAL", f"SEAL - host{interval}", "relative")]
+    for block in blocks:
+        if len(blocks) > 1:
+            title = f"mean of {', '.join(datasets)}" if block == "mean" else block
+            rows.append((f"**{title}**", "", "", "", ""))
+        rows += [_row(metric, summary[block][metric]) for metric in _ROWS if metric in summary[block]]
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
+    lines = [
+        "| "
+        + " | ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        + " |"
+        for row in rows
+    ]
+    return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
+
+
+def _row(metric: str, paired: Paired) -> tuple[str, str, str, str, str]:
+    name, unit = _ROWS[metric]
+    digits = 2 if unit == "%" else 1
+
+    def spread(mean: float, std: float) -> str:
+        return _number(mean, digits) + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
+
+    if metric == "truth_limb_symmetry_error":
+        return f"{name} ({unit})", _number(paired.host_mean, digits), _number(paired.seal_mean, digits), "", ""
+    difference = _number(paired.difference, digits, sign=True)
+    if not math.isnan(paired.low):
+        difference += f" [{paired.low:+.{digits}f}, {paired.high:+.{digits}f}]"
+    relative = "-" if math.isnan(paired.relative) else f"{paired.relative:+.1f} %"
+    host, seal = spread(paired.host_mean, paired.host_std), spread(paired.seal_mean, paired.seal_std)
+    return f"{name} ({unit})", host, seal, difference, relative
+
+
+def _number(value: float, digits: int, *, sign: bool = False) -> str:
+    return "-" if math.isnan(value) else f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that a number may depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("seal_lightning", "torch", "lightning", "torchmetrics", "numpy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def free_directory(path: str | Path) -> Path:
+    """Return ``path`` as a new directory, or ``path-2``, ``path-3``, ... where an older result is in the way."""
+    path = Path(path)
+    candidate, number = path, 1
+    while candidate.exists() and not (candidate.is_dir() and not any(candidate.iterdir())):
+        number += 1
+        candidate = path.with_name(f"{path.name}-{number}")
+    candidate.mkdir(parents=True, exist_ok=True)
+    return candidate
+
+
+def write_json(path: Path, runs: Sequence[Run], summary: Mapping[str, Mapping[str, Paired]], **stamp: Any) -> None:
+    """Write everything: the stamp, each run with its curves, the statistics. A missing value is null."""
+    content = {
+        **stamp,
+        "runs": [asdict(run) for run in runs],
+        "summary": {scope: {name: asdict(p) for name, p in metrics.items()} for scope, metrics in summary.items()},
+    }
+    path.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def write_csv(path: Path, runs: Sequence[Run], stamp: Mapping[str, str]) -> None:
+    """Write one line per method, seed, scope and metric, each stamped."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["method", "seed", "scope", "metric", "value", *stamp])
+        for run in runs:
+            values = [(scope, name, value) for scope, scores in run.scores.items() for name, value in scores.items()]
+            values += [("mean", "wall_time", run.wall_time), ("mean", "steps", run.steps)]
+            for scope, name, value in values:
+                writer.writerow([run.method, run.seed, scope, name, repr(value), *stamp.values()])
+
+
+def curves(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """What SEAL logged in training, for `plotting.plot_comparison`: per panel one line per seed."""
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for run in runs:
+        for name, title in _PANELS.items():
+            if name in run.curves:
+                panels.setdefault(title, {})[f"seed {run.seed}"] = run.curves[name]
+    return panels

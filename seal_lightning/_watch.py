@@ -1,0 +1,46 @@
+"""Watches a training from outside: how long it takes, and what SEAL logs on the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+__all__ = ["Watch"]
+
+_CURVES = ("seal/energy", "seal/loss_net_loss", "seal/weight", "seal/force_ratio", "seal/ranking_accuracy")
+_POINTS = 200
+
+
+class Watch(Callback):
+    """Measures the training time and keeps what SEAL logs, at a few hundred points."""
+
+    def __init__(self) -> None:
+        self.seconds = math.nan
+        self.steps = 0
+        self._points: dict[str, list[tuple[int, Tensor]]] = {}
+
+    @property
+    def curves(self) -> dict[str, list[tuple[int, float]]]:
+        """Per logged quantity its points (step, value)."""
+        return {name: [(step, float(value)) for step, value in points] for name, points in self._points.items()}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._every = max(1, int(min(trainer.estimated_stepping_batches, 1e9)) // _POINTS)
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Keep the values of this step."""
+        if trainer.global_step % self._every == 0:
+            logged = trainer.callback_metrics
+            for name in _CURVES:
+                if name in logged:
+                    self._points.setdefault(name, []).append((trainer.global_step, logged[name].detach().clone()))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self.seconds, self.steps = time.perf_counter() - self._start, trainer.global_step

@@ -1,0 +1,84 @@
+"""The ``seal-lightning`` command: ``fit``, ``validate``, ``test`` and ``predict`` on LightningCLI, and ``compare``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+
+from seal_lightning.compare import CompareCLI
+
+__all__ = ["SaveRunConfig", "SealCLI", "main"]
+
+_DESCRIPTION = """Train and run any LightningModule on any LightningDataModule, both given by class path.
+
+A fifth command, `seal-lightning compare`, trains a model and its SEAL subclass on equal terms: see its --help."""
+
+
+class SaveRunConfig(SaveConfigCallback):
+    """Saves the config of a run beside its logs, never in the way of another run.
+
+    It goes to the directory that the logger has for the run, else to the trainer's root; where a ``config.yaml`` is
+    there already, to ``config-2.yaml``, ``config-3.yaml``, ... A logger that keeps a run's files without calling them
+    logs, like Weights & Biases, gets it as ``cli_config.yaml`` among these files, and as hyperparameters.
+    """
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write the config."""
+        directory, name = trainer.default_root_dir, self.config_filename
+        if trainer.logger is not None:
+            logs = getattr(trainer.logger, "log_dir", None)
+            files = getattr(getattr(trainer.logger, "experiment", None), "dir", None)
+            directory = logs or files or directory
+            if logs is None:
+                name = f"cli_{name}"
+                trainer.logger.log_hyperparams(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+        path, number = Path(directory, name), 1
+        stem = path.stem
+        while path.exists():
+            number += 1
+            path = path.with_stem(f"{stem}-{number}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, path, skip_none=False, multifile=self.multifile)
+
+
+class SealCLI(LightningCLI):
+    """``fit``, ``validate``, ``test`` and ``predict`` with any LightningModule and LightningDataModule.
+
+    Args:
+        args: Command line arguments; those of the process where not given.
+    """
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        super().__init__(
+            save_config_callback=SaveRunConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            seed_everything_default=0,
+            parser_kwargs={"prog": "seal-lightning", "description": _DESCRIPTION},
+            args=None if args is None else list(args),
+        )
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the arguments."""
+        self.config = parser.parse_args(args)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run ``seal-lightning``; classes in the current directory can be named, as with ``python -m``.
+
+    Args:
+        args: Command line arguments; those of the process where not given.
+    """
+    arguments = sys.argv[1:] if args is None else list(args)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if arguments[:1] == ["compare"]:
+        CompareCLI(arguments[1:]).compare()
+    else:
+        SealCLI(arguments)

@@ -1,0 +1,259 @@
+"""``seal-lightning compare``: a host and its SEAL subclass, trained and scored on equal terms."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import import_module
+from itertools import product
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, cast
+
+import torch
+import yaml
+from lightning.pytorch import LightningDataModule, Trainer, seed_everything
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from seal_lightning import _report as report
+from seal_lightning._lightning import defines_step
+from seal_lightning._scoring import PoseScorer, macro_average
+from seal_lightning._watch import Watch
+from seal_lightning.config import SealConfig
+from seal_lightning.mixin import SealMixin
+from seal_lightning.plotting import plot_comparison
+
+__all__ = ["CompareCLI", "seal_class"]
+
+Method = Literal["host", "SEAL"]
+METHODS: tuple[Method, Method] = ("host", "SEAL")
+
+_GENERATED = sys.modules.setdefault("seal_lightning.generated", ModuleType("seal_lightning.generated"))
+_DESCRIPTION = """Train a model and its SEAL subclass on the same data, seeds and steps, score both alike, and report.
+
+Takes the config of a `fit` (trainer, model, data; logging and checkpoints stay off unless asked for). Both methods of a
+seed start from the same weights and see the same batches; the final weights are scored."""
+
+_HELP = {
+    "seal_model": "SEAL subclass of the model, for hosts that need a `seal_batch` of their own; made if not given.",
+    "seeds": "One pair of trainings a seed, which SEAL and a datamodule with a `seed` get as well.",
+    "unit": "Unit of the poses; the datamodule's `unit` if not given.",
+    "output": "Directory for results.json, results.csv and results.png; if taken, a number is added to its name.",
+}
+
+
+def seal_class(host: type) -> type:
+    """Return the SEAL subclass of a host, ``class SealX(SealMixin, X)``.
+
+    It can be imported, and so pickled, from ``seal_lightning.generated`` in this process.
+
+    Args:
+        host: A LightningModule class that is not SEAL yet.
+
+    Raises:
+        TypeError: If the host is not a class, or is SEAL already.
+    """
+    if not isinstance(host, type):
+        raise TypeError(f"Expected the model to be a class, but got {host!r}.")
+    if issubclass(host, SealMixin):
+        raise TypeError(
+            f"Expected the model to be a plain host, but {host.__qualname__} has SealMixin already. Name its host in "
+            "`model`, and the subclass in `seal_model` if it overrides anything."
+        )
+    name = f"Seal{host.__name__}"
+    made: type = type(name, (SealMixin, host), {"__module__": _GENERATED.__name__, "__doc__": host.__doc__})
+    setattr(_GENERATED, name, made)
+    return made
+
+
+class CompareCLI(LightningCLI):
+    """The command line of ``compare``: parses like ``fit``, then trains, scores and reports.
+
+    Args:
+        args: Command line arguments after ``compare``; those of the process where not given.
+    """
+
+    def __init__(self, args: Sequence[str] | None = None) -> None:
+        super().__init__(
+            datamodule_class=LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            trainer_defaults={"enable_model_summary": False},
+            seed_everything_default=False,
+            parser_kwargs={"prog": "seal-lightning compare", "description": _DESCRIPTION},
+            args=None if args is None else list(args),
+            run=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what a comparison needs beyond a ``fit``."""
+        add = parser.add_argument
+        add("--seal", type=SealConfig, default=SealConfig(), help="The SEAL training.")
+        add("--seal_model", type=type[SealMixin] | None, help=_HELP["seal_model"])
+        add("--seeds", type=int, nargs="+", default=[0, 1, 2], help=_HELP["seeds"])
+        add("--split", type=Literal["test", "val"], default="test", help="The data to score on.")
+        add("--unit", type=Literal["m", "mm"] | None, help=_HELP["unit"])
+        add("--output", type=str, default="runs/compare", help=_HELP["output"])
+        self._fit_arguments = parser.add_method_arguments(Trainer, "fit", skip=set(self.subcommands()["fit"]))
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, and derive the configs of the two methods."""
+        self.config = parser.parse_args(args)
+        for option in ("logger", "enable_checkpointing"):
+            if self.config.trainer[option] is None:
+                self.config.trainer[option] = False
+        if not self.config.seeds or len(set(self.config.seeds)) != len(self.config.seeds):
+            raise ValueError(f"Expected `seeds` to be one or more different numbers, but got {self.config.seeds}.")
+        self.host = _import(self.config.model.class_path)
+        made = seal_class(self.host)
+        self.seal_model = self.config.seal_model or made
+        if not issubclass(self.seal_model, self.host):
+            raise TypeError(
+                f"Expected `seal_model` to be a subclass of {self.host.__qualname__}, "
+                f"but got {self.seal_model.__qualname__}."
+            )
+        if not any(defines_step(self.host, step) for step in self._scoring_steps()):
+            steps = " or ".join(f"`{step}`" for step in self._scoring_steps())
+            raise TypeError(
+                f"Expected {self.host.__qualname__} to define {steps}, in which its predictions are captured."
+            )
+        seal = self.config.clone()
+        seal.model.class_path = f"{self.seal_model.__module__}.{self.seal_model.__qualname__}"
+        seal["model.init_args.seal"] = seal.seal
+        self._configs = {"host": self.config, "SEAL": seal}
+
+    def instantiate_classes(self) -> None:
+        """Nothing is made up front: `build` makes everything anew for each training."""
+
+    def build(self, method: Method, seed: int) -> None:
+        """Make model, datamodule and trainer of one training, all drawn from the seed."""
+        seed_everything(seed, workers=True, verbose=False)
+        self.config = self._configs[method].clone()
+        for name in ("data.init_args", "model.init_args.seal"):
+            part = self.config.get(name)
+            if part is not None and "seed" in part:
+                part.seed = seed
+        super().instantiate_classes()
+        if self.trainer.world_size > 1:
+            raise ValueError(
+                f"Expected a comparison to run in one process, but `trainer` asks for {self.trainer.world_size}: "
+                "set `trainer.devices` to 1."
+            )
+
+    def compare(self) -> Path:
+        """Run the comparison.
+
+        Returns:
+            The directory of the results.
+        """
+        seeds = list(self.config.seeds)
+        runs: list[report.Run] = []
+        scorers: list[PoseScorer] = []
+        with _quiet():
+            self.build("host", seeds[0])
+            unit, output = self._unit(), report.free_directory(self.config.output)
+            for number, (seed, method) in enumerate(product(seeds, METHODS), start=1):
+                print(f"[{number}/{len(seeds) * len(METHODS)}] {method}, seed {seed}", flush=True)
+                watch = self.train(method, seed)
+                scorers.append(PoseScorer(unit, getattr(self.datamodule, "group_names", None)))
+                self.score(scorers[-1], seed)
+                scores, datasets = macro_average(scorers[-1].scores())
+                runs.append(report.Run(method, seed, watch.steps, watch.seconds, scores, watch.curves))
+        _check_steps(runs)
+        self._report(output, runs, datasets, scorers)
+        return output
+
+    def train(self, method: Method, seed: int) -> Watch:
+        """Train one method from one seed; `model` and `datamodule` are what it used."""
+        self.build(method, seed)
+        watch, trainer = Watch(), cast(Any, self.trainer)
+        trainer.callbacks.append(watch)
+        options = {name: self.config_init[name] for name in self._fit_arguments}
+        seed_everything(seed, workers=True, verbose=False)
+        trainer.fit(self.model, datamodule=self.datamodule, **options)
+        return watch
+
+    def score(self, scorer: PoseScorer, seed: int) -> None:
+        """Score the trained `model`, host or SEAL, through a SEAL model that has its weights."""
+        weights, datamodule = self.model.state_dict(), self.datamodule
+        self.build("SEAL", seed)
+        self.model.load_state_dict(weights)
+        trainer = self.instantiate_trainer(callbacks=[scorer], logger=False, enable_checkpointing=False)
+        seed_everything(seed, workers=True, verbose=False)
+        if self.config.split == "val":
+            trainer.validate(self.model, datamodule=datamodule, verbose=False)
+        elif defines_step(self.host, "test_step"):
+            trainer.test(self.model, datamodule=datamodule, verbose=False)
+        else:
+            datamodule.prepare_data()
+            datamodule.setup("test")
+            datamodule.val_dataloader = datamodule.test_dataloader
+            trainer.validate(self.model, datamodule=datamodule, verbose=False)
+
+    def _scoring_steps(self) -> tuple[str, ...]:
+        return ("validation_step",) if self.config.split == "val" else ("test_step", "validation_step")
+
+    def _unit(self) -> Literal["m", "mm"]:
+        asked, own = self.config.unit, getattr(self.datamodule, "unit", None)
+        unit = asked or own
+        if unit not in ("m", "mm") or (own is not None and unit != own):
+            raise ValueError(
+                "Expected `unit` to be 'm' or 'mm', the unit of the poses, and to agree with the datamodule's `unit` "
+                f"where that has one, but got {asked!r} and {own!r}."
+            )
+        return "m" if unit == "m" else "mm"
+
+    def _report(self, output: Path, runs: list[report.Run], datasets: list[str], scorers: Sequence[PoseScorer]) -> None:
+        summary = report.summarise(runs)
+        seeds = " ".join(str(seed) for seed in dict.fromkeys(run.seed for run in runs))
+        stamp = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seeds": seeds, **report.versions()}
+        config = yaml.safe_load(self.parser.dump(self._configs["host"], skip_none=False))
+        report.write_json(output / "results.json", runs, summary, stamp=stamp, datasets=datasets, config=config)
+        report.write_csv(output / "results.csv", runs, stamp)
+        print(f"\nhost: {_path(self.host)}, SEAL: {_path(self.seal_model)}; {runs[0].steps} steps each; seeds {seeds}")
+        print("Mean ± standard deviation over seeds.\n" if " " in seeds else "One seed: no spread, no interval.\n")
+        print(report.table(summary, datasets))
+        truth, host = zip(*scorers[0].poses, strict=True)
+        seal = [prediction for _, prediction in scorers[1].poses]
+        poses = {"truth": torch.stack(truth), "host": torch.stack(host), "SEAL": torch.stack(seal)}
+        try:
+            figure = plot_comparison(poses, report.curves(runs), self.model.seal.skeleton)
+            figure.savefig(output / "results.png", dpi=120)
+        except ModuleNotFoundError as error:
+            print(f"\nNo picture. {error}")
+        print(f"\nWritten to {output}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning from telling about hardware and tips before each of the many trainings."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _import(class_path: str) -> Any:
+    module, _, name = class_path.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _check_steps(runs: Sequence[report.Run]) -> None:
+    if len({run.steps for run in runs}) > 1:
+        steps = [(run.method, run.seed, run.steps) for run in runs]
+        raise ValueError(
+            f"Expected all trainings to take the same number of steps, but got {steps}: leave early stopping and "
+            "`max_time` out of a comparison."
+        )

@@ -1,0 +1,194 @@
+"""Figures of poses and training curves. They need matplotlib (the extra ``plot``), but not pyplot and its state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from seal_lightning.skeleton import Skeleton, get_skeleton
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["plot_comparison", "plot_curves", "plot_poses"]
+
+_LEFT, _RIGHT, _CENTRE, _REFERENCE = "#1f77b4", "#d9541e", "#3c3c3c", "#9a9a9a"
+
+
+def plot_poses(
+    poses: Mapping[str, Tensor],
+    skeleton: str | Skeleton,
+    *,
+    reference: str | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
+    """Draw poses in 3D: one column per entry of ``poses``, one row per pose, left blue and right orange.
+
+    Poses are in the camera frame (x right, y down, z forward) and are turned upright. All axes of a row share one
+    scale.
+
+    Args:
+        poses: Per column title poses of shape ``(J, 3)`` or ``(N, J, 3)``, in any unit.
+        skeleton: The skeleton of the poses, or its name.
+        reference: Title of the column whose poses are also drawn in grey behind those of the other columns.
+        figure: Figure to draw in; None makes one.
+
+    Returns:
+        The figure. ``figure.savefig(path)`` writes it.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+        ValueError: If the poses do not share one shape that fits the skeleton, or ``reference`` is none of them.
+
+    Example:
+        >>> figure = plot_poses({"truth": torch.randn(2, 17, 3), "prediction": torch.randn(2, 17, 3)}, "h36m17")
+        >>> len(figure.axes)
+        4
+    """
+    skeleton = get_skeleton(skeleton)
+    columns = {name: torch.as_tensor(pose).detach().float().cpu() for name, pose in poses.items()}
+    _check_poses(columns, skeleton, reference)
+    columns = {name: _upright(pose.reshape(-1, skeleton.num_joints, 3)) for name, pose in columns.items()}
+    rows = len(next(iter(columns.values())))
+    figure = _new_figure((2.2 * len(columns), 2.4 * rows)) if figure is None else figure
+    everything = torch.stack(list(columns.values()))
+    low, high = everything.amin(dim=(0, 2)), everything.amax(dim=(0, 2))
+    for row in range(rows):
+        for column, (name, pose) in enumerate(columns.items()):
+            axes = figure.add_subplot(rows, len(columns), row * len(columns) + column + 1, projection="3d")
+            if reference is not None and name != reference:
+                _draw_pose(axes, columns[reference][row], skeleton, reference=True)
+            _draw_pose(axes, pose[row], skeleton)
+            _frame_pose(axes, low[row], high[row])
+            if row == 0:
+                axes.set_title(name, fontsize=11)
+    return figure
+
+
+def plot_curves(
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    *,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
+    """Draw curves over the training steps, one panel per entry of ``curves``; four or more panels make a grid.
+
+    Args:
+        curves: Per panel title the lines in it: per label a sequence of points (step, value).
+        figure: Figure to draw in; None makes one.
+
+    Returns:
+        The figure. ``figure.savefig(path)`` writes it.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+        ValueError: If there is no panel to draw.
+
+    Example:
+        >>> figure = plot_curves({"energy": {"seed 0": [(0, 1.0), (10, 0.5)], "seed 1": [(0, 1.2), (10, 0.4)]}})
+        >>> [line.get_label() for line in figure.axes[0].lines]
+        ['seed 0', 'seed 1']
+    """
+    if not curves:
+        raise ValueError("Expected `curves` to hold at least one panel, but got none.")
+    columns = len(curves) if len(curves) < 4 else math.ceil(math.sqrt(len(curves)))
+    rows = math.ceil(len(curves) / columns)
+    figure = _new_figure((3.2 * columns, 2.6 * rows)) if figure is None else figure
+    for index, (title, lines) in enumerate(curves.items()):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        for label, points in lines.items():
+            axes.plot([step for step, _ in points], [value for _, value in points], label=label, linewidth=1.2)
+        if all(value >= 0 for points in lines.values() for _, value in points):
+            axes.set_ylim(bottom=0)
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("step", fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        if index == 0 and len(lines) > 1:
+            axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def plot_comparison(
+    poses: Mapping[str, Tensor],
+    curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
+    skeleton: str | Skeleton,
+) -> Figure:
+    """Draw `plot_poses` on the left, the first column as reference, and `plot_curves` on the right.
+
+    Args:
+        poses: Per column title poses of shape ``(J, 3)`` or ``(N, J, 3)``.
+        curves: Per panel title the lines in it, as for `plot_curves`.
+        skeleton: The skeleton of the poses, or its name.
+
+    Returns:
+        The figure. ``figure.savefig(path)`` writes it.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+        ValueError: If poses or curves do not fit.
+
+    Example:
+        >>> poses = {"truth": torch.randn(17, 3), "prediction": torch.randn(17, 3)}
+        >>> len(plot_comparison(poses, {"energy": {"seed 0": [(0, 1.0), (10, 0.5)]}}, "h36m17").axes)
+        3
+    """
+    figure = _new_figure((14.0, 7.2))
+    halves: Any = figure.subfigures(1, 2, wspace=0.03)
+    plot_poses(poses, skeleton, reference=next(iter(poses)), figure=halves[0])
+    plot_curves(curves, figure=halves[1])
+    return figure
+
+
+def _new_figure(size: tuple[float, float]) -> Figure:
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Expected matplotlib to be installed for figures; get it with: pip install 'seal_lightning[plot]'."
+        ) from error
+    return Figure(figsize=size, layout="constrained")
+
+
+def _check_poses(poses: Mapping[str, Tensor], skeleton: Skeleton, reference: str | None) -> None:
+    shapes = [tuple(pose.shape) for pose in poses.values()]
+    if len(set(shapes)) != 1 or len(shapes[0]) not in (2, 3) or shapes[0][-2:] != (skeleton.num_joints, 3):
+        expected = f"({skeleton.num_joints}, 3) or (N, {skeleton.num_joints}, 3)"
+        raise ValueError(f"Expected `poses` to hold poses of one shape {expected}, but got {shapes}.")
+    if reference is not None and reference not in poses:
+        raise ValueError(f"Expected `reference` to be one of {list(poses)}, but got {reference!r}.")
+
+
+def _upright(pose: Tensor) -> Tensor:
+    """Turn camera axes (x right, y down, z forward) into those of the plot (x right, y forward, z up)."""
+    return torch.stack((pose[..., 0], pose[..., 2], -pose[..., 1]), dim=-1)
+
+
+def _draw_pose(axes: Any, pose: Tensor, skeleton: Skeleton, *, reference: bool = False) -> None:
+    for child, parent in skeleton.bones:
+        colour = _LEFT if child in skeleton.left else _RIGHT if child in skeleton.right else _CENTRE
+        style = {"color": _REFERENCE, "linewidth": 1.2} if reference else {"color": colour, "linewidth": 2.0}
+        axes.plot(*pose[[child, parent]].T.tolist(), solid_capstyle="round", **style)
+    if not reference:
+        axes.scatter(*pose.T.tolist(), s=5, c=_CENTRE, depthshade=False)
+
+
+def _frame_pose(axes: Any, low: Tensor, high: Tensor) -> None:
+    extent = high - low
+    extent = extent.clamp(min=max(float(extent.max()) / 2, 1e-6)) * 1.08
+    start = (low + high - extent) / 2
+    for set_limits, first, length in zip(
+        (axes.set_xlim, axes.set_ylim, axes.set_zlim), start.tolist(), extent.tolist(), strict=True
+    ):
+        set_limits(first, first + length)
+    axes.set_box_aspect(extent.tolist(), zoom=1.18)
+    axes.view_init(elev=12, azim=-65)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_ticks([])
+        axis.line.set_alpha(0.25)
+        axis.pane.set_facecolor("#f4f4f4")
+        axis.pane.set_edgecolor("#d9d9d9")
