@@ -27,7 +27,8 @@ class SealConfig:
     Args:
         skeleton: Name of a built-in skeleton, or a `Skeleton`.
         energies: The learned energies. Where not given, one energy made of the six fields that follow.
-        loss_net: Loss-net factory of the one energy; the project's default where not given.
+        loss_net: Loss-net factory of the one energy. Where not given, the one energy is the project's default, of which
+            the other five fields override what they name.
         objective: Objective of the one energy.
         negatives: Negatives of the one energy.
         weight: Weight of the one energy: `ForceRatio`, or a float as in the paper.
@@ -96,8 +97,11 @@ class SealConfig:
         """The energies in use."""
         if self.energies is not None:
             return list(self.energies)
+        given = {"weight": self.weight, **self._shorthand()}
+        if self.loss_net is not None:
+            return [EnergyTerm(**given)]
         (default,) = default_energies()
-        return [replace(default, weight=self.weight, **self._shorthand())]
+        return [replace(default, **given)]
 
     @classmethod
     def of(cls, value: Any) -> SealConfig:

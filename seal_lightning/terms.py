@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from seal_lightning.forces import ForceRatio
-from seal_lightning.loss_nets import GraphLossNet, LossNet
+from seal_lightning.loss_nets import LossNet, StructureLossNet
 from seal_lightning.negatives import Negatives, PredictionNegatives
 from seal_lightning.objectives import LogisticObjective, Objective
 from seal_lightning.skeleton import Skeleton
@@ -64,5 +64,6 @@ class EnergyTerm:
 
 
 def default_energies() -> list[EnergyTerm]:
-    """The energies in use where none are named: one small graph loss-net that learns from the predictions."""
-    return [EnergyTerm(loss_net=partial(GraphLossNet, dim=64, depth=2, heads=4))]
+    """The energies in use where none are named: a small structure-aware loss-net that learns from the predictions."""
+    optimizer = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.9))
+    return [EnergyTerm(loss_net=StructureLossNet, gradient_penalty=0.1, optimizer=optimizer)]

@@ -8,7 +8,7 @@ import torch
 from jsonargparse import ArgumentParser
 
 from seal_lightning import EnergyTerm, ForceRatio, SealConfig, Skeleton
-from seal_lightning.loss_nets import GraphLossNet, MLPLossNet
+from seal_lightning.loss_nets import GraphLossNet, MLPLossNet, StructureLossNet
 from seal_lightning.negatives import BoneLengthNegatives, GaussianNegatives, PredictionNegatives
 from seal_lightning.objectives import LogisticObjective, MarginObjective, NCEObjective
 
@@ -114,7 +114,7 @@ def test_the_command_line_reaches_every_corner():
 
 def test_default_energy_and_shorthand():
     (term,) = SealConfig(gradient_penalty=0.2).terms()
-    assert isinstance(term.loss_net("h36m17"), GraphLossNet)
+    assert isinstance(term.loss_net("h36m17"), StructureLossNet)
     assert term.objective == LogisticObjective()
     assert term.gradient_penalty == 0.2
     assert term.weight == ForceRatio(0.1)

@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from seal_lightning.loss_nets import GraphLossNet, LossNet, MLPLossNet
+from seal_lightning.loss_nets import GraphLossNet, LossNet, MLPLossNet, StructureLossNet
 from seal_lightning.objectives import gradient_penalty
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 SMALL = {
     "graph": lambda skeleton, **kwargs: GraphLossNet(skeleton, **{"dim": 16, "depth": 3, "heads": 4} | kwargs),
     "graph_depth_1": lambda skeleton, **kwargs: GraphLossNet(skeleton, dim=16, depth=1, heads=2, **kwargs),
+    "structure": lambda skeleton, **kwargs: StructureLossNet(skeleton, **{"hidden": 24, "depth": 2} | kwargs),
     "mlp": lambda skeleton, **kwargs: MLPLossNet(skeleton, **{"hidden": 24, "stages": 2} | kwargs),
 }
 
@@ -193,13 +194,30 @@ def test_same_seed_same_net(build):
     assert not torch.equal(build(seed=5)(keypoints_2d, pose), build(seed=6)(keypoints_2d, pose))
 
 
-def test_dropout_acts_in_training_alone(build):
-    net = build(dropout=0.5)
+@pytest.mark.parametrize("kind", ["graph", "graph_depth_1", "mlp"])
+def test_dropout_acts_in_training_alone(kind):
+    torch.manual_seed(0)
+    net = SMALL[kind]("h36m17", dropout=0.5)
     keypoints_2d, pose = poses(4)
     assert not torch.equal(net(keypoints_2d, pose), net(keypoints_2d, pose))
     net.eval()
-    expected = build(dropout=0.0)(keypoints_2d, pose)
+    torch.manual_seed(0)
+    expected = SMALL[kind]("h36m17", dropout=0.0)(keypoints_2d, pose)
     assert torch.equal(net(keypoints_2d, pose), expected)
+
+
+def test_bones_of_length_zero_have_finite_gradients(build):
+    net = build()
+    keypoints_2d, pose = poses(3)
+    pose[0], pose[1, 5:7] = 0, 0
+    pose.requires_grad_()
+    with sdpa_kernel(SDPBackend.MATH):
+        energy = net(keypoints_2d, pose)
+    (slope,) = torch.autograd.grad(energy.sum(), pose, create_graph=True)
+    (slope.square().sum() + energy.sum()).backward()
+    assert torch.isfinite(slope).all()
+    assert torch.isfinite(pose.grad).all()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in net.parameters())
 
 
 def test_state_dict_holds_what_is_learned_and_restores_it(build):

@@ -1,0 +1,90 @@
+"""A small loss-net that is shown the structure of a pose."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from seal_lightning.loss_nets.base import EnergyHead, LossNet, check_sizes
+from seal_lightning.skeleton import Skeleton
+
+__all__ = ["StructureLossNet"]
+
+_SHORTEST = 1e-3  # in mean bone lengths: what a bone of length zero counts as
+# Human bones spread by about a third around the mean and differ by a few percent from left to right: this makes both
+# vary by about one.
+_LENGTH_SCALE, _RATIO_SCALE = 3.0, 10.0
+
+
+class StructureLossNet(LossNet):
+    r"""A multilayer perceptron over what bones look like rather than where joints are.
+
+    Its input is, per pose, every bone's vector :math:`b_i` and log length :math:`\log |b_i|`, every left/right pair's
+    log ratio :math:`\log |b_l| - \log |b_r|`, the cosine of the angle between every bone and the one it hangs from, and
+    the keypoints with their confidences. What these should be is learned: the net is told no true length and no rule.
+
+    It belongs to the *learned-informed* family: the paper's loss-nets (`GraphLossNet`, `MLPLossNet`) see raw joints.
+    A joint keeps its weights by its name, whatever its place in the skeleton's order.
+
+    Args:
+        skeleton: Skeleton of the poses: a built-in name or a `Skeleton`.
+        hidden: Width of the hidden layers.
+        depth: Number of hidden layers.
+
+    Raises:
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> net = StructureLossNet("h36m17", hidden=8, depth=2)
+        >>> net(torch.zeros(2, 17, 2), torch.zeros(2, 17, 3)).shape
+        torch.Size([2])
+        >>> net.layers[0].in_features  # 16 vectors and lengths, 6 ratios, 13 angles, 17 keypoints
+        134
+    """
+
+    joints: Tensor
+    child: Tensor
+    parent: Tensor
+    left: Tensor
+    right: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    def __init__(self, skeleton: str | Skeleton, hidden: int = 128, depth: int = 3) -> None:
+        super().__init__(skeleton)
+        check_sizes(hidden=hidden, depth=depth)
+        names = self.skeleton.names
+        bones = sorted(self.skeleton.bones, key=lambda bone: names[bone[0]])
+        place = {child: i for i, (child, _) in enumerate(bones)}
+        ends = [self.skeleton.bones[left][0] for left, _ in self.skeleton.paired_bones]
+        ends.sort(key=names.__getitem__)
+        indices = {
+            "joints": sorted(range(len(names)), key=names.__getitem__),
+            "child": [child for child, _ in bones],
+            "parent": [parent for _, parent in bones],
+            "left": [place[end] for end in ends],
+            "right": [place[self.skeleton.partners[end]] for end in ends],
+            "lower": [place[child] for child, parent in bones if parent in place],
+            "upper": [place[parent] for _, parent in bones if parent in place],
+        }
+        for name, index in indices.items():
+            self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
+        features = 4 * len(bones) + len(indices["left"]) + len(indices["lower"]) + 3 * len(names)
+        layers: list[nn.Module] = []
+        for width in (features, *[hidden] * (depth - 1)):
+            layers += [nn.Linear(width, hidden), nn.SiLU()]
+        self.layers = nn.Sequential(*layers)
+        self.head = EnergyHead(hidden)
+
+    def forward(self, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
+        """Return energies ``(...)`` of poses ``(..., J, 3)`` given keypoints ``(..., J, 2)`` or ``(..., J, 3)``."""
+        keypoints_2d, pose, leading = self.flatten(keypoints_2d, pose)
+        bones = pose.index_select(1, self.child) - pose.index_select(1, self.parent)
+        lengths = bones.square().sum(-1).clamp(min=_SHORTEST**2).sqrt()  # twice differentiable at zero, unlike a norm
+        logs, directions = lengths.log(), bones / lengths[..., None]
+        ratios = logs.index_select(1, self.left) - logs.index_select(1, self.right)
+        cosines = (directions.index_select(1, self.lower) * directions.index_select(1, self.upper)).sum(-1)
+        keypoints = keypoints_2d.index_select(1, self.joints)
+        parts = bones.flatten(1), _LENGTH_SCALE * logs, _RATIO_SCALE * ratios, cosines, keypoints.flatten(1)
+        energy: Tensor = self.head(self.layers(torch.cat(parts, dim=-1)))
+        return energy.reshape(leading)
