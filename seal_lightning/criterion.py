@@ -7,16 +7,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seal_lightning._checks import check_poses
 from seal_lightning._random import own_random_numbers
 from seal_lightning.forces import TINY, ForceControl, Pull, mean_over_ranks, row_norm
 from seal_lightning.frame import BodyFrame, FramedPoses
 from seal_lightning.functional import mpjpe
-from seal_lightning.negatives import PredictionNegatives
-from seal_lightning.objectives import gradient_penalty
-from seal_lightning.shared_pass import SharedPass
+from seal_lightning.scoring import LossNets
+from seal_lightning.shared_pass import SharedPass, identity
 from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.terms import EnergyTerm, default_energies
 
@@ -87,13 +85,12 @@ class SealLoss(nn.Module):
         self.energies = dict(zip(names, terms, strict=True))
         self.task_loss = task_loss
         self.update = update
-        self.precision = precision
         self.seed = seed
         self.draws = 1  # the first draw was the loss-nets' initialisation
         self.stats: dict[str, Tensor] = {}
         with own_random_numbers(seed, 0, torch.device("cpu")):
             nets = {name: term.loss_net(self.skeleton) for name, term in self.energies.items()}
-        self.loss_nets = nn.ModuleDict(nets)
+        self.loss_nets = LossNets(nets, precision)
         self.frame = BodyFrame(self.skeleton)
         self.forces = ForceControl([term.weight for term in terms])
         self._passes: dict[tuple[int, ...], dict[str, SharedPass]] = {}
@@ -165,9 +162,9 @@ class SealLoss(nn.Module):
         with torch.enable_grad():
             poses = self.frame(leaf, keypoints_2d, visibility)
         share = poses.valid * batch / len(poses.valid)  # of a frame in its clip
-        passes = self._passes.pop(_identity(prediction), {})
+        passes = self._passes.pop(identity(prediction), {})
         for i, name in enumerate(self.energies):
-            score, slope = self._score_and_slope(name, poses, passes.get(name))
+            score, slope = self._slope(name, poses, passes.get(name))
             energy = (score * share).view(batch, -1).sum(1)
             slope = slope * share[:, None, None]
             (term_pull,) = torch.autograd.grad(poses.pose, leaf, slope, retain_graph=True)
@@ -229,15 +226,17 @@ class SealLoss(nn.Module):
                 sources = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives]
                 negatives = torch.cat(sources) * truth.seen[..., None]
                 if self.update == "simultaneous":
-                    passes[name] = SharedPass(predicted, _row_of_prediction(term))
-                energy_true, energy_negative, penalty = self._rank(name, term, truth, negatives, passes.get(name))
-                distance = _distance(negatives, truth)
+                    passes[name] = SharedPass(predicted, term.row_of_prediction)
+                energy_true, energy_negative, penalty = self.loss_nets.rank(
+                    name, term, truth, negatives, passes.get(name)
+                )
+                distance = truth.distance_to(negatives)
                 loss = term.objective(energy_true, energy_negative, distance) + penalty
                 total = total + (loss * counted).sum() / counted.sum().clamp(min=1)
                 ranked = (energy_true < energy_negative).float().mean(0)
                 accuracies.append((ranked * counted).sum() / counted.sum().clamp(min=1))
         self.draws += 1
-        self._passes = {_identity(given): passes}
+        self._passes = {identity(given): passes}
         self.stats |= {"loss_net_loss": total.detach(), "ranking_accuracy": torch.stack(accuracies).mean()}
         return total
 
@@ -256,7 +255,7 @@ class SealLoss(nn.Module):
         poses = self.frame(pose.float(), keypoints_2d, visibility)
         with own_random_numbers(self.seed, self.draws, pose.device):
             return {
-                name: (self._score(name, poses.keypoints_2d, poses.pose) * poses.valid).view(pose.shape[:-2])
+                name: (self.loss_nets.score(name, poses.keypoints_2d, poses.pose) * poses.valid).view(pose.shape[:-2])
                 for name in self.energies
             }
 
@@ -276,44 +275,12 @@ class SealLoss(nn.Module):
         """Restore the position in the stream of random numbers."""
         self.draws = state["draws"]
 
-    def _rank(
-        self, name: str, term: EnergyTerm, truth: FramedPoses, negatives: Tensor, shared: SharedPass | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Energies of the truth (N,) and of the negatives (K, N), and the gradient penalty (N,)."""
-        count, penalty = len(negatives), torch.zeros_like(truth.valid)
-        poses = [*negatives] if term.gradient_penalty else [truth.pose, *negatives]
-        row = 0 if shared is None else shared.enter(poses, before=len(poses) - count)
-        keypoints_2d = truth.keypoints_2d.repeat(len(poses), 1, 1)
-        energy = self._score(name, keypoints_2d, torch.cat(poses)).view(len(poses), -1)
-        if shared is not None:
-            shared.leave(energy, row)
-        if not term.gradient_penalty:
-            return energy[0], energy[1 : count + 1], penalty
-        pose = truth.pose.detach().requires_grad_()
-        with sdpa_kernel(SDPBackend.MATH):  # the one attention that can be differentiated twice
-            energy_true = self._score(name, truth.keypoints_2d, pose)
-        return energy_true, energy[:count], term.gradient_penalty * gradient_penalty(energy_true, pose)
-
-    def _score_and_slope(self, name: str, poses: FramedPoses, shared: SharedPass | None) -> tuple[Tensor, Tensor]:
+    def _slope(self, name: str, poses: FramedPoses, shared: SharedPass | None) -> tuple[Tensor, Tensor]:
         """Energies (N,) of poses and their gradients (N, J, 3) there, from a pass that was made or one of its own."""
         if shared is not None and shared.done:
             return shared.energy, shared.slope
-        pose = poses.pose.detach().requires_grad_()
-        with torch.enable_grad(), own_random_numbers(self.seed, self.draws, pose.device):
-            energy = self._score(name, poses.keypoints_2d, pose)
-        return energy.detach(), torch.autograd.grad(energy.sum(), pose)[0]
-
-    def _score(self, name: str, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
-        # Without the cache of cast weights: it would outlive an optimizer step within the host's own autocast.
-        bfloat16 = self.precision == "bfloat16"
-        with torch.autocast(pose.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
-            energy: Tensor = self.loss_nets[name](keypoints_2d, pose)
-        if energy.shape != pose.shape[:1]:
-            raise ValueError(
-                f"Expected `loss_net` to return one energy a pose, shape {tuple(pose.shape[:1])}, "
-                f"but {name!r} returned {tuple(energy.shape)}."
-            )
-        return energy.float()
+        with own_random_numbers(self.seed, self.draws, poses.pose.device):
+            return self.loss_nets.slope(name, poses.keypoints_2d, poses.pose)
 
     def _task(self, prediction: Tensor, target: Tensor, visibility: Tensor | None, labelled: Tensor | None) -> Tensor:
         if labelled is not None:
@@ -336,24 +303,3 @@ class SealLoss(nn.Module):
 def _as_rows(sample: Tensor, like: Tensor) -> Tensor:
     """One value a sample, (B,), shaped to broadcast over the axes of `like`."""
     return sample.view(-1, *[1] * (like.dim() - 1))
-
-
-def _distance(negatives: Tensor, truth: FramedPoses) -> Tensor:
-    """MPJPE of the negatives (K, N, J, 3) in the loss-nets' frame, over visible joints, (K, N)."""
-    distance: Tensor = torch.linalg.vector_norm(negatives - truth.pose, dim=-1) * truth.seen
-    return distance.sum(-1) / truth.seen.sum(-1).clamp(min=1)
-
-
-def _identity(prediction: Tensor) -> tuple[int, ...]:
-    """What tells whether two calls were given one and the same prediction."""
-    return prediction.data_ptr(), prediction._version, *prediction.shape
-
-
-def _row_of_prediction(term: EnergyTerm) -> int | None:
-    """Which of the term's negatives is the prediction itself, if any."""
-    row = 0
-    for source in term.negatives:
-        if isinstance(source, PredictionNegatives):
-            return row
-        row += source.count
-    return None

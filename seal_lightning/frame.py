@@ -28,6 +28,11 @@ class FramedPoses(NamedTuple):
     valid: Tensor
     """(N,), 1 where the root is visible, else 0: without a root there is no frame."""
 
+    def distance_to(self, others: Tensor) -> Tensor:
+        """Mean distance over the visible joints to other poses (K, N, J, 3), (K, N)."""
+        distance: Tensor = torch.linalg.vector_norm(others - self.pose, dim=-1) * self.seen
+        return distance.sum(-1) / self.seen.sum(-1).clamp(min=1)
+
 
 class BodyFrame(nn.Module):
     """Brings poses to the loss-nets' frame, so that energies do not depend on position and unit.

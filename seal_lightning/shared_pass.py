@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["SharedPass"]
+__all__ = ["SharedPass", "identity"]
 
 _FLOOR = 1e-6  # least cotangent of a prediction's energy, as a share of the mean one
 
@@ -59,3 +59,8 @@ class SharedPass:
             return torch.cat([gradient[:row], cotangent[None], gradient[row + 1 :]])
 
         energy.register_hook(keep)  # type: ignore[no-untyped-call]
+
+
+def identity(prediction: Tensor) -> tuple[int, ...]:
+    """What tells whether two calls were given one and the same prediction."""
+    return prediction.data_ptr(), prediction._version, *prediction.shape

@@ -58,6 +58,16 @@ class EnergyTerm:
             )
 
     @property
+    def row_of_prediction(self) -> int | None:
+        """Which of the negatives is the prediction itself, if any."""
+        row = 0
+        for source in self.negatives:
+            if isinstance(source, PredictionNegatives):
+                return row
+            row += source.count
+        return None
+
+    @property
     def pulls(self) -> bool:
         """Whether the pose-net is to feel this energy at all."""
         return (self.weight.ratio if isinstance(self.weight, ForceRatio) else self.weight) > 0

@@ -1,0 +1,5 @@
+"""Lightning callbacks that look at a SEAL training."""
+
+from seal_lightning.callbacks.pose_plot import PosePlot
+
+__all__ = ["PosePlot"]
