@@ -1,7 +1,8 @@
-"""Weights & Biases runs know which way each of their metrics is better."""
+"""Weights & Biases runs are told which way each of their metrics is better."""
 
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,33 +11,48 @@ from torchmetrics import Metric, MetricCollection
 
 __all__ = ["MetricDirections"]
 
-_SEAL = {"ranking_accuracy": "max", "loss_net_loss": "min", "energy": "min", "weight": None, "force_ratio": None}
+_OURS = {
+    "seal/ranking_accuracy": "max,last",
+    "seal/loss_net_loss": "min,last",
+    "seal/energy": "min,last",
+    "seal/force_ratio": "last",  # set, not striven for
+    "seal/weight": "last",
+}
 
 
 class MetricDirections(Callback):
-    """Calls ``define_metric`` for each logged metric whose better direction is known; nothing is guessed.
+    """Calls ``define_metric`` for every logged metric whose better direction is known; nothing is guessed.
 
     Known are the values of the mixin, what a callback monitors with a ``mode``, and a torchmetrics metric that says
-    ``higher_is_better``, logged itself or under its name in a collection. The run's summary then holds the best and the
-    last value; of ``seal/weight`` and ``seal/force_ratio``, which have no better direction, the last one.
+    ``higher_is_better``, logged itself or by its name in a collection. The run's summary gets best and last value.
     """
-
-    def __init__(self) -> None:
-        self._summaries: dict[str, str | None] = {}
-        self._seen: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Collect what is known before anything is logged."""
-        best = {f"seal/{name}": direction for name, direction in _SEAL.items()}
+        self._summaries, self._seen = dict(_OURS), set[str]()
         for collection in (module for module in pl_module.modules() if isinstance(module, MetricCollection)):
-            best |= {key: _best(metric) for key, metric in zip(collection.keys(), collection.children(), strict=True)}
+            metrics = zip(collection.keys(), collection.children(), strict=True)
+            self._summaries |= {str(name): summary for name, metric in metrics if (summary := _summary(metric))}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if getattr(callback, "monitor", None) and getattr(callback, "mode", None) in ("min", "max"):
-                best[callback.monitor] = callback.mode
-        self._summaries = {name: f"{value},last" if value else "last" for name, value in best.items()}
+            if getattr(callback, "monitor", None) is not None and getattr(callback, "mode", None) in ("min", "max"):
+                self._summaries[callback.monitor] = f"{callback.mode},last"
 
-    def _define(self, trainer: Trainer, *_: Any) -> None:
-        results = trainer._results  # the one place that maps a torchmetrics metric to the names it is logged under
-        for item in results.values() if results is not None else ():
-            for on_step in {item.meta.on_step, not item.meta.on_epoch}:
-                name, logged = results._forked_name(item, on_step)
+    def _define(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
+        results: Any = trainer._results  # nothing public tells the names under which a torchmetrics metric is logged
+        for item, on_step in product(results.values(), (True, False)):
+            name, logged = results._forked_name(item, on_step)
+            if logged in self._seen or not item.meta.logger:
+                continue
+            self._seen.add(logged)
+            summary = self._summaries.get(logged) or self._summaries.get(name) or _summary(item.value)
+            for logger in trainer.loggers if summary else ():
+                if isinstance(logger, WandbLogger):
+                    logger.experiment.define_metric(logged, "trainer/global_step", step_sync=True, summary=summary)
+
+    on_train_batch_end = on_validation_batch_end = on_test_batch_end = _define
+    on_train_epoch_end = on_validation_epoch_end = on_test_epoch_end = _define
+
+
+def _summary(value: Any) -> str | None:
+    better = value.higher_is_better if isinstance(value, Metric) else None
+    return None if better is None else "max,last" if better else "min,last"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 __all__ = ["ModuleCall", "RecordedIterator", "record_calls", "replaced", "tensors_in"]
 
@@ -40,6 +41,16 @@ def record_calls(module: nn.Module) -> Iterator[list[ModuleCall]]:
     calls: list[ModuleCall] = []
     depth = 0
     own_forward = module.forward
+    handles: list[RemovableHandle] = []
+
+    def attach() -> None:
+        for child in module.children():
+            handles.append(child.register_forward_pre_hook(enter))
+            handles.append(child.register_forward_hook(after, with_kwargs=True, always_call=True))
+
+    def detach() -> None:
+        while handles:
+            handles.pop().remove()
 
     def enter(*_: Any) -> None:
         nonlocal depth
@@ -52,42 +63,47 @@ def record_calls(module: nn.Module) -> Iterator[list[ModuleCall]]:
             calls.append(ModuleCall(inputs, output))
 
     def forward(*args: Any, **kwargs: Any) -> Any:
+        if depth:
+            return own_forward(*args, **kwargs)
         enter()
+        detach()  # within, they say nothing new, and a compiled forward would be compiled anew for each step's hooks
         output = None
         try:
             output = own_forward(*args, **kwargs)
         finally:
+            attach()
             leave((*args, kwargs) if kwargs else args, output)
         return output
 
     def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         leave((*args, kwargs) if kwargs else args, output)
 
-    handles = []
-    for child in module.children():
-        handles.append(child.register_forward_pre_hook(enter))
-        handles.append(child.register_forward_hook(after, with_kwargs=True, always_call=True))
+    attach()
     try:
         with replaced(module, "forward", forward):
             yield calls
     finally:
-        for handle in handles:
-            handle.remove()
+        detach()
 
 
 class RecordedIterator:
-    """The iterator that a step with ``dataloader_iter`` draws from, with the batch that was drawn last."""
+    """The iterator that a step with ``dataloader_iter`` draws from, with what was drawn so far."""
 
     def __init__(self, iterator: Any) -> None:
         self.iterator = iterator
-        self.batch: Any = None
+        self.batches: list[Any] = []
+
+    @property
+    def batch(self) -> Any:
+        """The batch that was drawn; all of them where they are several."""
+        return self.batches[0] if len(self.batches) == 1 else self.batches
 
     def __iter__(self) -> RecordedIterator:
         return self
 
     def __next__(self) -> Any:
         item = next(self.iterator)
-        self.batch = item[0]
+        self.batches.append(item[0])
         return item
 
     def __getattr__(self, name: str) -> Any:

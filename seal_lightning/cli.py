@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import WandbLogger
 
+from seal_lightning._wandb import MetricDirections
 from seal_lightning.compare import CompareCLI
 
 __all__ = ["SaveRunConfig", "SealCLI", "main"]
@@ -38,7 +40,9 @@ class SaveRunConfig(SaveConfigCallback):
             directory = logs or files or directory
             if logs is None:
                 name = f"cli_{name}"
-                trainer.logger.log_hyperparams(yaml.safe_load(self.parser.dump(self.config, skip_none=False)))
+                trainer.logger.log_hyperparams(
+                    json.loads(self.parser.dump(self.config, skip_none=False, format="json"))
+                )
         path, number = Path(directory, name), 1
         stem = path.stem
         while path.exists():
@@ -67,6 +71,13 @@ class SealCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments."""
         self.config = parser.parse_args(args)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make the trainer; a run of Weights & Biases is told which way its metrics are better."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+            trainer.callbacks.insert(0, MetricDirections())  # type: ignore[attr-defined]
+        return trainer
 
 
 def main(args: Sequence[str] | None = None) -> None:

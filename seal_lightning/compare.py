@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,6 @@ from types import ModuleType
 from typing import Any, Literal, cast
 
 import torch
-import yaml
 from lightning.pytorch import LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
@@ -212,7 +212,7 @@ class CompareCLI(LightningCLI):
         summary = report.summarise(runs)
         seeds = " ".join(str(seed) for seed in dict.fromkeys(run.seed for run in runs))
         stamp = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seeds": seeds, **report.versions()}
-        config = yaml.safe_load(self.parser.dump(self._configs["host"], skip_none=False))
+        config = json.loads(self.parser.dump(self._configs["host"], skip_none=False, format="json"))
         report.write_json(output / "results.json", runs, summary, stamp=stamp, datasets=datasets, config=config)
         report.write_csv(output / "results.csv", runs, stamp)
         print(f"\nhost: {_path(self.host)}, SEAL: {_path(self.seal_model)}; {runs[0].steps} steps each; seeds {seeds}")

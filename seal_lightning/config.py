@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from seal_lightning.forces import ForceRatio
@@ -108,7 +108,7 @@ class SealConfig:
         """The configuration itself, what `plain` made of it, or the defaults for None.
 
         Raises:
-            ValueError: If `plain` could not write the configuration down.
+            ValueError: If `plain` could not write the configuration down, or what it wrote cannot be read.
             TypeError: If the value is of another kind.
         """
         if value is None:
@@ -121,7 +121,10 @@ class SealConfig:
             raise TypeError(f"Expected `seal` to be a SealConfig, but got {type(value).__name__}.")
         parser = ArgumentParser(exit_on_error=False)
         parser.add_argument("--seal", type=cls)
-        config: SealConfig = parser.instantiate_classes(parser.parse_object({"seal": dict(value)})).seal
+        try:
+            config: SealConfig = parser.instantiate_classes(parser.parse_object({"seal": dict(value)})).seal
+        except ArgumentError as error:
+            raise ValueError(f"Expected `seal` to be given anew, since it cannot be read as it is. {error}") from error
         return config
 
     def plain(self) -> dict[str, Any] | str:
@@ -146,9 +149,13 @@ def _to_plain(value: Any, name: str) -> Any:
         return [_to_plain(item, name) for item in value]
     if isinstance(value, Skeleton | EnergyTerm | ForceRatio):  # the fields' own types: their names are not needed
         return {field.name: _to_plain(getattr(value, field.name), field.name) for field in fields(value)}
-    if isinstance(value, partial) and not value.args:
-        init_args = {key: _to_plain(item, name) for key, item in value.keywords.items()}
-        return {"class_path": _import_path(value.func, name), "init_args": init_args}
+    if isinstance(value, partial):
+        made, args = value.func, value.args
+        if args and made.__module__.startswith("jsonargparse."):  # a parser's partial: the class is its last argument
+            made, args = args[-1], ()
+        if not args:
+            init_args = {key: _to_plain(item, name) for key, item in value.keywords.items()}
+            return {"class_path": _import_path(made, name), "init_args": init_args}
     if is_dataclass(value) and not isinstance(value, type):
         init_args = {field.name: _to_plain(getattr(value, field.name), name) for field in fields(value) if field.init}
         return {"class_path": _import_path(type(value), name), "init_args": init_args}

@@ -90,9 +90,9 @@ class SealLoss(nn.Module):
         self.stats: dict[str, Tensor] = {}
         with own_random_numbers(seed, 0, torch.device("cpu")):
             nets = {name: term.loss_net(self.skeleton) for name, term in self.energies.items()}
-        self.loss_nets = LossNets(nets, precision)
-        self.frame = BodyFrame(self.skeleton)
-        self.forces = ForceControl([term.weight for term in terms])
+            self.loss_nets = LossNets(nets, precision)
+            self.frame = BodyFrame(self.skeleton)
+            self.forces = ForceControl([term.weight for term in terms])
         self._passes: dict[tuple[int, ...], dict[str, SharedPass]] = {}
 
     def forward(
@@ -223,7 +223,7 @@ class SealLoss(nn.Module):
         accuracies = []
         with own_random_numbers(self.seed, self.draws, prediction.device) as generator:
             for name, term in self.energies.items():
-                sources = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives]
+                sources = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives or ()]
                 negatives = torch.cat(sources) * truth.seen[..., None]
                 if self.update == "simultaneous":
                     passes[name] = SharedPass(predicted, term.row_of_prediction)

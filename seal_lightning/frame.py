@@ -73,7 +73,7 @@ class BodyFrame(nn.Module):
             The poses and keypoints in float32 with masks.
         """
         pose, keypoints_2d = pose.float().flatten(0, -3), keypoints_2d.float().flatten(0, -3)
-        seen = torch.ones(pose.shape[:-1], device=pose.device)
+        seen = torch.ones(pose.shape[:-1], dtype=pose.dtype, device=pose.device)
         if visibility is not None:
             seen = visibility.bool().to(seen).flatten(0, -2)
             pose = torch.where(seen[..., None] > 0, pose, 0.0)
@@ -90,7 +90,7 @@ class BodyFrame(nn.Module):
 
     def update(self, truth: Tensor, visibility: Tensor | None = None, labelled: Tensor | None = None) -> None:
         """Take true poses (..., J, 3) of all processes into the running mean of the bone length."""
-        seen = torch.ones(truth.shape[:-1], device=truth.device)
+        seen = torch.ones(truth.shape[:-1], dtype=torch.float32, device=truth.device)
         if visibility is not None:
             seen = visibility.bool().to(seen)
         if labelled is not None:

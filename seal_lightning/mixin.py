@@ -261,8 +261,9 @@ def _wrap(step: Callable[..., Any], training: bool) -> Callable[..., Any]:
     signature = inspect.signature(step)
     first = [*signature.parameters.values()][1]  # the batch, or the iterator that it is drawn from
 
-    @functools.wraps(step)
-    def wrapper(self: SealMixin, *args: Any, **kwargs: Any) -> Any:
+    # Where the module is compiled as a whole, its forward stays so and the rest is left alone.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def watched(self: SealMixin, *args: Any, **kwargs: Any) -> Any:
         if self._seal_calls is not None or (training and (not torch.is_grad_enabled() or host.in_swa_update(self))):
             return step(self, *args, **kwargs)
         bound = signature.bind(self, *args, **kwargs)
@@ -283,8 +284,9 @@ def _wrap(step: Callable[..., Any], training: bool) -> Callable[..., Any]:
         finally:
             self._seal_calls = None
 
-    wrapper._seal_wrapped = True  # type: ignore[attr-defined]
-    return wrapper
+    wrapper: Any = functools.wraps(step)(watched)  # outermost: Lightning looks past one `__wrapped__` only
+    wrapper._seal_wrapped = True
+    return wrapper  # type: ignore[no-any-return]
 
 
 @functools.cache

@@ -28,7 +28,8 @@ class EnergyTerm:
         loss_net: Called once a model with the skeleton; returns the loss-net. A class, a partial of one, or
             ``class_path`` with ``init_args`` in YAML.
         objective: What the loss-net minimises.
-        negatives: Where implausible poses come from; all of them together are the negatives of a sample.
+        negatives: Where implausible poses come from; all of them together are the negatives of a sample. The
+            predictions where not given.
         weight: `ForceRatio`, or a float as in the paper: the energy is added times this.
         gradient_penalty: Weight of the squared gradient of the energy at the truth (R1).
         optimizer: Called with the loss-net's parameters; returns its optimizer.
@@ -40,14 +41,15 @@ class EnergyTerm:
 
     loss_net: Callable[[Skeleton], LossNet]
     objective: Objective = field(default_factory=LogisticObjective)
-    negatives: tuple[Negatives, ...] = (PredictionNegatives(),)
+    negatives: tuple[Negatives, ...] | None = None  # a default instance in a tuple could not be written as YAML
     weight: float | ForceRatio = DEFAULT_WEIGHT
     gradient_penalty: float = 0.0
     optimizer: OptimizerCallable = torch.optim.Adam
     name: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "negatives", tuple(self.negatives))
+        negatives = (PredictionNegatives(),) if self.negatives is None else tuple(self.negatives)
+        object.__setattr__(self, "negatives", negatives)
         if not self.negatives:
             raise ValueError("Expected `negatives` to hold at least one source of negatives, but got none.")
         if not isinstance(self.weight, ForceRatio) and not 0 <= self.weight < float("inf"):
@@ -61,7 +63,7 @@ class EnergyTerm:
     def row_of_prediction(self) -> int | None:
         """Which of the negatives is the prediction itself, if any."""
         row = 0
-        for source in self.negatives:
+        for source in self.negatives or ():
             if isinstance(source, PredictionNegatives):
                 return row
             row += source.count

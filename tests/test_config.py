@@ -153,6 +153,17 @@ def test_errors(arguments, message):
         SealConfig(**arguments)
 
 
+def unannotated(skeleton):
+    return MLPLossNet(skeleton)
+
+
+def test_a_factory_that_does_not_say_what_it_returns_cannot_be_read_back():
+    with pytest.raises(
+        ValueError, match=r"(?s)Expected `seal` to be given anew, since it cannot be read .*unannotated"
+    ):
+        SealConfig.of(SealConfig(loss_net=unannotated).plain())
+
+
 def test_of_another_kind():
     with pytest.raises(TypeError, match="Expected `seal` to be a SealConfig, but got int"):
         SealConfig.of(3)
