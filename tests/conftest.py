@@ -1,6 +1,7 @@
 """One thread a worker, one seed a test, no telemetry."""
 
 import os
+import sys
 import warnings
 
 import lightning as L
@@ -22,6 +23,15 @@ def _quiet():
         for text in (".*does not have many workers.*", ".*GPU available but not used.*", ".*is deprecated.*"):
             warnings.filterwarnings("ignore", text)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_run_left_open():
+    """A Weights & Biases run that a test leaves open would break the next one that starts some."""
+    yield
+    wandb = sys.modules.get("wandb")
+    if wandb is not None and getattr(wandb, "run", None) is not None:
+        wandb.finish()
 
 
 @pytest.fixture

@@ -107,6 +107,7 @@ class EnergyHead(nn.Module):
 
     Args:
         dim: Number of features.
+        norm: Whether the features are normalised first, which bounds the energy.
 
     Example:
         >>> with torch.autocast("cpu", torch.bfloat16):
@@ -114,9 +115,9 @@ class EnergyHead(nn.Module):
         torch.float32
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, norm: bool = True) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(dim)
+        self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
         self.weight = nn.Parameter(torch.empty(dim).uniform_(-(dim**-0.5), dim**-0.5))
         self.bias = nn.Parameter(torch.zeros(()))
 

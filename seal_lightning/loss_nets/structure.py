@@ -74,7 +74,7 @@ class StructureLossNet(LossNet):
         for width in (features, *[hidden] * (depth - 1)):
             layers += [nn.Linear(width, hidden), nn.SiLU()]
         self.layers = nn.Sequential(*layers)
-        self.head = EnergyHead(hidden)
+        self.head = EnergyHead(hidden, norm=False)  # a bounded energy is flat where a pose is far from true
 
     def forward(self, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
         """Return energies ``(...)`` of poses ``(..., J, 3)`` given keypoints ``(..., J, 2)`` or ``(..., J, 3)``."""
