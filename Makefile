@@ -2,6 +2,8 @@
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+# The nets here are small: on a shared machine, waiting for each other costs threads more than they bring.
+export OMP_NUM_THREADS ?= 1
 READY := .venv/.ready
 
 .PHONY: demo test lint type bench clean
