@@ -62,7 +62,7 @@ def energies(count: int, samples: int = 7) -> tuple[torch.Tensor, torch.Tensor, 
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-@pytest.mark.parametrize(("objective", "reference"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("objective", "reference"), CASES, ids=[str(case[0]) for case in CASES])
 def test_values_match_plain_python(objective, reference, count):
     true, negative, distance = energies(count)
     expected = [
