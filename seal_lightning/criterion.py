@@ -103,7 +103,7 @@ class SealLoss(nn.Module):
         visibility: Tensor | None = None,
         labelled: Tensor | None = None,
     ) -> Tensor:
-        """Task loss plus weighted energies, for the pose-net.
+        """Task loss plus weighted energies, a scalar, for the pose-net.
 
         Under `torch.no_grad` the energies count with the weights of the last training step.
 
@@ -113,9 +113,6 @@ class SealLoss(nn.Module):
             keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
             visibility: Bool (..., J); an invisible joint counts nowhere.
             labelled: Bool (B,); False for a sample that feels the energies alone.
-
-        Returns:
-            Scalar loss.
         """
         check_poses(self.skeleton, prediction, keypoints_2d, target, visibility, labelled)
         task = self._task(prediction, target, visibility, labelled)
@@ -135,7 +132,7 @@ class SealLoss(nn.Module):
         visibility: Tensor | None = None,
         labelled: Tensor | None = None,
     ) -> Tensor:
-        """The weighted energies alone, to be added to a task loss of one's own.
+        """The weighted energies alone, a scalar, to be added to a task loss of one's own.
 
         The value is the weighted energy's and the gradient at the prediction the weighted pull, which is computed
         here and now: the later backward pass does not enter a loss-net.
@@ -148,9 +145,6 @@ class SealLoss(nn.Module):
                 not the prediction itself; one row a sample.
             visibility: Bool (..., J); an invisible joint counts nowhere.
             labelled: Bool (B,); the task's mean force is taken over these samples.
-
-        Returns:
-            Scalar loss.
         """
         check_poses(self.skeleton, prediction, keypoints_2d, None, visibility, labelled)
         batch = prediction.shape[0]
