@@ -50,12 +50,19 @@ class BodyFrame(nn.Module):
                  [0., 0., 2.]]])
     """
 
+    child: Tensor
+    parent: Tensor
+    root: Tensor
     bone_length: Tensor
     bone_count: Tensor
 
     def __init__(self, skeleton: Skeleton) -> None:
         super().__init__()
         self.skeleton = skeleton
+        ends = torch.tensor(skeleton.bones, dtype=torch.long).reshape(-1, 2)
+        self.register_buffer("child", ends[:, 0].clone(), persistent=False)
+        self.register_buffer("parent", ends[:, 1].clone(), persistent=False)
+        self.register_buffer("root", torch.tensor(skeleton.root_joints), persistent=False)
         self.register_buffer("bone_length", torch.zeros(()))
         self.register_buffer("bone_count", torch.zeros(()))
 
@@ -78,9 +85,8 @@ class BodyFrame(nn.Module):
             seen = visibility.bool().to(seen).flatten(0, -2)
             pose = torch.where(seen[..., None] > 0, pose, 0.0)
             keypoints_2d = torch.where(seen[..., None] > 0, keypoints_2d, 0.0)
-        root = list(self.skeleton.root_joints)
-        count = seen[:, root].sum(-1)
-        origin = pose[:, root].sum(-2, keepdim=True) / count.clamp(min=1)[:, None, None]
+        count = seen.index_select(1, self.root).sum(-1)
+        origin = pose.index_select(1, self.root).sum(-2, keepdim=True) / count.clamp(min=1)[:, None, None]
         total, bones = self._bones(pose.detach(), seen)
         unit = torch.where(self.bone_length > 0, self.bone_length, total / bones.clamp(min=1))
         tiny = torch.finfo(unit.dtype).tiny
@@ -101,6 +107,5 @@ class BodyFrame(nn.Module):
 
     def _bones(self, pose: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the lengths of the visible bones, and their number."""
-        child, parent = torch.tensor(self.skeleton.bones, device=pose.device).T
-        visible = seen[..., child] * seen[..., parent] > 0
+        visible = seen.index_select(-1, self.child) * seen.index_select(-1, self.parent) > 0
         return torch.where(visible, bone_lengths(pose, self.skeleton), 0.0).sum(), visible.sum().float()
