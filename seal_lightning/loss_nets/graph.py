@@ -28,9 +28,6 @@ class GraphLossNet(LossNet):
     A joint keeps its embedding by its name: a net for the same skeleton with its joints in another order takes the same
     ``state_dict`` and gives the same energies. With the default size it has 2.4 million parameters at 17 joints.
 
-    A gradient penalty differentiates twice, which the fused attention kernels cannot; run the net under
-    ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` then.
-
     Args:
         skeleton: Skeleton of the poses: a built-in name or a `Skeleton`.
         dim: Width of the tokens; a multiple of `heads`.
@@ -90,11 +87,11 @@ class GraphLossNet(LossNet):
         embedding = self.joint_embedding.index_select(0, self.embedding_row).expand(len(pose), -1, -1)
         joints = self.embed(torch.cat([keypoints_2d, pose, embedding], dim=-1))
         tokens = torch.cat([self.graph_token.expand(len(pose), 1, -1), joints], dim=1)
-        bias = self.attention_bias().unsqueeze(0)
+        bias = self.attention_bias()
         *inner, last = self.blocks
         for block in inner:
             tokens = block(tokens, bias)
-        graph_token = last(tokens, bias[:, :, :1])
+        graph_token = last(tokens, bias[:, :1])
         energy: Tensor = self.head(graph_token.squeeze(1))
         return energy.reshape(leading)
 
@@ -188,20 +185,36 @@ class _Block(nn.Module):
         )
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """Update tokens (N, L, dim) with a bias (1, H, L or 1, L)."""
+        """Update tokens (N, L, dim) with a bias (H, L or 1, L)."""
         queries = bias.shape[-2]
-        dropout = self.dropout if self.training else 0.0
-        attended = F.scaled_dot_product_attention(*self._split(tokens, queries), attn_mask=bias, dropout_p=dropout)
-        tokens = tokens[:, :queries] + self.project(attended.transpose(1, 2).flatten(2))
+        attended = self._attend(self.attention_norm(tokens), bias)
+        tokens = tokens[:, :queries] + self.project(attended)
         updated: Tensor = tokens + self.mlp(tokens)
         return updated
 
-    def _split(self, tokens: Tensor, queries: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return query (N, H, queries, d), key and value (N, H, L, d)."""
-        tokens, weight, dim = self.attention_norm(tokens), self.query_key_value.weight, tokens.shape[-1]
-        if queries == tokens.shape[1]:
-            projected = self.query_key_value(tokens).chunk(3, dim=-1)
+    def _attend(self, tokens: Tensor, bias: Tensor) -> Tensor:
+        """Attention (N, queries, dim), written out.
+
+        The fused kernels have no gradient for a bias on the CPU, and none of them can be differentiated twice.
+        """
+        (_, length, dim), (heads, queries, _) = tokens.shape, bias.shape
+        weight = self.query_key_value.weight
+        if queries == length:
+            query, key, value = _by_head(self.query_key_value(tokens), 3, heads)
         else:
-            projected = F.linear(tokens[:, :queries], weight[:dim]), *F.linear(tokens, weight[dim:]).chunk(2, dim=-1)
-        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in projected)
-        return query, key, value
+            (query,) = _by_head(F.linear(tokens[:, :queries], weight[:dim]), 1, heads)
+            key, value = _by_head(F.linear(tokens, weight[dim:]), 2, heads)
+        logits = torch.bmm(query, key.transpose(1, 2)).view(-1, heads, queries, length)
+        logits = torch.add(bias.to(logits), logits, alpha=(dim // heads) ** -0.5)
+        # No softmax in half precision, which is less exact and, on a CPU, slower.
+        exact = torch.promote_types(logits.dtype, torch.float32)
+        attention = F.dropout(logits.softmax(-1, dtype=exact), self.dropout, self.training).to(value)
+        attended = torch.bmm(attention.flatten(0, 1), value).view(-1, heads, queries, dim // heads)
+        return attended.transpose(1, 2).flatten(2)
+
+
+def _by_head(projected: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """Cut (N, L, parts * dim) into contiguous parts (N * H, L, dim / H)."""
+    batch, length, width = projected.shape
+    by_part = projected.view(batch, length, parts, heads, width // (parts * heads)).permute(2, 0, 3, 1, 4)
+    return by_part.flatten(1, 2).unbind(0)

@@ -146,18 +146,17 @@ def test_parameters_at_the_published_size():
 
 def test_the_bias_is_made_once_and_never_per_sample(monkeypatch):
     shapes = []
-    attend = torch.nn.functional.scaled_dot_product_attention
+    add = torch.add
 
-    def spy(query, key, value, attn_mask, dropout_p):
-        shapes.append((query.shape, key.shape, attn_mask.shape, attn_mask.untyped_storage().data_ptr()))
-        return attend(query, key, value, attn_mask=attn_mask, dropout_p=dropout_p)
+    def spy(bias, logits, alpha):
+        shapes.append((bias.shape, logits.shape, bias.untyped_storage().data_ptr()))
+        return add(bias, logits, alpha=alpha)
 
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    monkeypatch.setattr(torch, "add", spy)
     GraphLossNet(CROSS, dim=16, depth=3, heads=4)(torch.zeros(5, 7, 2), torch.zeros(5, 7, 3))
-    queries, keys, biases, storages = zip(*shapes, strict=True)
-    assert queries == ((5, 4, 8, 4), (5, 4, 8, 4), (5, 4, 1, 4))
-    assert keys == ((5, 4, 8, 4),) * 3
-    assert biases == ((1, 4, 8, 8), (1, 4, 8, 8), (1, 4, 1, 8))
+    biases, logits, storages = zip(*shapes, strict=True)
+    assert logits == ((5, 4, 8, 8), (5, 4, 8, 8), (5, 4, 1, 8))
+    assert biases == ((4, 8, 8), (4, 8, 8), (4, 1, 8))
     assert len(set(storages)) == 1
 
 
