@@ -1,17 +1,21 @@
 """What is averaged: one error per joint, bone, pair or limb, and whether it counts.
 
-The public functions reduce these terms at once; the metrics sum them up over batches.
+The public functions reduce these terms at once; the metrics sum them up over batches. What is marked as shared is
+computed once for all metrics of a `PoseMetrics`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from seal_lightning.functional._checks import Root, as_clip, as_pair, as_pose, as_visible, index_on, root_indices
-from seal_lightning.functional.alignment import procrustes_align, root_align, scale_align
+from seal_lightning.functional._sharing import shared
+from seal_lightning.functional.alignment import procrustes_distances, root_align, scale_align
 from seal_lightning.skeleton import Skeleton
 
 __all__ = [
@@ -33,6 +37,10 @@ __all__ = [
 ]
 
 
+# Half precision is converted once, and what is computed of the results is shared in turn.
+_pair, _pose = shared(as_pair), shared(as_pose)
+
+
 class Terms(NamedTuple):
     """Errors (..., n) of n joints or bones, those of them that count, and those that are visible at all."""
 
@@ -41,10 +49,18 @@ class Terms(NamedTuple):
     visible: Tensor
 
 
+@shared
 def pose_means(terms: Terms) -> tuple[Tensor, Tensor]:
     """Mean over the terms that count, 0 where none does, and whether any does; both (...)."""
-    count = terms.counted.sum(dim=-1)
-    return torch.where(terms.counted, terms.errors, 0.0).sum(dim=-1) / count.clamp(min=1), count > 0
+    count, any_counted = _counts(terms.counted)
+    return torch.where(terms.counted, terms.errors, 0.0).sum(dim=-1) / count, any_counted
+
+
+@shared
+def _counts(counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Number of terms that count, 1 where none does, and whether any does."""
+    count = counted.sum(dim=-1)
+    return count.clamp(min=1), count > 0
 
 
 def reduce_terms(terms: Terms, reduction: str) -> Tensor:
@@ -52,14 +68,15 @@ def reduce_terms(terms: Terms, reduction: str) -> Tensor:
     values, any_counted = pose_means(terms)
     if reduction == "none":
         return values.masked_fill(~any_counted, torch.nan)
-    return torch.where(any_counted, values, 0.0).sum() / any_counted.sum()
+    return values.sum() / any_counted.sum()
 
 
+@shared
 def _aligned(
     prediction: Tensor, target: Tensor, root: Root = None, visibility: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Root-align both poses and set invisible joints to zero, so that their NaN reaches neither value nor gradient."""
-    prediction, target = as_pair(prediction, target)
+    prediction, target = _pair(prediction, target)
     visible = as_visible(visibility, prediction)
     if root is not None:
         prediction = root_align(prediction, root, visibility=visibility)
@@ -77,6 +94,7 @@ def _distances(difference: Tensor, visible: Tensor) -> Terms:
     return Terms(torch.linalg.vector_norm(difference, dim=-1), visible, visible)
 
 
+@shared
 def mpjpe_terms(prediction: Tensor, target: Tensor, root: Root, visibility: Tensor | None) -> Terms:
     """Distance of every joint."""
     prediction, target, visible = _aligned(prediction, target, root, visibility)
@@ -86,7 +104,7 @@ def mpjpe_terms(prediction: Tensor, target: Tensor, root: Root, visibility: Tens
 def p_mpjpe_terms(prediction: Tensor, target: Tensor, visibility: Tensor | None) -> Terms:
     """Distance of every joint after the best similarity transform."""
     prediction, target, visible = _aligned(prediction, target, None, visibility)
-    return _distances(procrustes_align(prediction, target, visibility=visible) - target, visible)
+    return Terms(procrustes_distances(prediction, target, visibility), visible, visible)
 
 
 def n_mpjpe_terms(prediction: Tensor, target: Tensor, root: Root, visibility: Tensor | None) -> Terms:
@@ -113,9 +131,8 @@ def pck_auc_terms(
 ) -> Terms:
     """Percentage of the thresholds that a joint is within."""
     distance, counted, visible = mpjpe_terms(prediction, target, root, visibility)
-    thresholds = torch.linspace(0.0, threshold, steps + 1, dtype=distance.dtype, device=distance.device)
-    missed = torch.bucketize(distance.detach().contiguous(), thresholds)
-    return Terms(100.0 * (1.0 - missed.to(distance.dtype) / (steps + 1)), counted, visible)
+    missed = (distance.detach() / (threshold / steps)).ceil().nan_to_num(nan=torch.inf).clamp(max=steps + 1)
+    return Terms(100.0 * (1.0 - missed / (steps + 1)), counted, visible)
 
 
 def segment_lengths(pose: Tensor, skeleton: Skeleton) -> Tensor:
@@ -130,35 +147,50 @@ def _bone_ends(skeleton: Skeleton, device: torch.device) -> tuple[Tensor, Tensor
     return index_on(ends[0], device), index_on(ends[1], device)
 
 
-def _measured(
-    pose: Tensor, skeleton: Skeleton, visibility: Tensor | None, limbs: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Lengths of all bones, or limbs, and whether both ends, or all joints, are visible."""
-    visible = as_visible(visibility, pose)
+@shared
+def _bones(pose: Tensor, skeleton: Skeleton, visibility: Tensor | None) -> Tensor:
+    """Lengths (..., n_bones) of all bones, free of the NaN of invisible joints."""
     if visibility is not None:
-        pose = torch.where(visible.unsqueeze(-1), pose, 0.0)
-    lengths = segment_lengths(pose, skeleton)
+        pose = torch.where(as_visible(visibility, pose).unsqueeze(-1), pose, 0.0)
+    return segment_lengths(pose, skeleton)
+
+
+@shared
+def _bones_seen(pose: Tensor, skeleton: Skeleton, visibility: Tensor | None) -> Tensor:
+    """Whether both ends of a bone are visible, for all bones."""
+    visible = as_visible(visibility, pose)
     child, parent = _bone_ends(skeleton, pose.device)
-    present = visible.index_select(-1, child) & visible.index_select(-1, parent)
-    if not limbs:
-        return lengths, present
-    if not skeleton.limbs:
-        return lengths[..., :0], present[..., :0]
-    groups = [index_on(bones, pose.device) for bones in skeleton.limb_bones]
-    return (
-        torch.stack([lengths.index_select(-1, bones).sum(dim=-1) for bones in groups], dim=-1),
-        torch.stack([present.index_select(-1, bones).all(dim=-1) for bones in groups], dim=-1),
-    )
+    return visible.index_select(-1, child) & visible.index_select(-1, parent)
 
 
-def _pairs(values: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Values per bone (..., n_bones) of the left and of the right bones of all pairs."""
+@shared
+def _pairs(pose: Tensor, skeleton: Skeleton, visibility: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Lengths (..., n_pairs) of the left and of the right bones of all pairs."""
+    return _sides(_bones(pose, skeleton, visibility), skeleton)
+
+
+@shared
+def _pairs_seen(pose: Tensor, skeleton: Skeleton, visibility: Tensor | None) -> Tensor:
+    """Whether all ends of a pair of bones are visible, for all pairs."""
+    left, right = _sides(_bones_seen(pose, skeleton, visibility), skeleton)
+    return left & right
+
+
+def _sides(values: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
     left = tuple(pair[0] for pair in skeleton.paired_bones)
     right = tuple(pair[1] for pair in skeleton.paired_bones)
     return (
         values.index_select(-1, index_on(left, values.device)),
         values.index_select(-1, index_on(right, values.device)),
     )
+
+
+def _limbs(values: Tensor, skeleton: Skeleton, merge: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Merge values per bone (..., n_bones) into one per limb."""
+    if not skeleton.limbs:
+        return values[..., :0]
+    bones = values.unbind(dim=-1)
+    return torch.stack([reduce(merge, (bones[bone] for bone in limb)) for limb in skeleton.limb_bones], dim=-1)
 
 
 def _percent(errors: Tensor, reference: Tensor, visible: Tensor) -> Terms:
@@ -169,50 +201,50 @@ def _percent(errors: Tensor, reference: Tensor, visible: Tensor) -> Terms:
 
 def symmetry_terms(prediction: Tensor, skeleton: Skeleton, relative: bool, visibility: Tensor | None) -> Terms:
     """Difference in length of left and right, for every pair of bones."""
-    prediction = as_pose(prediction, joints=skeleton.num_joints)
-    lengths, present = _measured(prediction, skeleton, visibility)
-    (left, right), (left_seen, right_seen) = _pairs(lengths, skeleton), _pairs(present, skeleton)
-    errors, visible = (left - right).abs(), left_seen & right_seen
+    prediction = _pose(prediction, joints=skeleton.num_joints)
+    left, right = _pairs(prediction, skeleton, visibility)
+    errors, visible = (left - right).abs(), _pairs_seen(prediction, skeleton, visibility)
     return _percent(errors, left + right, visible) if relative else Terms(errors, visible, visible)
 
 
 def asymmetry_terms(prediction: Tensor, target: Tensor, skeleton: Skeleton, visibility: Tensor | None) -> Terms:
     """Predicted minus true difference in length of left and right, for every pair of bones."""
-    prediction, target = as_pair(prediction, target, skeleton.num_joints)
-    lengths, present = _measured(prediction, skeleton, visibility)
-    left, right = _pairs(lengths - _measured(target, skeleton, visibility)[0], skeleton)
-    left_seen, right_seen = _pairs(present, skeleton)
-    return Terms((left - right).abs(), left_seen & right_seen, left_seen & right_seen)
+    prediction, target = _pair(prediction, target, skeleton.num_joints)
+    (left, right), truth = _pairs(prediction, skeleton, visibility), _pairs(target, skeleton, visibility)
+    visible = _pairs_seen(prediction, skeleton, visibility)
+    return Terms(((left - right) - (truth[0] - truth[1])).abs(), visible, visible)
 
 
 def body_segment_terms(
     prediction: Tensor, target: Tensor, skeleton: Skeleton, relative: bool, visibility: Tensor | None
 ) -> Terms:
     """Error of the length of every bone."""
-    return _length_terms(prediction, target, skeleton, relative, visibility, limbs=False)
+    prediction, target = _pair(prediction, target, skeleton.num_joints)
+    lengths, truth = _bones(prediction, skeleton, visibility), _bones(target, skeleton, visibility)
+    return _length_terms(lengths, truth, _bones_seen(prediction, skeleton, visibility), relative)
 
 
 def limb_length_terms(
     prediction: Tensor, target: Tensor, skeleton: Skeleton, relative: bool, visibility: Tensor | None
 ) -> Terms:
     """Error of the length of every limb."""
-    return _length_terms(prediction, target, skeleton, relative, visibility, limbs=True)
+    prediction, target = _pair(prediction, target, skeleton.num_joints)
+    bones, true_bones = _bones(prediction, skeleton, visibility), _bones(target, skeleton, visibility)
+    lengths, truth = _limbs(bones, skeleton, torch.add), _limbs(true_bones, skeleton, torch.add)
+    visible = _limbs(_bones_seen(prediction, skeleton, visibility), skeleton, torch.logical_and)
+    return _length_terms(lengths, truth, visible, relative)
 
 
-def _length_terms(
-    prediction: Tensor, target: Tensor, skeleton: Skeleton, relative: bool, visibility: Tensor | None, limbs: bool
-) -> Terms:
-    prediction, target = as_pair(prediction, target, skeleton.num_joints)
-    lengths, visible = _measured(prediction, skeleton, visibility, limbs)
-    truth, _ = _measured(target, skeleton, visibility, limbs)
+def _length_terms(lengths: Tensor, truth: Tensor, visible: Tensor, relative: bool) -> Terms:
     errors = (lengths - truth).abs()
     return _percent(errors, truth, visible) if relative else Terms(errors, visible, visible)
 
 
 def mpsce_terms(prediction: Tensor, skeleton: Skeleton, visibility: Tensor | None) -> Terms:
     """Standard deviation of the length of every bone over the frames; it counts if visible in two frames or more."""
-    prediction = as_clip(as_pose(prediction, joints=skeleton.num_joints))
-    lengths, present = _measured(prediction, skeleton, visibility)
+    prediction = as_clip(_pose(prediction, joints=skeleton.num_joints))
+    lengths = _bones(prediction, skeleton, visibility)
+    present = _bones_seen(prediction, skeleton, visibility)
     frames = present.sum(dim=-2)
     mean = torch.where(present, lengths, 0.0).sum(dim=-2) / frames.clamp(min=1)
     deviation = torch.where(present, lengths - mean.unsqueeze(-2), 0.0)

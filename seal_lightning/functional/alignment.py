@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import repeat
+
 import torch
 from torch import Tensor
 
 from seal_lightning.functional._checks import Root, as_pair, as_pose, as_visible, index_on, root_indices
+from seal_lightning.functional._rotation import best_rotation
 
 __all__ = ["procrustes_align", "root_align", "scale_align"]
+
+# So many joints fit into the cache together with what is computed of them.
+JOINTS_AT_ONCE = 2**16
 
 
 def root_align(pose: Tensor, root: Root = 0, *, visibility: Tensor | None = None) -> Tensor:
@@ -75,8 +82,8 @@ def scale_align(prediction: Tensor, target: Tensor, *, visibility: Tensor | None
         https://arxiv.org/abs/1803.04775
     """
     prediction, target = as_pair(prediction, target)
-    seen = as_visible(visibility, prediction).unsqueeze(-1)
-    x, y = torch.where(seen, prediction, 0.0), torch.where(seen, target, 0.0)
+    seen = None if visibility is None else as_visible(visibility, prediction).unsqueeze(-1)
+    x, y = _seen(prediction, seen), _seen(target, seen)
     power = x.square().sum(dim=(-2, -1), keepdim=True)
     overlap = (x * y).sum(dim=(-2, -1), keepdim=True)
     return prediction * (overlap / torch.where(power == 0, 1.0, power))
@@ -87,10 +94,10 @@ def procrustes_align(prediction: Tensor, target: Tensor, *, visibility: Tensor |
 
     .. math:: \min_{s, R, t} \sum_j \| s R \hat y_j + t - y_j \|^2, \quad \det R = +1
 
-    Solved in closed form by one batched singular value decomposition. Degenerate poses are defined: a prediction
-    whose joints coincide collapses onto the centroid of the target, and if the joints of the target coincide the
-    best scale is zero. Of collinear poses any of the equally good rotations is taken. The result is differentiable
-    for poses in general position.
+    The rotation is found in closed form, in float64, for many poses at once. Degenerate poses are defined: a
+    prediction whose joints coincide collapses onto the centroid of the target, and if the joints of the target
+    coincide the best scale is zero. Of collinear poses any of the equally good rotations is taken. The result is
+    differentiable wherever the best rotation is unique.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).
@@ -115,36 +122,79 @@ def procrustes_align(prediction: Tensor, target: Tensor, *, visibility: Tensor |
         https://doi.org/10.1109/34.88573
     """
     prediction, target = as_pair(prediction, target)
-    seen = as_visible(visibility, prediction).unsqueeze(-1)
-    count = seen.sum(dim=-2, keepdim=True).clamp(min=1)
-    centre_x = torch.where(seen, prediction, 0.0).sum(dim=-2, keepdim=True) / count
-    centre_y = torch.where(seen, target, 0.0).sum(dim=-2, keepdim=True) / count
-    x, y = torch.where(seen, prediction - centre_x, 0.0), torch.where(seen, target - centre_y, 0.0)
-    flat = _is_point(x, centre_x) | _is_point(y, centre_y)
-    size_x, size_y = _size(x, flat), _size(y, flat)
-    # Matrix products under autocast would fall back to half precision, for which there is no decomposition.
-    with torch.autocast(device_type=prediction.device.type, enabled=False):
-        covariance = (x / size_x).mT @ (y / size_y)
-        # Poses without a rotation get a fixed one: the decomposition fails on NaN, and its gradient on equal values.
-        solvable = ~flat & covariance.isfinite().all(dim=-1, keepdim=True).all(dim=-2, keepdim=True)
-        stand_in = torch.diag(torch.arange(3.0, 0.0, -1.0, dtype=x.dtype, device=x.device))
-        u, s, vh = torch.linalg.svd(torch.where(solvable, covariance, stand_in))
-        # Flipping the direction of the smallest singular value turns a reflection into the best proper rotation.
-        sign = torch.ones_like(s)
-        sign[..., 2] = torch.linalg.det(u @ vh).detach().sign()
-        rotation = (u * sign.unsqueeze(-2)) @ vh
-        fitted = (s * sign).sum(dim=-1)[..., None, None] * (size_y / size_x)
-        scale = torch.where(solvable, fitted, torch.where(flat, 0.0, torch.nan))
-        aligned: Tensor = scale * ((prediction - centre_x) @ rotation) + centre_y
-    return aligned
+    aligned = [_poses_first(moved + centre) for moved, _, centre in _fits(prediction, target, visibility)]
+    return torch.cat(aligned).reshape(prediction.shape)
 
 
-def _is_point(centred: Tensor, centre: Tensor) -> Tensor:
-    """Whether all joints coincide, up to the rounding of the centroid, shape (..., 1, 1)."""
-    tolerance = centred.shape[-2] * torch.finfo(centred.dtype).eps * centre.abs().amax(dim=-1, keepdim=True)
-    return centred.abs().amax(dim=(-2, -1), keepdim=True) <= tolerance
+def procrustes_distances(prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> Tensor:
+    """Distance (..., J) of every joint of two poses of one shape and dtype after `procrustes_align`."""
+    powers = [(moved - y).square().sum(dim=1).t() for moved, y, _ in _fits(prediction, target, visibility)]
+    power = torch.cat(powers).reshape(prediction.shape[:-1])
+    # The gradient of the root is infinite at zero.
+    return power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
 
 
-def _size(centred: Tensor, flat: Tensor) -> Tensor:
-    """Root of the summed squares of the coordinates, 1 where there is nothing to divide, shape (..., 1, 1)."""
-    return torch.where(flat, 1.0, torch.linalg.vector_norm(centred, dim=(-2, -1), keepdim=True))
+def _fits(prediction: Tensor, target: Tensor, visibility: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield the turned and scaled predictions and the targets (J, 3, N) about their centroids, and those of the latter.
+
+    With poses last, what is done to one coordinate is done to a contiguous row.
+    """
+    shape = (-1, *prediction.shape[-2:])
+    poses_at_once = max(1, JOINTS_AT_ONCE // prediction.shape[-2])
+    batches = [torch.split(pose.reshape(shape), poses_at_once) for pose in (prediction, target)]
+    masks: Iterable[Tensor | None] = repeat(None)
+    if visibility is not None:
+        masks = torch.split(as_visible(visibility, prediction).reshape(shape[:-1]), poses_at_once)
+    for x, y, mask in zip(*batches, masks, strict=False):
+        yield _fit(_poses_last(x), _poses_last(y), None if mask is None else mask.t().unsqueeze(1))
+
+
+def _fit(x: Tensor, y: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    (x, centre_x), (y, centre_y) = _centred(x, seen), _centred(y, seen)
+    covariance, power = _moments(_seen(x, seen), _seen(y, seen))
+    rounding = x.shape[0] * torch.finfo(x.dtype).eps * centre_x.abs().amax(dim=0)
+    is_point = power <= rounding.to(power.dtype).square()
+    rotation = best_rotation(covariance)
+    scale = (rotation * covariance).sum(dim=(0, 1)) / torch.where(is_point, 1.0, power)
+    transform = (torch.where(is_point, 0.0, scale) * rotation).to(x.dtype)
+    moved = x[:, 0, None] * transform[0]
+    for axis in (1, 2):
+        moved.addcmul_(x[:, axis, None], transform[axis])
+    return moved, y, centre_y
+
+
+def _centred(pose: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Subtract the centroid, and that of the rest: far from the origin the first is rounded coarsely."""
+    first = _centroid(pose, seen)
+    centred = pose - first
+    second = _centroid(centred, seen)
+    return centred.sub_(second), first + second
+
+
+def _centroid(pose: Tensor, seen: Tensor | None) -> Tensor:
+    if seen is None:
+        return pose.mean(dim=0)
+    return _seen(pose, seen).sum(dim=0) / seen.sum(dim=0).clamp(min=1)
+
+
+def _seen(pose: Tensor, seen: Tensor | None) -> Tensor:
+    return pose if seen is None else torch.where(seen, pose, 0.0)
+
+
+def _moments(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over joints of x y^T (3, 3, N) and x^T x (N,), in float64: thin poses turn on small differences of them."""
+    exact = torch.float32 if x.device.type == "mps" else torch.float64  # Apple's MPS has no float64
+    covariance, power = (x.new_zeros(*size, x.shape[-1], dtype=exact) for size in ((3, 3), (3,)))
+    for joint in range(x.shape[0]):
+        x_joint, y_joint = x[joint].to(exact), y[joint].to(exact)
+        covariance.addcmul_(x_joint.unsqueeze(1), y_joint)
+        power.addcmul_(x_joint, x_joint)
+    return covariance, power.sum(dim=0)
+
+
+def _poses_last(pose: Tensor) -> Tensor:
+    return pose.flatten(1).t().contiguous().view(*pose.shape[1:], -1)
+
+
+def _poses_first(pose: Tensor) -> Tensor:
+    return pose.flatten(0, 1).t().reshape(-1, *pose.shape[:2])

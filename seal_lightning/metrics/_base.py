@@ -95,7 +95,7 @@ class PoseMean(StreamingMetric):
 
     def _add(self, terms: Terms) -> None:
         values, any_counted = pose_means(terms)
-        self.total = self.total + torch.where(any_counted, values, 0.0).to(self.total.dtype).sum()
+        self.total = self.total + values.to(self.total.dtype).sum()
         self.count = self.count + any_counted.sum()
 
     def compute(self) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
+from seal_lightning.functional._sharing import sharing
 from seal_lightning.metrics._base import Unit
 from seal_lightning.metrics.accuracy import MPJPE, MPJVE, NMPJPE, PCK, PCKAUC, PMPJPE
 from seal_lightning.metrics.structure import (
@@ -83,6 +84,17 @@ class PoseMetrics(MetricCollection):
             metrics |= {"mpjve": MPJVE(root, **kwargs), "mpsce": MPSCE(skeleton, **kwargs)}
         # Compute groups merge metrics whose states agree after the first batch, and on a perfect one all errors do.
         super().__init__(metrics, compute_groups=False)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Add a batch of poses to every metric; what several of them need is computed once."""
+        with sharing():
+            super().update(*args, **kwargs)
+
+    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Add a batch of poses to every metric and return the values of this batch."""
+        with sharing():
+            results: dict[str, Any] = super().forward(*args, **kwargs)
+        return results
 
     def plot(
         self,
