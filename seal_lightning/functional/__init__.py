@@ -3,6 +3,7 @@
 from seal_lightning.functional.accuracy import mpjpe, mpjve, n_mpjpe, p_mpjpe, pck, pck_auc
 from seal_lightning.functional.alignment import procrustes_align, root_align, scale_align
 from seal_lightning.functional.consistency import mpsce, mpsse
+from seal_lightning.functional.post_hoc import clip_mean_bones, shrink_bones, symmetrise_bones
 from seal_lightning.functional.rescale import rescale_bones
 from seal_lightning.functional.structure import (
     asymmetry_error,
@@ -16,6 +17,7 @@ __all__ = [
     "asymmetry_error",
     "body_segment_length_error",
     "bone_lengths",
+    "clip_mean_bones",
     "limb_length_error",
     "limb_symmetry_error",
     "mpjpe",
@@ -30,4 +32,6 @@ __all__ = [
     "rescale_bones",
     "root_align",
     "scale_align",
+    "shrink_bones",
+    "symmetrise_bones",
 ]

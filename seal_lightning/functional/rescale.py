@@ -8,7 +8,7 @@ from torch import Tensor
 from seal_lightning.functional._checks import as_pose
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
-__all__ = ["rescale_bones"]
+__all__ = ["as_lengths", "rescale_bones"]
 
 
 def rescale_bones(pose: Tensor, lengths: Tensor, skeleton: str | Skeleton) -> Tensor:
@@ -39,7 +39,7 @@ def rescale_bones(pose: Tensor, lengths: Tensor, skeleton: str | Skeleton) -> Te
     """
     skeleton = get_skeleton(skeleton)
     pose = as_pose(pose, "pose", skeleton.num_joints)
-    lengths = _as_lengths(lengths, pose, skeleton)
+    lengths = as_lengths(lengths, pose, skeleton)
     dtype = torch.promote_types(pose.dtype, lengths.dtype)
     pose, lengths = pose.to(dtype), lengths.to(dtype)
     leading = torch.broadcast_shapes(pose.shape[:-2], lengths.shape[:-1])  # type: ignore[no-untyped-call]
@@ -55,7 +55,8 @@ def rescale_bones(pose: Tensor, lengths: Tensor, skeleton: str | Skeleton) -> Te
     return torch.stack(moved, dim=-2)
 
 
-def _as_lengths(lengths: Tensor, pose: Tensor, skeleton: Skeleton) -> Tensor:
+def as_lengths(lengths: Tensor, pose: Tensor, skeleton: Skeleton) -> Tensor:
+    """Check that `lengths` is a floating tensor (..., J - 1) that broadcasts against the pose."""
     if not isinstance(lengths, Tensor):
         raise TypeError(f"Expected `lengths` to be a tensor, but got {type(lengths).__name__}.")
     if not lengths.is_floating_point():

@@ -2,7 +2,8 @@
 
 from seal_lightning.loss_nets.base import LossNet
 from seal_lightning.loss_nets.graph import GraphLossNet
+from seal_lightning.loss_nets.kcs import KCSLossNet
 from seal_lightning.loss_nets.mlp import MLPLossNet
 from seal_lightning.loss_nets.structure import StructureLossNet
 
-__all__ = ["GraphLossNet", "LossNet", "MLPLossNet", "StructureLossNet"]
+__all__ = ["GraphLossNet", "KCSLossNet", "LossNet", "MLPLossNet", "StructureLossNet"]

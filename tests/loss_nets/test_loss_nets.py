@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from seal_lightning.loss_nets import GraphLossNet, LossNet, MLPLossNet, StructureLossNet
+from seal_lightning.loss_nets import GraphLossNet, KCSLossNet, LossNet, MLPLossNet, StructureLossNet
 from seal_lightning.objectives import gradient_penalty
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
@@ -20,6 +20,7 @@ SMALL = {
     "graph": lambda skeleton, **kwargs: GraphLossNet(skeleton, **{"dim": 16, "depth": 3, "heads": 4} | kwargs),
     "graph_depth_1": lambda skeleton, **kwargs: GraphLossNet(skeleton, dim=16, depth=1, heads=2, **kwargs),
     "structure": lambda skeleton, **kwargs: StructureLossNet(skeleton, **{"hidden": 24, "depth": 2} | kwargs),
+    "kcs": lambda skeleton, **kwargs: KCSLossNet(skeleton, **{"hidden": 24, "pose_hidden": 16} | kwargs),
     "mlp": lambda skeleton, **kwargs: MLPLossNet(skeleton, **{"hidden": 24, "stages": 2} | kwargs),
 }
 

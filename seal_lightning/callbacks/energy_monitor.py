@@ -1,0 +1,170 @@
+"""What the energies know and where they pull, measured on validation data."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from seal_lightning import _distributed as ranks
+from seal_lightning.batch import SealBatch
+from seal_lightning.criterion import SealLoss
+from seal_lightning.forces import TINY
+from seal_lightning.functional import asymmetry_error, body_segment_length_error, limb_symmetry_error, mpjpe
+from seal_lightning.mixin import SealMixin
+
+__all__ = ["EnergyMonitor"]
+
+_ERRORS = ("limb_symmetry_error", "asymmetry_error", "body_segment_length_error", "mpjpe")
+
+
+class EnergyMonitor(Callback):
+    r"""Logs, for every energy and validation epoch, whether it is fit to teach the pose-net.
+
+    Under ``seal/monitor/<energy>/`` the logger gets, over all labelled validation poses whose root is visible:
+
+    - ``energy_true``, ``energy_prediction``, and ``ranking_accuracy``: how often the truth has the lower of the two;
+    - ``spearman_limb_symmetry_error``, ``..._asymmetry_error``, ``..._body_segment_length_error``, ``..._mpjpe``: rank
+      correlation over the epoch of the prediction's energy with its errors. NaN where the skeleton has no such error;
+    - ``alignment``: :math:`\cos(-\partial E / \partial \hat y,\ y - \hat y)`, 1 where the pull of the energy leads to
+      the truth and 0 where it is at right angles to the way there;
+    - ``force_ratio``: length of that pull, times the weight of the last training step, as a share of the length of the
+      gradient of `mpjpe`, whatever loss the host has.
+
+    It needs a host with validation steps that SEAL can read, costs two passes through every loss-net per validation
+    batch, and leaves the training and its random numbers as they are. A model without SEAL is left alone, with one
+    warning.
+
+    Example:
+        >>> import lightning as L
+        >>> trainer = L.Trainer(callbacks=[EnergyMonitor()], logger=False, enable_checkpointing=False)
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[Tensor]] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Warn where there is no energy to look at."""
+        if not isinstance(pl_module, SealMixin):
+            warnings.warn(
+                f"Expected the model of EnergyMonitor to be a SealMixin, but got {type(pl_module).__name__}: "
+                "there is nothing to monitor.",
+                stacklevel=2,
+            )
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the epoch before."""
+        self._rows = {}
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Measure one batch."""
+        if isinstance(pl_module, SealMixin) and not trainer.sanity_checking:
+            for name, rows in _measure(pl_module.seal, pl_module.seal_captured).items():
+                self._rows.setdefault(name, []).append(rows)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log what the epoch of all processes has to say."""
+        if not isinstance(pl_module, SealMixin) or trainer.sanity_checking:
+            return
+        for index, name in enumerate(pl_module.seal.energies):
+            nothing = torch.zeros(0, len(_COLUMNS), device=pl_module.device)
+            rows = torch.cat([nothing, *self._rows.get(name, [])])
+            if ranks.world_size() > 1:
+                rows = torch.cat(gather_all_tensors(rows))
+            values = _summary(rows.cpu().double(), pl_module.seal.forces.weight[index].cpu())
+            # Equal on all processes already; averaging them once more is what Lightning asks for.
+            pl_module.log_dict({f"seal/monitor/{name}/{key}": value for key, value in values.items()}, sync_dist=True)
+        self._rows = {}
+
+
+_COLUMNS = ("energy_true", "energy_prediction", "alignment", "pull", "task", *_ERRORS)
+
+
+def _measure(criterion: SealLoss, captured: SealBatch) -> dict[str, Tensor]:
+    """Per energy one row a pose that counts, with the columns above."""
+    # Lightning validates in inference mode, whose tensors know no gradient: work outside of it.
+    with torch.inference_mode(False), torch.enable_grad():
+        prediction, target, keypoints_2d, visibility = _poses(captured, criterion.skeleton.root_joints)
+        pose = prediction.requires_grad_()
+        with torch.no_grad():
+            true = criterion.energy(target, keypoints_2d, visibility)
+        predicted = criterion.energy(pose, keypoints_2d, visibility)
+        error = mpjpe(pose, target, visibility=visibility, reduction="none")
+        (task,) = torch.autograd.grad(error.sum(), pose)
+        way = target - pose.detach()
+        if visibility is not None:
+            way = torch.where(visibility[..., None], way, 0.0)
+        errors = _errors(criterion, pose.detach(), target, visibility)
+        measured = {}
+        for name, energy in predicted.items():
+            (slope,) = torch.autograd.grad(energy.sum(), pose, retain_graph=True)
+            alignment = cosine_similarity(-slope.flatten(1), way.flatten(1), eps=TINY)
+            forces = slope.flatten(1).norm(dim=1), task.flatten(1).norm(dim=1)
+            columns = [true[name], energy.detach(), alignment, *forces, *errors]
+            measured[name] = torch.stack(columns, dim=1)
+    return measured
+
+
+def _poses(captured: SealBatch, root: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Prediction, target, keypoints and visibility of the labelled poses with a visible root, clips taken apart."""
+    if captured.target is None:
+        raise ValueError("Expected `seal_batch` to return a `target` in validation for EnergyMonitor, but got None.")
+    counts = torch.ones(captured.prediction.shape[:-2], dtype=torch.bool, device=captured.prediction.device)
+    if captured.labelled is not None:
+        counts[~captured.labelled] = False
+    if captured.visibility is None:
+        visibility = None
+    else:
+        counts = counts & captured.visibility[..., list(root)].bool().any(-1)
+        visibility = captured.visibility.bool()[counts]
+    poses = [tensor[counts].float() for tensor in (captured.prediction, captured.target, captured.keypoints_2d)]
+    return poses[0], poses[1], poses[2], visibility
+
+
+def _errors(criterion: SealLoss, prediction: Tensor, target: Tensor, visibility: Tensor | None) -> list[Tensor]:
+    skeleton = criterion.skeleton
+    options: dict[str, Any] = {"reduction": "none", "visibility": visibility}
+    return [
+        limb_symmetry_error(prediction, skeleton, **options),
+        asymmetry_error(prediction, target, skeleton, **options),
+        body_segment_length_error(prediction, target, skeleton, **options),
+        mpjpe(prediction, target, **options),
+    ]
+
+
+def _summary(rows: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """What is logged, of rows in float64 and the weight of the energy."""
+    column = dict(zip(_COLUMNS, rows.unbind(1), strict=True))
+    true, energy = column["energy_true"], column["energy_prediction"]
+    summary = {
+        "energy_true": true.mean(),
+        "energy_prediction": energy.mean(),
+        "ranking_accuracy": (true < energy).double().mean(),
+        "alignment": column["alignment"].mean(),
+        "force_ratio": weight * column["pull"].sum() / column["task"].sum(),
+    }
+    for name in _ERRORS:
+        known = ~column[name].isnan()
+        summary[f"spearman_{name}"] = _spearman(energy[known], column[name][known])
+    return {name: value.float() for name, value in summary.items()}
+
+
+def _spearman(one: Tensor, other: Tensor) -> Tensor:
+    """Correlation of the ranks; NaN where one of the two never changes."""
+    if len(one) < 2:
+        return one.new_tensor(torch.nan)
+    return torch.corrcoef(torch.stack([_ranks(one), _ranks(other)]))[0, 1]
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Place of every value in their order; equal values share their mean place."""
+    _, place, count = torch.unique(values, return_inverse=True, return_counts=True)
+    mean_place: Tensor = count.cumsum(0) - 0.5 * (count - 1)
+    return mean_place.to(values)[place]
