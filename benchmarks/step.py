@@ -1,41 +1,101 @@
-"""What a SEAL training step costs: plain host and SEAL host interleaved in one process, ratio of medians.
+"""What a SEAL training step costs: plain host, public way and SEAL in every mode, interleaved in one process.
 
-    python -m benchmarks.step --hidden 1024 --batch 256
+    python -m benchmarks.step                                  # the default loss-net on three hosts
+    python -m benchmarks.step --loss-nets published --hosts simple
+    python -m benchmarks.step --hosts simple --batch 64 256 1024 4096 --joints 17 133
 
-Prints a table and writes JSON. A step is forward, loss, backward and optimizer step of the host, and whatever SEAL adds
-to it; reading data is left out.
+A step is forward, loss, backward and optimizer step of the host, and whatever SEAL adds to it; reading data is left
+out. A row tells the median, how many plain steps that is, the rate of its arithmetic, and how many times its bound it
+takes: the plain step plus SEAL's matrix products, all at the rate of one large product measured in the same run ("x
+bound"), or each at the rate that it reaches when it runs alone ("x own"). Then its peak memory, also as a multiple of
+the host's plus that of one pass, forward and backward, of the loss-nets over truths and negatives.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
-import statistics
-import time
 import warnings
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor, nn
 
-from examples.plain_lifter import LitLifter
-from examples.seal_lifter import SealLifter
-from seal_lightning import SealConfig
-from seal_lightning.loss_nets import GraphLossNet, MLPLossNet
+from benchmarks.measure import interleaved, matmul_rate, metered, products_alone, versions
+from benchmarks.public_way import PublicGraphLossNet, public_step
+from examples import backbones
+from seal_lightning import SealConfig, SealLoss
+from seal_lightning.compare import seal_class
+from seal_lightning.loss_nets import GraphLossNet, LossNet, MLPLossNet
+from seal_lightning.objectives import MarginObjective
 
-LOSS_NETS: dict[str, Any] = {
-    "SEAL, default": None,
-    "SEAL, MLP of published size": MLPLossNet,
-    "SEAL, graph 64 x 2": partial(GraphLossNet, dim=64, depth=2, heads=4),
-    "SEAL, graph of published size": GraphLossNet,
+Batch = dict[str, Tensor]
+Program = Callable[[], object]
+
+HOSTS = ("simple", "temporal", "seq2seq")
+SKELETONS = {17: "h36m17", 133: "h3wb133"}
+
+
+class ConstantLossNet(LossNet):
+    """The same energy for every pose, at no cost: what is left is the mixin's own."""
+
+    def __init__(self, skeleton: Any) -> None:
+        super().__init__(skeleton)
+        self.energy = nn.Parameter(torch.zeros(()))
+
+    def forward(self, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
+        """Return energies (...) of poses (..., J, 3)."""
+        return self.energy + 0 * pose[..., 0, 0]
+
+
+LOSS_NETS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "graph 64 x 2": {"loss_net": partial(GraphLossNet, dim=64, depth=2, heads=4), "objective": MarginObjective()},
+    "published": {"loss_net": GraphLossNet, "objective": MarginObjective()},
+    "published MLP": {"loss_net": MLPLossNet, "objective": MarginObjective()},
+    "constant": {"loss_net": ConstantLossNet},
+}
+MODES: dict[str, dict[str, Any]] = {
+    "alternating": {},
+    "one pass": {"update": "simultaneous"},
+    "one pass, bfloat16": {"update": "simultaneous", "precision": "bfloat16"},
 }
 
 
-def stepper(model: L.LightningModule, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+def make_host(name: str, joints: int, frames: int, hidden: int) -> Callable[..., L.LightningModule]:
+    """Return a maker of a host, or of its SEAL subclass where a configuration is given."""
+
+    def make(seal: SealConfig | None = None) -> L.LightningModule:
+        given = {} if seal is None else {"seal": seal}
+        if name == "simple":
+            net = backbones.SimpleBaseline(joints, hidden=hidden)
+        elif name == "temporal":
+            net = backbones.VideoPose3D(joints, frames=frames, hidden=hidden)
+        else:
+            net = backbones.MixSTE(joints, frames=frames, dim=hidden // 16, depth=3, heads=4)
+        host = backbones.LitLifter if seal is None else seal_class(backbones.LitLifter)
+        return host(net, flip_augmentation=False, **given)
+
+    return make
+
+
+def make_batch(name: str, joints: int, frames: int, size: int) -> Batch:
+    """Random keypoints and poses in the shapes of a host."""
+    window = () if name == "simple" else (frames,)
+    target = window if name == "seq2seq" else ()
+    return {
+        "keypoints_2d": torch.randn(size, *window, joints, 2),
+        "target": torch.randn(size, *target, joints, 3),
+    }
+
+
+def lightning_step(model: L.LightningModule, batch: Batch) -> Program:
     """One training step of a model on a fixed batch."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     model.log = lambda *args, **kwargs: None  # type: ignore[method-assign]  # there is no trainer to log to
@@ -49,52 +109,110 @@ def stepper(model: L.LightningModule, batch: dict[str, torch.Tensor]) -> Callabl
     return step
 
 
-def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every step in every round, one of each a round."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 2):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if turn >= 2:  # the first two rounds warm up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
+def loss_net_pass(seal: SealConfig, batch: Batch) -> Program:
+    """Forward and backward of a configuration's loss-nets over truths and as many negatives."""
+    criterion = SealLoss(seal.skeleton, seal.terms(), precision=seal.precision)
+    target = batch["target"].flatten(0, -3)
+    keypoints_2d = torch.randn(2 * len(target), *target.shape[1:-1], 2)
+
+    def run() -> None:
+        pose = torch.cat([target, target]).requires_grad_()
+        torch.cat([*criterion.energy(pose, keypoints_2d).values()]).sum().backward()
+
+    return run
+
+
+def measure(host: str, joints: int, frames: int, size: int, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure one host at one size in every mode, a row each."""
+    make, batch = make_host(host, joints, frames, options.hidden), make_batch(host, joints, frames, size)
+    steps: dict[str, Program] = {"plain": lightning_step(make(), batch)}
+    passes: dict[str, Program] = {}
+    for loss_net in options.loss_nets:
+        if loss_net == "published":
+            steps["published, public way"] = public_step(make(), PublicGraphLossNet(SKELETONS[joints]), batch)
+        for mode, fields in MODES.items():
+            if loss_net == "constant" and mode != "alternating":
+                continue
+            seal = SealConfig(skeleton=SKELETONS[joints], **LOSS_NETS[loss_net], **fields)
+            name = f"{loss_net}, {mode}"
+            steps[name], passes[name] = lightning_step(make(seal), batch), loss_net_pass(seal, batch)
+    seconds = interleaved(steps, options.rounds)
+    meters = {name: metered(step) for name, step in steps.items()}
+    alone = {name: products_alone(meter, options.rounds) for name, meter in meters.items()}
+    plain, rows = median(seconds["plain"]), []
+    for name, values in seconds.items():
+        rate = matmul_rates(joints, size)["bfloat16" if "bfloat16" in name else "float32"]
+        at_rate = plain + (meters[name].flops - meters["plain"].flops) / rate
+        at_own_rates = plain + alone[name] - alone["plain"]
+        memory = meters["plain"].peak + (metered(passes[name]).peak if name in passes else 0)
+        rows.append(
+            {
+                **{"host": host, "joints": joints, "frames": frames, "batch": size, "step": name},
+                "milliseconds": 1e3 * median(values),
+                "over_plain": median(values) / plain,
+                "over_bound": median(values) / at_rate,
+                "over_products": median(values) / at_own_rates,
+                "gflops": meters[name].flops / median(values) / 1e9,
+                "megabytes": meters[name].peak / 2**20,
+                "over_memory": meters[name].peak / memory,
+                "seconds": values,
+            }
+        )
+    return rows
+
+
+@cache
+def matmul_rates(joints: int, size: int) -> dict[str, float]:
+    """Rate of the largest product of the published loss-net, truths and predictions together, in both precisions."""
+    rows = 2 * size * (joints + 1)
+    return {name: matmul_rate(rows, 256, 768, getattr(torch, name)) for name in ("float32", "bfloat16")}
+
+
+COLUMNS = {
+    "median ms": ("milliseconds", ".1f"),
+    "x plain": ("over_plain", ".2f"),
+    "GFLOP/s": ("gflops", ".0f"),
+    "x bound": ("over_bound", ".2f"),
+    "x own": ("over_products", ".2f"),
+    "peak MiB": ("megabytes", ".1f"),
+    "x memory": ("over_memory", ".2f"),
+}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows of one size as text."""
+    first = rows[0]
+    rates = {name: rate / 1e9 for name, rate in matmul_rates(first["joints"], first["batch"]).items()}
+    size = f"{first['host']}, {first['joints']} joints, {first['frames']} frames, batch {first['batch']}"
+    lines = [f"\n{size}; matmul {rates['float32']:.0f} GFLOP/s, in bfloat16 {rates['bfloat16']:.0f}"]
+    lines.append(f"{'step':<32}" + "".join(f"{title:>10}" for title in COLUMNS))
+    for row in rows:
+        lines.append(f"{row['step']:<32}" + "".join(f"{row[key]:>10{form}}" for key, form in COLUMNS.values()))
+    return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark and return what is written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hidden", type=int, default=1024, help="width of the plain lifter")
-    parser.add_argument("--batch", type=int, default=256, help="poses a batch")
+    parser.add_argument("--hosts", nargs="+", default=HOSTS, choices=HOSTS)
+    parser.add_argument("--loss-nets", nargs="+", default=["default", "constant"], choices=LOSS_NETS)
+    parser.add_argument("--joints", type=int, nargs="+", default=[17], choices=SKELETONS)
+    parser.add_argument("--frames", type=int, nargs="+", default=[27], help="window of the hosts that see time")
+    parser.add_argument("--batch", type=int, nargs="+", default=[256], help="samples a batch")
+    parser.add_argument("--hidden", type=int, default=1024, help="width of the hosts")
     parser.add_argument("--rounds", type=int, default=20, help="measured rounds")
-    parser.add_argument("--skip-published", action="store_true", help="leave out the loss-nets of published size")
     parser.add_argument("--output", type=Path, default=Path("runs/step.json"), help="JSON file to write")
     options = parser.parse_args(arguments)
 
     L.seed_everything(0, verbose=False)
     warnings.filterwarnings("ignore", "The true poses' left and right bones differ")  # random poses will do here
-    batch = {
-        "keypoints_2d": torch.randn(options.batch, 17, 2),
-        "target": torch.randn(options.batch, 17, 3),
-    }
-    steps = {"plain": stepper(LitLifter(hidden=options.hidden), batch)}
-    for name, loss_net in LOSS_NETS.items():
-        if not (options.skip_published and "published" in name):
-            model = SealLifter(hidden=options.hidden, seal=SealConfig(loss_net=loss_net))
-            steps[name] = stepper(model, batch)
-    seconds = measure(steps, options.rounds)
-
-    plain = statistics.median(seconds["plain"])
-    rows = [
-        {"step": name, "milliseconds": 1e3 * statistics.median(values), "ratio": statistics.median(values) / plain}
-        for name, values in seconds.items()
-    ]
-    print(f"\n{'step':<32}{'median ms':>10}{'x plain':>10}")
-    for row in rows:
-        print(f"{row['step']:<32}{row['milliseconds']:>10.1f}{row['ratio']:>10.2f}")
-    setup = {"hidden": options.hidden, "batch": options.batch, "rounds": options.rounds}
-    versions = {"python": platform.python_version(), "torch": torch.__version__, "threads": torch.get_num_threads()}
-    result = {"rows": rows, "setup": setup, "versions": versions, "seconds": seconds}
+    rows: list[dict[str, Any]] = []
+    for host, joints, frames, size in product(options.hosts, options.joints, options.frames, options.batch):
+        if host == "simple" and frames != options.frames[0]:
+            continue  # it sees one frame whatever the window
+        rows += (measured := measure(host, joints, frames, size, options))
+        print(table(measured), flush=True)
+    result = {"rows": rows, "setup": {"hidden": options.hidden, "rounds": options.rounds}, "versions": versions()}
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=1))
     return result

@@ -7,6 +7,7 @@ import warnings
 import lightning as L
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 os.environ.setdefault("WANDB_MODE", "offline")
 torch.set_num_threads(1)
@@ -52,3 +53,16 @@ def make_trainer(tmp_path):
         return L.Trainer(**(options | kwargs))
 
     return make
+
+
+@pytest.fixture
+def no_fetch():
+    """A context that fails on the operations that make the host wait for the device."""
+    return _NoFetch()
+
+
+class _NoFetch(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal):
+            raise RuntimeError(f"{func} waits for the device")
+        return func(*args, **(kwargs or {}))

@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from seal_lightning import EnergyTerm, ForceRatio, SealLoss, get_skeleton
 from seal_lightning.loss_nets import GraphLossNet, LossNet, MLPLossNet
@@ -367,21 +366,12 @@ def test_several_energies_add_up():
     torch.testing.assert_close(both(prediction, target, keypoints), one(prediction, target, keypoints))
 
 
-class NoFetch(TorchDispatchMode):
-    """Fails on the operations that make the host wait for the device."""
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal):
-            raise RuntimeError(f"{func} waits for the device")
-        return func(*args, **(kwargs or {}))
-
-
-def test_nothing_waits_for_the_device():
+def test_nothing_waits_for_the_device(no_fetch):
     negatives = (PredictionNegatives(), GaussianNegatives(), BoneLengthNegatives(), OtherPoseNegatives())
     loss = criterion(GRAPH, negatives=negatives, gradient_penalty=0.1)
     prediction, target, keypoints = poses()
     visibility, labelled = torch.ones(6, 17, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
-    with NoFetch():
+    with no_fetch:
         loss.ranking_loss(prediction, target, keypoints, visibility, labelled).backward()
         loss(prediction, target, keypoints, visibility, labelled).backward()
         with pytest.raises(RuntimeError, match="waits for the device"):

@@ -124,6 +124,11 @@ class PoseDataset(Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self._clip)
 
+    @property
+    def views(self) -> Tensor:
+        """Which clip, and which of its fixed cameras, every sample is taken from, shape (N, 2)."""
+        return torch.stack((self._clip, self._camera), dim=1)
+
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Return one sample of draw 0, without the batch dimension."""
         if not 0 <= index < len(self):

@@ -1,0 +1,64 @@
+"""Command line: ``python -m benchmarks.accuracy run STUDY`` and ``... report STUDY``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import warnings
+from pathlib import Path
+
+from benchmarks.accuracy.report import write_report
+from benchmarks.accuracy.study import Study
+from benchmarks.accuracy.training import train
+
+
+def run(study: Study, folder: Path, methods: list[str] | None, seeds: list[int] | None) -> None:
+    """Make the runs that have not been made yet, a line of ``results.jsonl`` each."""
+    for seed in seeds or study.seeds:
+        for method in methods or study.methods:
+            key = study.run_key(method, seed)
+            if key in finished(folder):
+                continue
+            record = train(study, method, seed, folder / "predictions" / f"{key}.npz")
+            with (folder / "results.jsonl").open("a") as results:
+                results.write(json.dumps({"key": key, **record}) + "\n")
+            print(f"{method}, seed {seed}: {record['seconds']:.0f} s", flush=True)
+
+
+def finished(folder: Path) -> dict[str, dict[str, object]]:
+    """Lines of the results by the key of their run."""
+    path = folder / "results.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return {record["key"]: record for record in records}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a study, or report it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
+    parser.add_argument("action", choices=("run", "report"))
+    parser.add_argument("study", type=Path, help="YAML file of the study")
+    parser.add_argument("--data-dir", help="folder of the motion-capture files that the study names")
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/accuracy"), help="folder of runs, which studies share"
+    )
+    parser.add_argument("--methods", nargs="+", help="run or report these alone")
+    parser.add_argument("--seeds", type=int, nargs="+", help="run these alone")
+    parser.add_argument("--split", choices=("val", "test"), default="val", help="report on this split; test once")
+    options = parser.parse_args(arguments)
+
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+    study, folder = Study.read(options.study, options.data_dir), options.output
+    unknown = sorted(set(options.methods or ()) - set(study.methods))
+    if unknown:
+        parser.error(f"expected `--methods` to be among {list(study.methods)}, but got {unknown}")
+    if options.action == "run":
+        folder.mkdir(parents=True, exist_ok=True)
+        run(study, folder, options.methods, options.seeds)
+    else:
+        print(write_report(study, finished(folder), folder, options.study.stem, options.split, options.methods))
+
+
+if __name__ == "__main__":
+    main()

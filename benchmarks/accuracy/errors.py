@@ -1,0 +1,143 @@
+"""Errors of predicted poses, pose by pose, before and after rescaling their bones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from seal_lightning.functional import (
+    asymmetry_error,
+    body_segment_length_error,
+    bone_lengths,
+    limb_length_error,
+    limb_symmetry_error,
+    mpjpe,
+    n_mpjpe,
+    p_mpjpe,
+    rescale_bones,
+    root_align,
+    scale_align,
+    shrink_bones,
+    symmetrise_bones,
+)
+from seal_lightning.skeleton import Skeleton
+
+__all__ = ["RESCALINGS", "EvaluationSet", "Rescaling", "angle_error", "pose_errors", "rescale"]
+
+
+class Rescaling(NamedTuple):
+    """What is done to the bones of finished predictions."""
+
+    alpha: float = 0.0
+    """Share of the way to the mean lengths of the training data."""
+    symmetrise: bool = False
+    """Whether left and right bones then get their mean length."""
+    clip_mean: bool = False
+    """Whether all poses of a clip, seen by one camera, first get their mean length bone by bone."""
+
+    def __str__(self) -> str:
+        parts = ["clip mean"] * self.clip_mean + [f"shrink {self.alpha:g}"] * (self.alpha > 0)
+        return " + ".join(parts + ["symmetrise"] * self.symmetrise) or "as predicted"
+
+
+RESCALINGS = tuple(Rescaling(alpha, both) for alpha, both in product((0.0, 0.1, 0.2, 0.3, 0.4, 0.5), (False, True)))
+"""The single-frame frontier: what anybody can do to any prediction without knowing what comes before or after it."""
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """True poses and where they are from.
+
+    Args:
+        target: Poses (N, J, 3) in metres.
+        group: Skeleton that each is of (N,), an index into ``names``.
+        clip: Clip that each is taken from (N,).
+        view: Clip and camera that each is taken from (N,).
+        names: "dataset/skeleton".
+        mean_lengths: Mean lengths (J - 1,) of the training data, every skeleton counting the same.
+        skeleton: The skeleton.
+    """
+
+    target: Tensor
+    group: Tensor
+    clip: Tensor
+    view: Tensor
+    names: Sequence[str]
+    mean_lengths: Tensor
+    skeleton: Skeleton
+
+
+def rescale(pose: Tensor, how: Rescaling, data: EvaluationSet) -> Tensor:
+    """Rescale the bones of poses (N, J, 3)."""
+    if how.clip_mean:
+        lengths = bone_lengths(pose, data.skeleton)
+        total = lengths.new_zeros(int(data.view.max()) + 1, lengths.shape[1]).index_add_(0, data.view, lengths)
+        count = torch.bincount(data.view).clamp(min=1).to(lengths)
+        pose = rescale_bones(pose, (total / count[:, None])[data.view], data.skeleton)
+    if how.alpha:
+        pose = shrink_bones(pose, data.mean_lengths, data.skeleton, how.alpha)
+    return symmetrise_bones(pose, data.skeleton) if how.symmetrise else pose
+
+
+def pose_errors(pose: Tensor, data: EvaluationSet, names: Sequence[str] | None = None) -> dict[str, Tensor]:
+    """Errors (N,) of poses (N, J, 3) by name, all or some; millimetres, percent or degrees."""
+    root = data.skeleton.root_joints
+    pose, target = 1e3 * root_align(pose, root), 1e3 * root_align(data.target, root)
+    return {name: ERRORS[name](pose, target, data) for name in names or ERRORS}
+
+
+def angle_error(pose: Tensor, target: Tensor, skeleton: Skeleton) -> Tensor:
+    """Mean angle in degrees (N,) between the directions of predicted and true bones: what no rescaling changes."""
+    child, parent = torch.tensor(skeleton.bones).unbind(1)
+    bone, true_bone = (joints[:, child] - joints[:, parent] for joints in (pose, target))
+    crossed = torch.linalg.cross(bone, true_bone).norm(dim=-1)
+    return torch.rad2deg(torch.atan2(crossed, (bone * true_bone).sum(-1))).mean(1)
+
+
+def _symmetry(pose: Tensor, skeleton: Skeleton, without: Sequence[str]) -> Tensor:
+    """LSE (N,) in percent without the pairs that end in the joints whose names end so."""
+    kept = [
+        (left, right)
+        for left, right in skeleton.paired_bones
+        if not skeleton.names[skeleton.bones[left][0]].endswith(tuple(without))
+    ]
+    lengths = bone_lengths(pose, skeleton)
+    left, right = lengths[:, [pair[0] for pair in kept]], lengths[:, [pair[1] for pair in kept]]
+    return 100 * ((left - right).abs() / (left + right)).mean(1)
+
+
+def _best_scale_error(pose: Tensor, target: Tensor, data: EvaluationSet) -> Tensor:
+    pose, target = pose - pose.mean(1, keepdim=True), target - target.mean(1, keepdim=True)
+    return body_segment_length_error(scale_align(pose, target), target, data.skeleton, reduction="none")
+
+
+def _usual_length_error(pose: Tensor, target: Tensor, data: EvaluationSet) -> Tensor:
+    """BSLE (N,) against the median lengths of each subject, since measured bones breathe."""
+    lengths, true_lengths = bone_lengths(pose, data.skeleton), bone_lengths(target, data.skeleton)
+    usual = torch.zeros_like(lengths)
+    for group in data.group.unique():
+        members = data.group == group
+        usual[members] = true_lengths[members].median(0).values
+    return 100 * ((lengths - usual).abs() / usual).mean(1)
+
+
+ERRORS: dict[str, Callable[[Tensor, Tensor, EvaluationSet], Tensor]] = {
+    "MPJPE": lambda pose, target, data: mpjpe(pose, target, reduction="none"),
+    "P-MPJPE": lambda pose, target, data: p_mpjpe(pose, target, reduction="none"),
+    "N-MPJPE": lambda pose, target, data: n_mpjpe(pose, target, reduction="none"),
+    "bone angle": lambda pose, target, data: angle_error(pose, target, data.skeleton),
+    "LSE": lambda pose, target, data: limb_symmetry_error(pose, data.skeleton, reduction="none"),
+    "LSE, no hips": lambda pose, target, data: _symmetry(pose, data.skeleton, ("Hip",)),
+    "LSE, no hips, no shoulders": lambda pose, target, data: _symmetry(pose, data.skeleton, ("Hip", "Shoulder")),
+    "asymmetry": lambda pose, target, data: asymmetry_error(pose, target, data.skeleton, reduction="none"),
+    "BSLE": lambda pose, target, data: body_segment_length_error(pose, target, data.skeleton, reduction="none"),
+    "BSLE, best scale": _best_scale_error,
+    "BSLE, subject's median": _usual_length_error,
+    "LLE": lambda pose, target, data: limb_length_error(pose, target, data.skeleton, reduction="none"),
+}
+"""By name, functions of poses and targets in millimetres, root-aligned."""

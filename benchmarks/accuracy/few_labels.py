@@ -1,0 +1,93 @@
+"""A lifter that has labels for a few skeletons, and of the others nothing but their 2D keypoints."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from examples.backbones.skeletons import H36M_LEFT, H36M_RIGHT
+from examples.plain_lifter import LitLifter
+from seal_lightning import SealBatch, SealMixin
+
+__all__ = ["FewLabelsLifter", "SealFewLabelsLifter"]
+
+Batch = dict[str, Tensor]
+
+
+class FewLabelsLifter(LitLifter):
+    """`LitLifter` that never looks at the targets of skeletons without labels.
+
+    Args:
+        labelled: Names "dataset/skeleton" of the skeletons with labels.
+        unlabelled: What becomes of the other samples: "ignored", they are left out of the batch; "seen", the network
+            lifts them, which its batch norms feel, and nothing else comes of it; "teacher", they are pulled to what a
+            moving average of the network says about their mirror image, as in "Mean teachers are better role models",
+            Tarvainen & Valpola, 2017.
+        teacher_weight: Weight of the distance to the teacher.
+        arguments: Those of `LitLifter`.
+    """
+
+    def __init__(
+        self,
+        labelled: list[str],
+        unlabelled: Literal["ignored", "seen", "teacher"] = "seen",
+        teacher_weight: float = 0.3,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        self.labelled, self.unlabelled, self.teacher_weight = labelled, unlabelled, teacher_weight
+        self.teacher = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(0.995)).requires_grad_(False)
+        swapped = list(range(17))
+        for left, right in zip(H36M_LEFT, H36M_RIGHT, strict=True):
+            swapped[left], swapped[right] = right, left
+        self.register_buffer("swapped", torch.tensor(swapped), persistent=False)
+
+    def rows(self, batch: Batch) -> Tensor:
+        """Which samples have a label (B,)."""
+        names = self.trainer.datamodule.group_names  # type: ignore[attr-defined]
+        unknown = sorted(set(self.labelled) - set(names))
+        if unknown:
+            raise ValueError(f"Expected `labelled` to name skeletons of the data, {names}, but got {unknown}.")
+        known = torch.tensor([name in self.labelled for name in names], device=batch["group"].device)
+        return known[batch["group"]]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One optimisation step."""
+        rows = self.rows(batch)
+        if self.unlabelled == "ignored":
+            batch = {name: values[rows] for name, values in batch.items()}
+            rows = rows[rows]
+        prediction = self(batch["keypoints_2d"])
+        distance = (prediction - batch["target"]).norm(dim=-1).mean(-1)
+        loss = torch.where(rows, distance, 0.0).sum() / rows.sum().clamp(min=1)
+        self.log("train_loss", loss)
+        if self.unlabelled == "teacher":
+            self.teacher.update_parameters(self.net)
+            taught = (prediction - self.teach(batch["keypoints_2d"])).norm(dim=-1).mean(-1)
+            loss = loss + self.teacher_weight * torch.where(rows, 0.0, taught).sum() / (~rows).sum().clamp(min=1)
+        return loss
+
+    @torch.no_grad()
+    def teach(self, keypoints_2d: Tensor) -> Tensor:
+        """The teacher's poses (B, J, 3) of keypoints (B, J, 2|3), by way of their mirror image."""
+        self.teacher.eval()
+        mirrored = self.mirror(keypoints_2d[..., : self.channels])
+        pose: Tensor = self.mirror(self.teacher(mirrored))
+        return pose
+
+    def mirror(self, joints: Tensor) -> Tensor:
+        """Turn the sign of x and swap left and right joints (..., J, C)."""
+        joints = joints.index_select(-2, self.swapped)
+        return torch.cat((-joints[..., :1], joints[..., 1:]), dim=-1)
+
+
+class SealFewLabelsLifter(SealMixin, FewLabelsLifter):
+    """`FewLabelsLifter` with a learned loss, which all samples feel and the labelled ones train."""
+
+    def seal_batch(self, batch: Any, inputs: Any, output: Any) -> SealBatch:
+        """Read a step: the targets without a label are not for use."""
+        labelled = self.rows(batch) if self.trainer.training else None
+        return SealBatch(batch["keypoints_2d"], output, batch["target"], labelled=labelled)

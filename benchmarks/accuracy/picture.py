@@ -1,0 +1,47 @@
+"""The picture of a study: what each method trades for what, the tail of its errors, how it learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from benchmarks.accuracy.errors import RESCALINGS, Rescaling
+
+if TYPE_CHECKING:
+    from benchmarks.accuracy.report import Outcome
+
+__all__ = ["draw"]
+
+UNITS = {"MPJPE": "mm", "BSLE": "%", "asymmetry": "mm"}
+
+
+def draw(outcomes: Mapping[str, Outcome], primary: Sequence[str]) -> Figure:
+    """Draw error against error along the rescalings, the tail of the MPJPE, and the learning curves."""
+    figure = Figure(figsize=(16, 4.5), layout="constrained")
+    panels = figure.subplots(1, len(primary) + 1)
+    plain = RESCALINGS.index(Rescaling())
+    straight = [place for place, how in enumerate(RESCALINGS) if not how.symmetrise]
+    for axes, other in zip(panels, primary[1:], strict=False):
+        column = primary.index(other)
+        for name, outcome in outcomes.items():
+            (line,) = axes.plot(*outcome.frontier[straight][:, [column, 0]].T, ".-", linewidth=1, label=name)
+            axes.plot(*outcome.frontier[plain, [column, 0]], "o", color=line.get_color())
+        axes.set_xlabel(f"{other} ({UNITS[other]})")
+        axes.set_ylabel("MPJPE (mm)")
+    panels[0].set_title("large: as predicted; small: bones shrunk to the mean", fontsize="small")
+    *_, tail, learning = panels
+    for name, outcome in outcomes.items():
+        share = 100 * (1 - np.arange(len(outcome.tail)) / len(outcome.tail))
+        tail.plot(outcome.tail, share, linewidth=1, label=name)
+        steps, values = np.mean([run["curve"] for run in outcome.runs], axis=0).T
+        learning.plot(steps, 1e3 * values, linewidth=1)
+    tail.set_yscale("log")
+    tail.set_xlabel("MPJPE (mm)")
+    tail.set_ylabel("poses with a larger error (%)")
+    learning.set_xlabel("step")
+    learning.set_ylabel("validation MPJPE (mm)")
+    figure.legend(*tail.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize="x-small")
+    return figure

@@ -1,0 +1,201 @@
+"""The report of a study: tables in Markdown, and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.accuracy.errors import ERRORS, RESCALINGS, EvaluationSet, Rescaling, pose_errors, rescale
+from benchmarks.accuracy.picture import draw
+from benchmarks.accuracy.statistics import Array, ClipSums, bootstrap, geometric_mean, holm, interval, p_value
+from benchmarks.accuracy.study import Study
+from benchmarks.accuracy.training import make_data
+from seal_lightning.functional import bone_lengths
+
+__all__ = ["PRIMARY", "Outcome", "write_report"]
+
+PRIMARY = ("MPJPE", "BSLE", "asymmetry")
+"""What the primary end point is the geometric mean of, each relative to the plain host as it predicts."""
+
+
+@dataclass
+class Outcome:
+    """What became of a method.
+
+    Args:
+        runs: Lines of the results, a seed each.
+        raw: Errors of the predictions: (errors, seeds, clips).
+        rescaling: The rescaling with the best primary end point on validation.
+        rescaled: Errors after it.
+        frontier: Means of the primary errors after every rescaling (rescalings, 3).
+        tail: Sorted MPJPE of all poses and seeds, for the picture.
+    """
+
+    runs: list[Mapping[str, Any]]
+    raw: ClipSums
+    rescaling: Rescaling
+    rescaled: ClipSums
+    frontier: Array
+    tail: Array
+
+
+def write_report(
+    study: Study,
+    finished: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    title: str,
+    split: str,
+    methods: Sequence[str] | None,
+) -> str:
+    """Score the finished runs on a split, write ``TITLE_SPLIT.md`` and ``TITLE_SPLIT.png``, and return the text.
+
+    Raises:
+        ValueError: If a method or the one it is compared with has no finished run.
+    """
+    named = set(methods or study.methods)
+    wanted = [name for name in study.methods if name in named | {study.reference(other) for other in named}]
+    sets = evaluation_sets(study)
+    outcomes = {name: _outcome(study, name, finished, folder, sets, split) for name in wanted}
+    text = "\n\n".join([_truth(sets[split]), *_tables(study, outcomes, sets[split])]) + "\n"
+    (folder / f"{title}_{split}.md").write_text(text)
+    draw(outcomes, PRIMARY).savefig(folder / f"{title}_{split}.png", dpi=120)
+    return text
+
+
+def evaluation_sets(study: Study) -> dict[str, EvaluationSet]:
+    """Validation and test poses as the study's data give them."""
+    data = make_data(study, next(iter(study.methods)), seed=0)
+    data.setup()
+    return {split: _evaluation_set(data, split) for split in ("val", "test")}
+
+
+def _evaluation_set(data: Any, split: str) -> EvaluationSet:
+    batches = list(data.test_dataloader() if split == "test" else data.val_dataloader())
+    views = data.dataset(split).views
+    view = torch.unique(views, dim=0, return_inverse=True)[1]
+    target, group = torch.cat([batch["target"] for batch in batches]), torch.cat([batch["group"] for batch in batches])
+    frames = target.shape[1] if target.dim() == 4 else 1
+    group, clip, view = (index.repeat_interleave(frames) for index in (group, views[:, 0], view))
+    poses, names = target.flatten(0, -3), data.group_names
+    return EvaluationSet(poses, group, clip, view, names, _training_lengths(data), data.skeleton)
+
+
+def _training_lengths(data: Any) -> torch.Tensor:
+    clips = data.dataset("train").clips
+    lengths = bone_lengths(clips.positions, data.skeleton) * data.dataset("train").scale
+    frames = torch.repeat_interleave(clips.group, clips.length)
+    return torch.stack([lengths[frames == group].mean(0) for group in clips.group.unique()]).mean(0)
+
+
+def _outcome(
+    study: Study,
+    name: str,
+    finished: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    sets: Mapping[str, EvaluationSet],
+    split: str,
+) -> Outcome:
+    keys = [key for key in (study.run_key(name, seed) for seed in study.seeds) if key in finished]
+    if not keys:
+        raise ValueError(f"Expected method {name!r} to have a finished run, but {folder} has none.")
+    stored = [np.load(folder / "predictions" / f"{key}.npz") for key in keys]
+    poses = {part: [torch.from_numpy(npz[part]).flatten(0, -3) for npz in stored] for part in ("val", "test")}
+    on_validation = _frontier(poses["val"], sets["val"])
+    as_predicted = on_validation[RESCALINGS.index(Rescaling())]
+    best = RESCALINGS[int(np.argmin(geometric_mean(on_validation / as_predicted)))]
+    frontier = on_validation if split == "val" else _frontier(poses[split], sets[split])
+    raw = _sums(poses[split], sets[split], Rescaling())
+    tail = np.sort(
+        np.concatenate([pose_errors(pose, sets[split], ["MPJPE"])["MPJPE"].numpy() for pose in poses[split]])
+    )
+    return Outcome([finished[key] for key in keys], raw, best, _sums(poses[split], sets[split], best), frontier, tail)
+
+
+def _frontier(poses: Sequence[torch.Tensor], data: EvaluationSet) -> Array:
+    return np.stack([_sums(poses, data, how, PRIMARY).mean().mean(-1) for how in RESCALINGS])
+
+
+def _sums(
+    poses: Sequence[torch.Tensor], data: EvaluationSet, how: Rescaling, names: Sequence[str] = tuple(ERRORS)
+) -> ClipSums:
+    """Errors (errors, seeds, clips)."""
+    seeds = [pose_errors(rescale(pose, how, data), data, names) for pose in poses]
+    errors = np.stack([np.stack([seed[name].double().numpy() for seed in seeds]) for name in names])
+    return ClipSums.of(errors, data.clip.numpy(), data.group.numpy(), data.names)
+
+
+def _truth(data: EvaluationSet) -> str:
+    names = ("LSE", "LSE, no hips", "LSE, no hips, no shoulders", "BSLE, subject's median")
+    sums = _sums([data.target], data, Rescaling(), names)
+    values = ", ".join(f"{name} {value:.2f} %" for name, value in zip(names, sums.mean()[:, 0], strict=True))
+    return f"{len(data.target)} poses of {len(set(data.group.tolist()))} skeletons. The truth itself: {values}."
+
+
+def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) -> list[str]:
+    errors = tuple(ERRORS)
+    rows: dict[str, list[str]] = {"relative": [], "absolute": [], "primary": []}
+    p_values, primary = {}, {}
+    for name, outcome in outcomes.items():
+        reference = outcomes[study.reference(name)]
+        seeds = [run["seed"] for run in outcome.runs]
+        shared = [place for place, run in enumerate(reference.runs) if run["seed"] in seeds]
+        label = f"| {name} | {study.methods[name].family} | {len(seeds)}"
+        spread = outcome.raw.mean()
+        cells = [f"{row.mean():.2f} ± {row.std(ddof=1):.2f}" if len(row) > 1 else f"{row[0]:.2f}" for row in spread]
+        seconds = np.median([run["seconds"] for run in outcome.runs])
+        rows["absolute"].append(" | ".join([label, *cells, f"{seconds:.0f}"]) + " |")
+        if outcome is reference:
+            continue
+        both = _stacked(reference.raw, outcome.raw, shared)
+        mine, theirs = both.mean()[1].mean(-1), both.mean()[0].mean(-1)
+        drawn = bootstrap(both)
+        changes = [
+            _percent(100 * (mine[e] / theirs[e] - 1), 100 * (drawn[:, 1, e] / drawn[:, 0, e] - 1))
+            for e in range(len(errors))
+        ]
+        rows["relative"].append(" | ".join([label, *changes]) + " |")
+        point, replicates = _primary(reference, outcome, shared)
+        primary[name] = (label, outcome.rescaling, reference.rescaling, point, replicates)
+        p_values[name] = p_value(replicates)
+    adjusted = holm(p_values)
+    for name, (label, mine_how, their_how, point, replicates) in primary.items():
+        cells = [f"{mine_how} / {their_how}", _percent(point, replicates), f"{adjusted[name]:.3f}"]
+        rows["primary"].append(" | ".join([label, *cells]) + " |")
+    head = "| method | family | seeds"
+    return [
+        "Primary end point after rescaling, change against the rescaled reference; negative is better:\n\n"
+        + _table(f"{head} | rescaling, its reference's | change [95 % interval] | p (Holm) |", rows["primary"]),
+        "As predicted, change against the reference in percent [95 % interval]:\n\n"
+        + _table(" | ".join([head, *errors]) + " |", rows["relative"]),
+        "As predicted, mean ± standard deviation over seeds (mm, percent, degrees) and median seconds of training:\n\n"
+        + _table(" | ".join([head, *errors, "seconds"]) + " |", rows["absolute"]),
+    ]
+
+
+def _primary(reference: Outcome, outcome: Outcome, shared: Sequence[int]) -> tuple[float, Array]:
+    """Change in percent of the geometric mean of the primary errors, each method after its own rescaling."""
+    chosen = [tuple(ERRORS).index(name) for name in PRIMARY]
+    both = _stacked(reference.rescaled, outcome.rescaled, shared)
+    drawn, means = bootstrap(both)[:, :, chosen], both.mean()[:, chosen].mean(-1)
+    point = float(100 * (geometric_mean(means[1] / means[0]) - 1))
+    return point, 100 * (geometric_mean(drawn[:, 1] / drawn[:, 0]) - 1)
+
+
+def _stacked(reference: ClipSums, mine: ClipSums, shared: Sequence[int]) -> ClipSums:
+    """Sums (2, errors, seeds, clips) of the reference and a method over the seeds of both."""
+    total = np.stack([reference.total[:, list(shared)], mine.total])
+    return ClipSums(total, mine.count, mine.skeleton, mine.names)
+
+
+def _percent(point: float, replicates: Array) -> str:
+    low, high = interval(replicates)
+    return f"{point:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _table(head: str, rows: Sequence[str]) -> str:
+    return "\n".join([head, "|---" * (head.count("|") - 1) + "|", *rows])

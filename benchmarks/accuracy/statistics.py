@@ -1,0 +1,129 @@
+"""Averages over skeletons, hierarchical bootstrap, and what is read off it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ClipSums", "bootstrap", "geometric_mean", "holm", "interval", "p_value"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ClipSums:
+    """Errors summed clip by clip.
+
+    Args:
+        total: Sums (..., clips) of errors over the poses of a clip.
+        count: Number of poses (clips,).
+        skeleton: Skeleton of each clip (clips,), an index into ``names``.
+        names: "dataset/skeleton".
+    """
+
+    total: Array
+    count: Array
+    skeleton: NDArray[np.int64]
+    names: Sequence[str]
+
+    @classmethod
+    def of(cls, errors: Array, clip: NDArray[np.int64], group: NDArray[np.int64], names: Sequence[str]) -> ClipSums:
+        """Sum errors (..., N) over the poses of each clip."""
+        clips, place = np.unique(clip, return_inverse=True)
+        total = np.zeros((*errors.shape[:-1], len(clips)))
+        for index in np.ndindex(errors.shape[:-1]):
+            total[index] = np.bincount(place, errors[index], len(clips))
+        first = np.unique(place, return_index=True)[1]
+        return cls(total, np.bincount(place).astype(float), group[first], names)
+
+    def datasets(self) -> dict[str, list[int]]:
+        """Skeletons that have clips, by dataset."""
+        found: dict[str, list[int]] = {}
+        for skeleton in np.unique(self.skeleton).tolist():
+            found.setdefault(self.names[skeleton].split("/")[0], []).append(skeleton)
+        return found
+
+    def mean(self, skeletons: Sequence[int] | None = None) -> Array:
+        """Mean over frames, then skeletons, then datasets (...); of some skeletons alone where these are given."""
+        per_dataset = []
+        for members in self.datasets().values():
+            chosen = [skeleton for skeleton in members if skeletons is None or skeleton in skeletons]
+            if chosen:
+                per_dataset.append(np.mean([self._of(skeleton) for skeleton in chosen], axis=0))
+        mean: Array = np.mean(per_dataset, axis=0)
+        return mean
+
+    def _of(self, skeleton: int) -> Array:
+        clips = self.skeleton == skeleton
+        return np.asarray(self.total[..., clips].sum(-1) / self.count[clips].sum())
+
+    def resampled(self, replicates: int, generator: np.random.Generator) -> Array:
+        """Means (replicates, ...) with skeletons drawn with replacement in each dataset, and clips in each skeleton.
+
+        The draw of a dataset with one skeleton can but keep it.
+        """
+        per_dataset = []
+        for members in self.datasets().values():
+            slots = [self._slot(members, replicates, generator) for _ in members]
+            per_dataset.append(np.mean(slots, axis=0))
+        means: Array = np.mean(per_dataset, axis=0)
+        return means
+
+    def _slot(self, members: Sequence[int], replicates: int, generator: np.random.Generator) -> Array:
+        """One drawn skeleton a replicate, and clips drawn from it."""
+        drawn = generator.integers(len(members), size=replicates)
+        result = np.empty((replicates, *self.total.shape[:-1]))
+        for place, skeleton in enumerate(members):
+            rows, clips = drawn == place, self.skeleton == skeleton
+            times = generator.multinomial(clips.sum(), np.full(clips.sum(), 1 / clips.sum()), size=rows.sum())
+            total = np.tensordot(times.astype(float), self.total[..., clips], axes=(1, -1))
+            count = times @ self.count[clips]
+            result[rows] = total / count.reshape(-1, *[1] * (total.ndim - 1))
+        return result
+
+
+def bootstrap(sums: ClipSums, replicates: int = 2000, seed: int = 0) -> Array:
+    """Means of sums (..., seeds, clips) over resampled skeletons, clips and seeds, shape (replicates, ...).
+
+    All leading axes see the same draws, so that what differs between two methods is paired by clip and by seed.
+    """
+    generator = np.random.default_rng(seed)
+    means = sums.resampled(replicates, generator)
+    seeds = means.shape[-1]
+    times = generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=replicates) / seeds
+    return np.einsum("r...s,rs->r...", means, times)
+
+
+def interval(replicates: Array, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval."""
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def p_value(replicates: Array) -> float:
+    """Two-sided: twice the share of replicates on the rarer side of zero, at least one in their number."""
+    below = float(np.mean(replicates <= 0))
+    return min(1.0, 2 * max(min(below, 1 - below), 1 / len(replicates)))
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjust p-values for their number (Holm, 1979).
+
+    Example:
+        >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
+        {'a': 0.03, 'c': 0.06, 'b': 0.06}
+    """
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    for rank, (name, value) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * value))
+        adjusted[name] = largest
+    return adjusted
+
+
+def geometric_mean(ratios: Array) -> Array:
+    """Geometric mean over the last axis."""
+    return np.asarray(np.exp(np.log(ratios).mean(-1)))

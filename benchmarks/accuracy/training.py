@@ -1,0 +1,113 @@
+"""One run of a study: train, and keep the poses predicted for validation and test."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from jsonargparse import ArgumentParser
+from jsonargparse.util import import_object
+from torch import Tensor
+
+from benchmarks.accuracy.study import Study
+from benchmarks.measure import versions
+from seal_lightning.compare import seal_class
+from seal_lightning.constraints import Constraint, constrain
+
+__all__ = ["make_data", "train"]
+
+CURVE_POINTS = 8
+
+
+class LearningCurve(L.Callback):
+    """The host's own validation error as training goes on."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, float]] = []
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take a point."""
+        if not trainer.sanity_checking:
+            self.points.append((trainer.global_step, float(trainer.callback_metrics["val_mpjpe"])))
+
+
+def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, Any]:
+    """Train one method with one seed, and return what a line of the results holds.
+
+    The poses of both evaluation splits go to ``predictions`` (npz); nothing is scored here.
+    """
+    fields = study.methods[method]
+    steps = fields.steps or study.steps
+    L.seed_everything(seed, verbose=False)
+    data = make_data(study, method, seed)
+    model = _make_model(study, method, seed)
+    curve = LearningCurve()
+    trainer = L.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        val_check_interval=max(1, steps // CURVE_POINTS),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=study.gradient_clip_val,
+        callbacks=[curve],
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    start = time.perf_counter()
+    trainer.fit(model, data)
+    seconds = time.perf_counter() - start
+    logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    model.eval()
+    poses = {split: _predict(model, loader) for split, loader in _loaders(data).items()}
+    predictions.parent.mkdir(parents=True, exist_ok=True)
+    partial = predictions.with_suffix(".part.npz")
+    np.savez(partial, **poses)  # type: ignore[arg-type]
+    partial.rename(predictions)
+    return {
+        **{"method": method, "family": fields.family, "seed": seed, "steps": steps, "seconds": seconds},
+        **{"curve": curve.points, "logged": logged, "versions": versions()},
+    }
+
+
+def make_data(study: Study, method: str, seed: int) -> Any:
+    """The data of a run; only those of training depend on the seed."""
+    config = {**study.data, "init_args": {**study.data["init_args"], **(study.methods[method].data or {}), "seed": seed}}
+    return _instantiate("data", L.LightningDataModule, config)
+
+
+def _make_model(study: Study, method: str, seed: int) -> L.LightningModule:
+    fields = study.methods[method]
+    config = {**study.host, "init_args": {**study.host.get("init_args", {}), **(fields.host or {})}}
+    if fields.seal is not None:
+        made = seal_class(import_object(config["class_path"]))
+        config["class_path"] = fields.seal_class or f"{made.__module__}.{made.__qualname__}"
+        config["init_args"]["seal"] = {"seed": seed, **fields.seal}
+    model: L.LightningModule = _instantiate("host", L.LightningModule, config)
+    if fields.constraint is not None:
+        parsed = {"class_path": fields.constraint, "init_args": {"skeleton": "h36m17"}}
+        constrain(model, _instantiate("constraint", Constraint, parsed), fields.weight or 0.0)
+    return model
+
+
+def _instantiate(name: str, base: type, config: dict[str, Any]) -> Any:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(base, name)
+    return parser.instantiate_classes(parser.parse_object({name: config}))[name]
+
+
+def _loaders(data: Any) -> dict[str, Any]:
+    data.setup("test")
+    return {"val": data.val_dataloader(), "test": data.test_dataloader()}
+
+
+@torch.no_grad()
+def _predict(model: L.LightningModule, loader: Any) -> np.ndarray[Any, Any]:
+    poses: list[Tensor] = [model(batch["keypoints_2d"]) for batch in loader]
+    return torch.cat(poses).numpy()

@@ -1,0 +1,70 @@
+"""Draw what `benchmarks.step` wrote.
+
+    python -m benchmarks.step_chart runs/step.json runs/step_published.json --output docs/performance.png
+
+One panel per host, number of joints and window: the cost of a step in plain steps, a bar a mode; where several batch
+sizes were measured, a line a mode over the batch size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+matplotlib.use("Agg")
+
+
+def draw(rows: list[dict[str, Any]]) -> Figure:
+    """Draw measured rows."""
+    by_size = [list(group) for _, group in groupby(rows, lambda row: (row["host"], row["joints"], row["frames"]))]
+    figure = Figure(figsize=(5 * len(by_size), 4), layout="constrained")
+    for axes, group in zip(figure.subplots(1, len(by_size), squeeze=False)[0], by_size, strict=True):
+        batches = sorted({row["batch"] for row in group})
+        (_bars if len(batches) == 1 else _lines)(axes, [row for row in group if row["step"] != "plain"])
+        window = "" if group[0]["host"] == "simple" else f", {group[0]['frames']} frames"
+        batch = f", batch {batches[0]}" if len(batches) == 1 else ""
+        axes.set_title(f"{group[0]['host']}, {group[0]['joints']} joints{window}{batch}", fontsize="medium")
+    return figure
+
+
+def _bars(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    bars = axes.barh([row["step"] for row in rows], [row["over_plain"] for row in rows])
+    axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.axvline(1, color="0.5", linewidth=1)
+    axes.margins(x=0.15)
+    axes.invert_yaxis()
+    axes.set_xlabel("step / plain step")
+
+
+def _lines(axes: Axes, rows: list[dict[str, Any]]) -> None:
+    for name in dict.fromkeys(row["step"] for row in rows):
+        points = [(row["batch"], row["over_plain"]) for row in rows if row["step"] == name]
+        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.axhline(1, color="0.5", linewidth=1)
+    axes.set_xscale("log", base=2)
+    axes.set_xlabel("batch size")
+    axes.set_ylabel("step / plain step")
+    axes.legend(fontsize="small")
+
+
+def main(arguments: list[str] | None = None) -> Path:
+    """Draw the figure and return where it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", help="JSON files of benchmarks.step")
+    parser.add_argument("--output", type=Path, default=Path("runs/step.png"), help="picture to write")
+    options = parser.parse_args(arguments)
+    rows = [row for path in options.results for row in json.loads(path.read_text())["rows"]]
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    draw(rows).savefig(options.output, dpi=120)
+    return options.output
+
+
+if __name__ == "__main__":
+    main()
