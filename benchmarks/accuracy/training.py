@@ -78,8 +78,8 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
 
 def make_data(study: Study, method: str, seed: int) -> Any:
     """The data of a run; only those of training depend on the seed."""
-    config = {**study.data, "init_args": {**study.data["init_args"], **(study.methods[method].data or {}), "seed": seed}}
-    return _instantiate("data", L.LightningDataModule, config)
+    arguments = {**study.data["init_args"], **(study.methods[method].data or {}), "seed": seed}
+    return _instantiate("data", L.LightningDataModule, {**study.data, "init_args": arguments})
 
 
 def _make_model(study: Study, method: str, seed: int) -> L.LightningModule:
