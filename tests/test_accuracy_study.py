@@ -62,6 +62,8 @@ def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
     assert host["steps"] == 8
     assert host["curve"][-1][0] == 8
     assert "seal/force_ratio" in seal["logged"]
+    assert host["knowledge"] is None
+    assert len(seal["knowledge"]["energy_0"]["noise"]["auroc"]) == 4
     assert {"torch", "lightning", "seal_lightning"} <= host["versions"].keys()
 
     capsys.readouterr()
@@ -69,7 +71,8 @@ def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
     text = (folder / "toy_val.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert (folder / "toy_val.png").read_bytes().startswith(b"\x89PNG")
-    primary, relative, absolute = text.split("\n\n")[2::2]
+    primary, relative, absolute, knowledge = text.split("\n\n")[2::2]
+    assert [row.split(" | ")[0] for row in knowledge.splitlines()[2:]] == ["| SEAL", "| longer SEAL"]
     assert [row.split(" | ")[0] for row in absolute.splitlines()[2:]] == [f"| {name}" for name in METHODS]
     assert [row.split(" | ")[0] for row in relative.splitlines()[2:]] == [f"| {name}" for name in list(METHODS)[1:]]
     assert len(primary.splitlines()) == len(relative.splitlines())

@@ -174,7 +174,28 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) 
         + _table(" | ".join([head, *errors]) + " |", rows["relative"]),
         "As predicted, mean ± standard deviation over seeds (mm, percent, degrees) and median seconds of training:\n\n"
         + _table(" | ".join([head, *errors, "seconds"]) + " |", rows["absolute"]),
+        _knowledge(outcomes),
     ]
+
+
+def _knowledge(outcomes: Mapping[str, Outcome]) -> str:
+    """AUROC of every energy for the largest damage of each kind, and how the energy stands to the errors."""
+    by_method = {name: [run for run in outcome.runs if run.get("knowledge")] for name, outcome in outcomes.items()}
+    measured = {name: runs for name, runs in by_method.items() if runs}
+    if not measured:
+        return "No energies."
+    kinds = list(next(iter(next(iter(measured.values()))[0]["knowledge"].values())))
+    monitored = ("alignment", "spearman_mpjpe", "spearman_body_segment_length_error", "spearman_asymmetry_error")
+    rows = []
+    for name, runs in measured.items():
+        for energy in runs[0]["knowledge"]:
+            scores = [[run["knowledge"][energy][kind]["auroc"][-1] for kind in kinds] for run in runs]
+            logs = [[run["logged"][f"seal/monitor/{energy}/{key}"] for key in monitored] for run in runs]
+            values = np.hstack([scores, logs]).mean(0)
+            rows.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
+    return "What the energies know: AUROC at the largest damage, alignment, rank correlation with errors:\n\n" + _table(
+        " | ".join(["| method", *kinds, *monitored]) + " |", rows
+    )
 
 
 def _primary(reference: Outcome, outcome: Outcome, shared: Sequence[int]) -> tuple[float, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,11 @@ from torch import Tensor
 
 from benchmarks.accuracy.study import Study
 from benchmarks.measure import versions
+from seal_lightning import SealMixin
+from seal_lightning.callbacks import EnergyMonitor
 from seal_lightning.compare import seal_class
 from seal_lightning.constraints import Constraint, constrain
+from seal_lightning.corruptions import energy_report
 
 __all__ = ["make_data", "train"]
 
@@ -53,7 +57,7 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=study.gradient_clip_val,
-        callbacks=[curve],
+        callbacks=[curve, *([EnergyMonitor()] if isinstance(model, SealMixin) else [])],
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
@@ -73,6 +77,7 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
     return {
         **{"method": method, "family": fields.family, "seed": seed, "steps": steps, "seconds": seconds},
         **{"curve": curve.points, "logged": logged, "versions": versions()},
+        "knowledge": _knowledge(model, data) if isinstance(model, SealMixin) else None,
     }
 
 
@@ -94,6 +99,31 @@ def _make_model(study: Study, method: str, seed: int) -> L.LightningModule:
         parsed = {"class_path": fields.constraint, "init_args": {"skeleton": "h36m17"}}
         constrain(model, _instantiate("constraint", Constraint, parsed), fields.weight or 0.0)
     return model
+
+
+def _knowledge(model: Any, data: Any) -> dict[str, dict[str, Any]]:
+    """What every energy knows of damaged validation poses."""
+    batches = list(data.val_dataloader())
+    poses = torch.cat([batch["target"].flatten(0, -3) for batch in batches])
+    keypoints_2d = torch.cat([_scored_frames(batch).flatten(0, -3) for batch in batches])
+    report = {}
+    for name in model.seal.energies:
+
+        def energy(keypoints_2d: Tensor, poses: Tensor, name: str = name) -> Tensor:
+            scored: Tensor = model.seal.energy(poses, keypoints_2d)[name]
+            return scored
+
+        scores = energy_report(energy, keypoints_2d, poses, data.skeleton)
+        report[name] = {kind: asdict(score) for kind, score in scores.items()}
+    return report
+
+
+def _scored_frames(batch: dict[str, Tensor]) -> Tensor:
+    """Keypoints of the frames that the targets show: all of a window, or its centre."""
+    keypoints_2d = batch["keypoints_2d"]
+    if keypoints_2d.dim() == batch["target"].dim():
+        return keypoints_2d
+    return keypoints_2d[:, keypoints_2d.shape[1] // 2]
 
 
 def _instantiate(name: str, base: type, config: dict[str, Any]) -> Any:
