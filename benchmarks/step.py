@@ -1,8 +1,8 @@
 """What a SEAL training step costs: plain host, public way and SEAL in every mode, interleaved in one process.
 
-    python -m benchmarks.step                                  # the default loss-net on three hosts
-    python -m benchmarks.step --loss-nets published --hosts simple
-    python -m benchmarks.step --hosts simple --batch 64 256 1024 4096 --joints 17 133
+    python -m benchmarks.step
+    python -m benchmarks.step --loss-nets published
+    python -m benchmarks.step --hosts temporal seq2seq --frames 9 27 --batch 64
 
 A step is forward, loss, backward and optimizer step of the host, and whatever SEAL adds to it; reading data is left
 out. A row tells the median, how many plain steps that is, the rate of its arithmetic, and how many times its bound it
@@ -194,7 +194,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark and return what is written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hosts", nargs="+", default=HOSTS, choices=HOSTS)
+    parser.add_argument("--hosts", nargs="+", default=["simple"], choices=HOSTS)
     parser.add_argument("--loss-nets", nargs="+", default=["default", "constant"], choices=LOSS_NETS)
     parser.add_argument("--joints", type=int, nargs="+", default=[17], choices=SKELETONS)
     parser.add_argument("--frames", type=int, nargs="+", default=[27], help="window of the hosts that see time")

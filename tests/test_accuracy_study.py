@@ -1,6 +1,7 @@
 """The accuracy study: statistics against references, and a whole toy study from training to report."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,12 +10,16 @@ import torch
 import yaml
 
 from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy.controls import ShuffledObjective
 from benchmarks.accuracy.errors import EvaluationSet, Rescaling, angle_error, pose_errors, rescale
 from benchmarks.accuracy.few_labels import FewLabelsLifter
 from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
 from benchmarks.accuracy.study import Study
+from seal_lightning import SealConfig
+from seal_lightning.objectives import LogisticObjective
 from seal_lightning.skeleton import get_skeleton
 
+STUDIES = Path(__file__).parents[1] / "benchmarks" / "studies"
 SKELETON = get_skeleton("h36m17")
 METHODS = {
     "host": None,
@@ -239,3 +244,20 @@ def test_interval_and_p_value():
     assert p_value(replicates) == pytest.approx(2 * 51 / 1001, abs=1e-3)
     assert p_value(np.ones(500)) == 2 / 500
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == {"a": 0.03, "c": 0.06, "b": 0.06}
+
+
+def test_shuffled_objective_swaps_every_other_sample():
+    true, negative = torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0], [5.0, 6.0]])
+    expected = LogisticObjective()(torch.tensor([1.0, 4.0]), torch.tensor([[3.0, 2.0], [5.0, 6.0]]), torch.ones(2, 2))
+    assert torch.equal(ShuffledObjective()(true, negative, torch.ones(2, 2)), expected)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[1] / "benchmarks" / "studies").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_studies_can_be_read(path):
+    study = Study.read(path)
+    assert {study.reference(name) for name in study.methods} <= study.methods.keys()
+    for fields in study.methods.values():
+        if fields.seal is not None:
+            SealConfig.of({**SealConfig().plain(), **fields.seal})
