@@ -11,6 +11,7 @@ from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from seal_lightning.forces import ForceRatio
+from seal_lightning.gradient_penalties import GradientPenalty
 from seal_lightning.loss_nets import LossNet
 from seal_lightning.negatives import Negatives
 from seal_lightning.objectives import Objective
@@ -32,7 +33,7 @@ class SealConfig:
         objective: Objective of the one energy.
         negatives: Negatives of the one energy.
         weight: Weight of the one energy: `ForceRatio`, or a float as in the paper.
-        gradient_penalty: Gradient penalty of the one energy.
+        gradient_penalty: Gradient penalty of the one energy: a `GradientPenalty`, or the weight of `R1`.
         optimizer: Optimizer of the one energy's loss-net.
         warmup_steps: Steps in which the loss-nets train and the pose-net does not feel them yet.
         lr_scheduler: Learning-rate scheduler of the loss-nets, stepped after each of their updates.
@@ -59,7 +60,7 @@ class SealConfig:
     objective: Objective | None = None
     negatives: list[Negatives] | None = None
     weight: float | ForceRatio = DEFAULT_WEIGHT
-    gradient_penalty: float | None = None
+    gradient_penalty: float | GradientPenalty | None = None
     optimizer: OptimizerCallable | None = None
     warmup_steps: int = 0
     lr_scheduler: LRSchedulerCallable | None = None

@@ -221,8 +221,9 @@ class SealLoss(nn.Module):
                 negatives = torch.cat(sources) * truth.seen[..., None]
                 if self.update == "simultaneous":
                     passes[name] = SharedPass(predicted, term.row_of_prediction)
+                probe = term.probe(truth, negatives, self.skeleton, generator)
                 energy_true, energy_negative, penalty = self.loss_nets.rank(
-                    name, term, truth, negatives, passes.get(name)
+                    name, truth, negatives, probe, passes.get(name)
                 )
                 distance = truth.distance_to(negatives)
                 loss = term.objective(energy_true, energy_negative, distance) + penalty

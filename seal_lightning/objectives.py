@@ -9,12 +9,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seal_lightning.gradient_penalties import (
+    R1,
+    DenoisingScore,
+    GradientPenalty,
+    InterpolatedPenalty,
+    gradient_penalty,
+)
+
 __all__ = [
+    "R1",
+    "DenoisingScore",
+    "GradientPenalty",
+    "InterpolatedPenalty",
     "LogisticObjective",
     "MarginObjective",
     "NCEObjective",
+    "NoObjective",
     "Objective",
     "RegressionObjective",
+    "WassersteinObjective",
     "gradient_penalty",
 ]
 
@@ -180,41 +194,42 @@ class RegressionObjective(Objective):
         return squares / (len(energy_negative) + 1)
 
 
-def gradient_penalty(energy_true: Tensor, truth: Tensor) -> Tensor:
-    r"""R1 penalty: how steep the energy is at the true poses.
+@dataclass(frozen=True)
+class WassersteinObjective(Objective):
+    r"""Put the truth as far below its negatives as the slope of the energy allows.
 
-    .. math:: \tfrac{1}{2} \lVert \partial E_y / \partial y \rVert^2
+    .. math:: E_y - \frac{1}{K} \sum_k E_k
 
-    The penalty can be differentiated, which takes a second pass through the loss-net. The fused attention kernels have
-    none: compute `energy_true` under ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` where there is attention.
-
-    Args:
-        energy_true: Energies of the true poses, shape ``(N,)``, each computed from its own pose alone.
-        truth: The true poses that they were computed from, shape ``(N, J, 3)``, requiring a gradient.
-
-    Returns:
-        Penalties, shape ``(N,)``.
-
-    Raises:
-        ValueError: If the shapes do not match, or no gradient leads from the energies to the poses.
+    Unbounded below: without a control of the slope the energies grow for ever. An `EnergyTerm` takes it together with
+    an `InterpolatedPenalty` only.
 
     Example:
-        An energy of 2 times the sum of 3 coordinates has the slope (2, 2, 2), and (4 + 4 + 4) / 2 = 6:
+        One unit of energy against a mean of four:
 
-        >>> truth = torch.zeros(1, 1, 3, requires_grad=True)
-        >>> gradient_penalty(2 * truth.sum((1, 2)), truth).tolist()
-        [6.0]
+        >>> WassersteinObjective()(torch.tensor([1.0]), torch.tensor([[3.0], [5.0]]), torch.ones(2, 1))
+        tensor([-3.])
 
-    Reference:
-        Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018.
-        https://arxiv.org/abs/1801.04406
+    References:
+        Arjovsky et al., "Wasserstein Generative Adversarial Networks", ICML 2017. https://arxiv.org/abs/1701.07875
+        Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017. https://arxiv.org/abs/1704.00028
     """
-    if truth.ndim != 3 or energy_true.shape != truth.shape[:1]:
-        raise ValueError(
-            "Expected `energy_true` and `truth` to have shapes (N,) and (N, J, 3), "
-            f"but got {tuple(energy_true.shape)} and {tuple(truth.shape)}."
-        )
-    if not (truth.requires_grad and energy_true.requires_grad):
-        raise ValueError("Expected `truth` to require a gradient before `energy_true` is computed from it.")
-    (slope,) = torch.autograd.grad(energy_true.sum(), truth, create_graph=True)
-    return 0.5 * slope.square().sum((1, 2))
+
+    def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
+        """Return losses ``(N,)``."""
+        return energy_true - energy_negative.mean(0)
+
+
+@dataclass(frozen=True)
+class NoObjective(Objective):
+    """Zero: the loss-net learns from its gradient penalty alone, as a `DenoisingScore` prior does.
+
+    Truths and negatives are still scored, which tells how well a loss-net ranks them that was not taught to.
+
+    Example:
+        >>> NoObjective()(torch.tensor([1.0]), torch.tensor([[3.0]]), torch.ones(1, 1))
+        tensor([0.])
+    """
+
+    def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
+        """Return losses ``(N,)``."""
+        return torch.zeros_like(energy_true)

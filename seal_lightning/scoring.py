@@ -9,10 +9,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seal_lightning.frame import FramedPoses
+from seal_lightning.gradient_penalties import Probe
 from seal_lightning.loss_nets import LossNet
-from seal_lightning.objectives import gradient_penalty
 from seal_lightning.shared_pass import SharedPass
-from seal_lightning.terms import EnergyTerm
 
 __all__ = ["LossNets"]
 
@@ -54,30 +53,37 @@ class LossNets(nn.ModuleDict):
         return energy.detach(), torch.autograd.grad(energy.sum(), pose)[0]
 
     def rank(
-        self, name: str, term: EnergyTerm, truth: FramedPoses, negatives: Tensor, shared: SharedPass | None = None
+        self,
+        name: str,
+        truth: FramedPoses,
+        negatives: Tensor,
+        probe: Probe | None = None,
+        shared: SharedPass | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Score truth and negatives in one batch.
+        """Score truth and negatives in one batch, and the slope where it is asked for in another.
 
         Args:
             name: Which loss-net.
-            term: Its energy term.
             truth: N true poses.
             negatives: Negatives (K, N, J, 3).
+            probe: Where the slope is taken; if that is at the truth, it is scored there and not in the first batch.
             shared: Where to keep what the pose-net needs of this pass.
 
         Returns:
-            Energies of the truth (N,) and of the negatives (K, N), and the weighted gradient penalty (N,).
+            Energies of the truth (N,) and of the negatives (K, N), and the gradient penalty (N,).
         """
-        count, penalty = len(negatives), torch.zeros_like(truth.valid)
-        poses = [*negatives] if term.gradient_penalty else [truth.pose, *negatives]
-        row = 0 if shared is None else shared.enter(poses, before=len(poses) - count)
+        at_truth = probe is not None and probe.pose is truth.pose
+        poses = [*negatives] if at_truth else [truth.pose, *negatives]
+        first = len(poses) - len(negatives)
+        row = 0 if shared is None else shared.enter(poses, before=first)
         keypoints_2d = truth.keypoints_2d.repeat(len(poses), 1, 1)
         energy = self.score(name, keypoints_2d, torch.cat(poses)).view(len(poses), -1)
         if shared is not None:
             shared.leave(energy, row)
-        if not term.gradient_penalty:
-            return energy[0], energy[1 : count + 1], penalty
-        pose = truth.pose.detach().requires_grad_()
+        energy_negative = energy[first : first + len(negatives)]
+        if probe is None:
+            return energy[0], energy_negative, torch.zeros_like(truth.valid)
+        pose = probe.pose.detach().requires_grad_()
         with sdpa_kernel(SDPBackend.MATH):  # the one attention that can be differentiated twice
-            energy_true = self.score(name, truth.keypoints_2d, pose)
-        return energy_true, energy[:count], term.gradient_penalty * gradient_penalty(energy_true, pose)
+            energy_there = self.score(name, truth.keypoints_2d, pose)
+        return energy_there if at_truth else energy[0], energy_negative, probe.penalty(energy_there, pose)

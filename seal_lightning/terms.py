@@ -8,11 +8,14 @@ from functools import partial
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
+from torch import Tensor
 
 from seal_lightning.forces import ForceRatio
+from seal_lightning.frame import FramedPoses
+from seal_lightning.gradient_penalties import R1, GradientPenalty, InterpolatedPenalty, Probe
 from seal_lightning.loss_nets import LossNet, StructureLossNet
 from seal_lightning.negatives import Negatives, PredictionNegatives
-from seal_lightning.objectives import LogisticObjective, Objective
+from seal_lightning.objectives import LogisticObjective, NoObjective, Objective, WassersteinObjective
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["DEFAULT_WEIGHT", "EnergyTerm", "default_energies"]
@@ -31,19 +34,21 @@ class EnergyTerm:
         negatives: Where implausible poses come from; all of them together are the negatives of a sample. The
             predictions where not given.
         weight: `ForceRatio`, or a float as in the paper: the energy is added times this.
-        gradient_penalty: Weight of the squared gradient of the energy at the truth (R1).
+        gradient_penalty: What the loss-net pays for the slope of its energy: a `GradientPenalty`, or the weight of `R1`
+            as a number; 0 for nothing.
         optimizer: Called with the loss-net's parameters; returns its optimizer.
         name: Key of this term's energies; ``energy_0``, ``energy_1``, ... where not given.
 
     Raises:
-        ValueError: If there are no negatives, or the weight or the gradient penalty is negative.
+        ValueError: If there are no negatives, the weight or the gradient penalty is negative, or the gradient penalty
+            is not what the objective cannot do without.
     """
 
     loss_net: Callable[[Skeleton], LossNet]
     objective: Objective = field(default_factory=LogisticObjective)
     negatives: tuple[Negatives, ...] | None = None  # a default instance in a tuple could not be written as YAML
     weight: float | ForceRatio = DEFAULT_WEIGHT
-    gradient_penalty: float = 0.0
+    gradient_penalty: float | GradientPenalty = 0.0
     optimizer: OptimizerCallable = torch.optim.Adam
     name: str | None = None
 
@@ -54,9 +59,17 @@ class EnergyTerm:
             raise ValueError("Expected `negatives` to hold at least one source of negatives, but got none.")
         if not isinstance(self.weight, ForceRatio) and not 0 <= self.weight < float("inf"):
             raise ValueError(f"Expected `weight` to be finite and not negative, but got {self.weight}.")
-        if not 0 <= self.gradient_penalty < float("inf"):
+        penalty = self.gradient_penalty
+        if not isinstance(penalty, GradientPenalty) and not 0 <= penalty < float("inf"):
+            raise ValueError(f"Expected `gradient_penalty` to be finite and not negative, but got {penalty}.")
+        if isinstance(self.objective, WassersteinObjective) and not isinstance(penalty, InterpolatedPenalty):
             raise ValueError(
-                f"Expected `gradient_penalty` to be finite and not negative, but got {self.gradient_penalty}."
+                "Expected `gradient_penalty` to be an InterpolatedPenalty to go with WassersteinObjective, "
+                f"which is unbounded without it, but got {penalty}."
+            )
+        if isinstance(self.objective, NoObjective) and not penalty:
+            raise ValueError(
+                f"Expected a `gradient_penalty` for the loss-net to learn from with NoObjective, but got {penalty}."
             )
 
     @property
@@ -73,6 +86,17 @@ class EnergyTerm:
     def pulls(self) -> bool:
         """Whether the pose-net is to feel this energy at all."""
         return (self.weight.ratio if isinstance(self.weight, ForceRatio) else self.weight) > 0
+
+    def probe(
+        self, truth: FramedPoses, negatives: Tensor, skeleton: Skeleton, generator: torch.Generator
+    ) -> Probe | None:
+        """Where the slope of this energy is taken, if anywhere, given truths and negatives (K, N, J, 3)."""
+        penalty = self.gradient_penalty
+        if not isinstance(penalty, GradientPenalty):
+            if penalty == 0:
+                return None
+            penalty = R1(penalty)
+        return penalty.draw(truth, negatives[0], skeleton, generator)
 
 
 def default_energies() -> list[EnergyTerm]:

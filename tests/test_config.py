@@ -8,9 +8,19 @@ import torch
 from jsonargparse import ArgumentParser
 
 from seal_lightning import EnergyTerm, ForceRatio, SealConfig, Skeleton
-from seal_lightning.loss_nets import GraphLossNet, MLPLossNet, StructureLossNet
+from seal_lightning.loss_nets import GraphLossNet, KCSLossNet, MLPLossNet, StructureLossNet
 from seal_lightning.negatives import BoneLengthNegatives, GaussianNegatives, PredictionNegatives
-from seal_lightning.objectives import LogisticObjective, MarginObjective, NCEObjective
+from seal_lightning.objectives import (
+    R1,
+    DenoisingScore,
+    GradientPenalty,
+    InterpolatedPenalty,
+    LogisticObjective,
+    MarginObjective,
+    NCEObjective,
+    NoObjective,
+    WassersteinObjective,
+)
 
 
 def adam(parameters: Iterable) -> torch.optim.Optimizer:
@@ -42,6 +52,17 @@ CONFIGS = {
                 MLPLossNet, objective=MarginObjective(), negatives=(BoneLengthNegatives(),), weight=0.1, name="a"
             ),
             EnergyTerm(partial(MLPLossNet, hidden=8), gradient_penalty=0.5, optimizer=adam, name="b"),
+        ]
+    ),
+    "critic": SealConfig(
+        loss_net=partial(KCSLossNet, hidden=8),
+        objective=WassersteinObjective(),
+        gradient_penalty=InterpolatedPenalty(weight=5.0),
+    ),
+    "prior": SealConfig(
+        energies=[
+            EnergyTerm(MLPLossNet, NoObjective(), weight=0.0, gradient_penalty=DenoisingScore(low=0.1, high=0.3)),
+            EnergyTerm(MLPLossNet, gradient_penalty=R1(0.2)),
         ]
     ),
     "skeleton": SealConfig(skeleton=Skeleton.from_parents([-1, 0, 0], left=[1], right=[2], root=[1, 2])),
@@ -110,6 +131,62 @@ def test_the_command_line_reaches_every_corner():
     net = term.loss_net(Skeleton.from_parents([-1, 0]))
     assert isinstance(net, MLPLossNet)
     assert term.optimizer(net.parameters()).defaults["lr"] == 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "penalty"),
+    [
+        (["=0.3"], 0.3),
+        (["=R1", ".weight=0.3"], R1(0.3)),
+        (["=InterpolatedPenalty"], InterpolatedPenalty(10.0)),
+        (["=seal_lightning.objectives.InterpolatedPenalty", ".weight=2"], InterpolatedPenalty(2.0)),
+        (["={class_path: DenoisingScore, init_args: {low: 0.1, high: 0.1}}"], DenoisingScore(0.1, 0.1)),
+        (["=DenoisingScore", ".low=0.02", ".weight=3"], DenoisingScore(low=0.02, weight=3.0)),
+    ],
+)
+def test_gradient_penalties_on_the_command_line(arguments, penalty):
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--seal", type=SealConfig, default=SealConfig())
+    parsed = parser.parse_args([f"--seal.gradient_penalty{argument}" for argument in arguments])
+    (term,) = parser.instantiate_classes(parsed).seal.terms()
+    assert term.gradient_penalty == penalty
+    again = parser.parse_string(parser.dump(parsed))
+    assert parser.instantiate_classes(again).seal.gradient_penalty == penalty
+
+
+def test_rivals_as_yaml():
+    text = """
+    seal:
+      energies:
+        - name: critic
+          loss_net: {class_path: KCSLossNet, init_args: {hidden: 8}}
+          objective: WassersteinObjective
+          gradient_penalty: InterpolatedPenalty
+        - name: prior
+          loss_net: {class_path: MLPLossNet, init_args: {hidden: 8}}
+          objective: {class_path: seal_lightning.objectives.NoObjective}
+          gradient_penalty: {class_path: seal_lightning.objectives.DenoisingScore, init_args: {low: 0.02, high: 0.1}}
+          weight: 0.0
+    """
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--seal", type=SealConfig)
+    config = parser.instantiate_classes(parser.parse_string(text)).seal
+    critic, prior = SealConfig.of(config.plain()).terms()
+    assert isinstance(critic.loss_net("h36m17"), KCSLossNet)
+    assert (critic.objective, critic.gradient_penalty) == (WassersteinObjective(), InterpolatedPenalty())
+    assert (prior.objective, prior.gradient_penalty) == (NoObjective(), DenoisingScore(low=0.02, high=0.1))
+
+
+class LocalPenalty(GradientPenalty):
+    """One of a user's own, without fields."""
+
+    def draw(self, truth, negative, skeleton, generator):
+        return R1(1.0).draw(truth, negative, skeleton, generator)
+
+
+def test_a_penalty_that_is_no_dataclass_leaves_its_reason():
+    reason = SealConfig(gradient_penalty=LocalPenalty()).plain()
+    assert "Expected `gradient_penalty` to be a class, a function" in reason
 
 
 def test_default_energy_and_shorthand():

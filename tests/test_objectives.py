@@ -13,8 +13,10 @@ from seal_lightning.objectives import (
     LogisticObjective,
     MarginObjective,
     NCEObjective,
+    NoObjective,
     Objective,
     RegressionObjective,
+    WassersteinObjective,
     gradient_penalty,
 )
 
@@ -44,6 +46,10 @@ def regression(true, negatives, distances):
     return sum(errors) / len(errors)
 
 
+def wasserstein(true, negatives, distances):
+    return true - sum(negatives) / len(negatives)
+
+
 CASES = [
     (LogisticObjective(), logistic),
     (NCEObjective(), nce(1.0)),
@@ -51,6 +57,7 @@ CASES = [
     (MarginObjective(), margin(1.0)),
     (MarginObjective(ratio=2.5), margin(2.5)),
     (RegressionObjective(), regression),
+    (WassersteinObjective(), wasserstein),
 ]
 
 
@@ -114,6 +121,13 @@ def test_margin_is_silent_once_kept():
     loss = MarginObjective()(true, torch.tensor([[2.0, 0.5]]), torch.tensor([[1.0, 1.0]]))
     assert loss.tolist() == [0.0, 0.5]
     assert torch.autograd.grad(loss.sum(), true)[0].tolist() == [0.0, 1.0]
+
+
+def test_no_objective_has_no_gradient():
+    true, negative, distance = (tensor.requires_grad_() for tensor in energies(3))
+    loss = NoObjective()(true, negative, distance)
+    assert torch.equal(loss, torch.zeros(7, dtype=torch.float64))
+    assert not loss.requires_grad
 
 
 @pytest.mark.parametrize(

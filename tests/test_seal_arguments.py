@@ -219,7 +219,7 @@ def test_printed_config_says_the_same_again(seal, capsys):
         ("loss_net=Nobody", "Expected a dot import path string: Nobody"),
         ("energies=[{loss_net: MLPLossNet, wieght: 3}]", "Option 'wieght' is not accepted"),
         ("energies=[{objective: NCEObjective}]", "the following arguments are required: loss_net"),
-        ("energies=[{loss_net: MLPLossNet, gradient_penalty: some}]", "Expected a <class 'float'>. Got value: some"),
+        ("energies=[{loss_net: MLPLossNet, gradient_penalty: some}]", "Expected a <class 'float'>"),
     ],
 )
 def test_wrong_names_and_types(flag, message, capsys):
