@@ -85,9 +85,34 @@ def _h3wb133() -> dict[str, Any]:
     return {**_COCO17, "names": names, "parents": parents, "left": left, "right": right}
 
 
+def _plug_in_gait39() -> dict[str, Any]:
+    """Vicon's full-body set of 39 surface markers, hung from the neck (C7)."""
+    head, trunk = ("LFHD", "RFHD", "LBHD", "RBHD"), ("C7", "T10", "CLAV", "STRN", "RBAK")
+    arm, leg = ("SHO", "UPA", "ELB", "FRM", "WRA", "WRB", "FIN"), ("THI", "KNE", "TIB", "ANK", "HEE", "TOE")
+    names = [*head, *trunk, *(side + end for side in "LR" for end in arm), "LASI", "RASI", "LPSI", "RPSI"]
+    names += [side + end for side in "LR" for end in leg]
+    above = {"T10": "C7", "CLAV": "C7", "STRN": "CLAV", "RBAK": "T10"}
+    for side in "LR":
+        above |= {f"{side}PSI": "T10", f"{side}BHD": "C7", f"{side}SHO": "C7"}
+        chains = ("BHD FHD", "SHO UPA ELB FRM WRA FIN", "FRM WRB", "PSI ASI THI KNE TIB ANK HEE", "ANK TOE")
+        for chain in (names_of.split() for names_of in chains):
+            above |= {side + lower: side + upper for upper, lower in zip(chain, chain[1:], strict=False)}
+    place = {name: joint for joint, name in enumerate(names)}
+    pairs = [name[1:] for name in names if name[0] == "L"]
+    limbs = [f"{side}{chain}" for side in "LR" for chain in ("SHO UPA ELB FRM WRA", "ASI THI KNE TIB ANK")]
+    return {
+        "names": names,
+        "parents": [place[above[name]] if name in above else -1 for name in names],
+        "left": [place[f"L{end}"] for end in pairs],
+        "right": [place[f"R{end}"] for end in pairs],
+        "limbs": [[place[limb[0] + end] for end in limb[1:].split()] for limb in limbs],
+    }
+
+
 BUILT_IN: dict[str, dict[str, Any]] = {
     "h36m17": _H36M17,
     "mpi_inf_3dhp17": _MPI_INF_3DHP17,
     "coco17": _COCO17,
     "h3wb133": _h3wb133(),
+    "plug_in_gait39": _plug_in_gait39(),
 }

@@ -8,7 +8,7 @@ import torch
 
 from seal_lightning import Skeleton, get_skeleton
 
-NAMES = ["h36m17", "mpi_inf_3dhp17", "coco17", "h3wb133"]
+NAMES = ["h36m17", "mpi_inf_3dhp17", "coco17", "h3wb133", "plug_in_gait39"]
 
 
 def chain(skeleton, joint):
@@ -22,10 +22,11 @@ def chain(skeleton, joint):
 def test_built_in(name):
     skeleton = get_skeleton(name)
     joints = int("".join(filter(str.isdigit, name.split("_")[-1][-3:])) or 0)
+    markers = name == "plug_in_gait39"  # between the joints, too
     assert skeleton.num_joints == len(skeleton.parents) == joints
     assert len(skeleton.bones) == joints - 1
     assert all(skeleton.parents[child] == parent for child, parent in skeleton.bones)
-    assert [len(limb) for limb in skeleton.limbs] == [3] * 4
+    assert [len(limb) for limb in skeleton.limbs] == [5 if markers else 3] * 4
     assert len(skeleton.limb_bones) == 4
     assert all(
         {*skeleton.bones[bone]} <= {*limb}

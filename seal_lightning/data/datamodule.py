@@ -15,7 +15,7 @@ from seal_lightning.data.mocap import Mocap, read_mocap
 from seal_lightning.data.noise import DetectorNoise
 from seal_lightning.data.splits import SIDES, resolve_split
 from seal_lightning.data.synthetic import SyntheticMocap
-from seal_lightning.skeleton import get_skeleton
+from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["MocapDataModule"]
 
@@ -27,8 +27,8 @@ _EVAL_SEED = 0
 class MocapDataModule(LightningDataModule):
     """Motion capture on the Human3.6M skeleton, split by skeleton and projected through pinhole cameras.
 
-    Batches are dicts: ``keypoints_2d`` (B[, T], 17, 2|3), normalised screen coordinates and optionally a confidence;
-    ``target`` (B[, T], 17, 3), the pose in the camera's frame (x right, y down, z away) relative to the hip; ``group``
+    Batches are dicts: ``keypoints_2d`` (B[, T], J, 2|3), normalised screen coordinates and optionally a confidence;
+    ``target`` (B[, T], J, 3), the pose in the camera's frame (x right, y down, z away) relative to the root; ``group``
     (B,), the index of the skeleton in ``group_names``. Training data depend on ``seed`` and the epoch alone;
     validation and test data are the same in every run, for every seed, batch size and number of workers. The global
     random state is neither used nor changed.
@@ -52,6 +52,7 @@ class MocapDataModule(LightningDataModule):
             has.
         eval_cameras_per_clip: Number of fixed cameras that see every clip. None is 4 for single frames, 1 for windows.
         unit: Unit of the targets, "m" or "mm".
+        skeleton: The joints of the files.
         num_workers: Worker processes of a loader.
         seed: Seed of the training order, cameras and noise.
 
@@ -84,6 +85,7 @@ class MocapDataModule(LightningDataModule):
         train_cameras: Literal["random", "fixed"] = "random",
         eval_cameras_per_clip: int | None = None,
         unit: Literal["m", "mm"] = "m",
+        skeleton: str | Skeleton = "h36m17",
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -92,6 +94,8 @@ class MocapDataModule(LightningDataModule):
             raise ValueError(f"Expected `paths` to be a list of at least one file, or None, but got {paths!r}.")
         if paths is not None and synthetic is not None:
             raise ValueError("Expected either `paths` or `synthetic`, but got both.")
+        if paths is None and get_skeleton(skeleton) != get_skeleton("h36m17"):
+            raise ValueError(f"Expected `paths` for a `skeleton` that is not 'h36m17', but got None and {skeleton!r}.")
         if unit not in _FROM_MM:
             raise ValueError(f"Expected `unit` to be 'm' or 'mm', but got {unit!r}.")
         if train_cameras not in ("random", "fixed"):
@@ -111,7 +115,7 @@ class MocapDataModule(LightningDataModule):
         if seed < 0:
             raise ValueError(f"Expected `seed` to be 0 or more, but got {seed}.")
 
-        self.skeleton = get_skeleton("h36m17")
+        self.skeleton = get_skeleton(skeleton)
         self.unit = unit
         self.paths, self.synthetic, self.split, self.rate, self.frames = paths, synthetic, split, rate, frames
         self.centre_target, self.noise, self.confidence, self.seed = centre_target, noise, confidence, seed
@@ -222,7 +226,7 @@ class MocapDataModule(LightningDataModule):
             if self.paths is None:
                 mocaps = [(self.synthetic or SyntheticMocap()).generate()]
             else:
-                mocaps = [read_mocap(path) for path in self.paths]
+                mocaps = [read_mocap(path, skeleton=self.skeleton) for path in self.paths]
             names = [mocap.name for mocap in mocaps]
             if len(set(names)) < len(names):
                 raise ValueError(

@@ -16,7 +16,8 @@ from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["Mocap", "read_mocap"]
 
-_REQUIRED = ("positions", "clip_start", "clip_length", "skeleton_id", "fps")
+_REQUIRED = ("positions", "clip_start", "clip_length", "fps")
+_TEXTS = ("skeleton_id", "subject", "description")
 _BONE_MM = (50.0, 1000.0)
 
 
@@ -121,6 +122,8 @@ class Mocap:
 def read_mocap(path: str | os.PathLike[str], *, name: str | None = None, skeleton: str | Skeleton = "h36m17") -> Mocap:
     """Read a mocap npz: ``positions``, ``clip_start``, ``clip_length``, ``skeleton_id``, ``fps``, and optional texts.
 
+    A file without ``skeleton_id`` may name the ``subject`` of its clips instead: each person is then a skeleton.
+
     Nothing is unpickled, so a file from elsewhere cannot run code.
 
     Args:
@@ -146,7 +149,7 @@ def read_mocap(path: str | os.PathLike[str], *, name: str | None = None, skeleto
             arrays["positions"],
             arrays["clip_start"],
             arrays["clip_length"],
-            arrays["skeleton_id"],
+            arrays["skeleton_id"] if "skeleton_id" in arrays else arrays["subject"],
             _scalar(arrays["fps"]),
             arrays.get("subject"),
             arrays.get("description"),
@@ -166,7 +169,9 @@ def _load(path: Path) -> Mapping[str, npt.NDArray[Any]]:
     with archive:
         if missing := [key for key in _REQUIRED if key not in archive]:
             raise ValueError(f"Expected the arrays {list(_REQUIRED)}, but {missing} are missing; got {archive.files}.")
-        wanted = [key for key in (*_REQUIRED, "subject", "description") if key in archive]
+        if "skeleton_id" not in archive and "subject" not in archive:
+            raise ValueError(f"Expected an array `skeleton_id`, or `subject`, but got neither; got {archive.files}.")
+        wanted = [key for key in (*_REQUIRED, *_TEXTS) if key in archive]
         return {key: archive[key] for key in wanted}
 
 

@@ -10,6 +10,8 @@ import torch
 from lightning.pytorch.cli import LightningCLI
 
 from seal_lightning.data import DetectorNoise, MocapDataModule, SyntheticMocap
+from seal_lightning.functional import bone_lengths
+from seal_lightning.skeleton import get_skeleton
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 SMALL = SyntheticMocap(subjects=3, clips_per_subject=3, frames=20)
@@ -215,6 +217,10 @@ def test_command_line_flags(monkeypatch):
     [
         ({"paths": "a.npz"}, r"Expected `paths` to be a list of at least one file, or None, but got 'a\.npz'\."),
         ({"paths": []}, r"Expected `paths` to be a list of at least one file, or None, but got \[\]\."),
+        (
+            {"skeleton": "coco17"},
+            r"Expected `paths` for a `skeleton` that is not 'h36m17', but got None and 'coco17'\.",
+        ),
         ({"paths": ["a"], "synthetic": SMALL}, r"Expected either `paths` or `synthetic`, but got both\."),
         ({"unit": "cm"}, r"Expected `unit` to be 'm' or 'mm', but got 'cm'\."),
         ({"train_cameras": "own"}, r"Expected `train_cameras` to be 'random' or 'fixed', but got 'own'\."),
@@ -290,3 +296,25 @@ def test_real_data_have_the_asymmetry_they_are_known_for():
     assert min(uiprmd) > 4.5
     assert max(uiprmd) < 16.5
     assert min(value for name, value in asymmetry.items() if name.startswith("cmu")) < 4.0
+
+
+def test_other_skeletons(tmp_path):
+    """A file of another skeleton is cut, projected and aligned like any other."""
+    skeleton = get_skeleton("plug_in_gait39")
+    start = torch.randn(39, 3, generator=torch.Generator().manual_seed(0)).numpy() * 200 + 1000
+    np.savez(
+        tmp_path / "mine.npz",
+        positions=start + np.arange(20)[:, None, None],
+        clip_start=np.array([0, 10]),
+        clip_length=np.array([10, 10]),
+        subject=np.array(["a", "b"]),
+        fps=25.0,
+    )
+    split = {"train": ["a"], "val": ["b"]}
+    data = MocapDataModule([str(tmp_path / "mine.npz")], split=split, batch_size=4, skeleton="plug_in_gait39")
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch["keypoints_2d"].shape == (4, 39, 2)
+    assert torch.equal(batch["target"][:, skeleton.root_joints], torch.zeros(4, 1, 3))
+    lengths = bone_lengths(torch.from_numpy(start), skeleton) / 1000
+    torch.testing.assert_close(bone_lengths(batch["target"], skeleton), lengths.float().expand(4, -1))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seal_lightning.data import Mocap, SyntheticMocap, read_mocap
-from seal_lightning.skeleton import Skeleton
+from seal_lightning.skeleton import Skeleton, get_skeleton
 
 DATA = Path(__file__).resolve().parents[2] / "../shared/data"
 
@@ -49,10 +49,17 @@ def test_missing_file(tmp_path):
         read_mocap(tmp_path / "absent_h36m17.npz")
 
 
-@pytest.mark.parametrize("key", ["positions", "clip_start", "clip_length", "skeleton_id", "fps"])
+@pytest.mark.parametrize("key", ["positions", "clip_start", "clip_length", "fps"])
 def test_missing_key(tmp_path, key):
     with pytest.raises(ValueError, match=rf"mine_h36m17\.npz: Expected the arrays .*\['{key}'\] are missing"):
         read_mocap(write(tmp_path, **{key: None}))
+
+
+def test_subjects_stand_in_for_skeletons(tmp_path):
+    people = np.array(["Ann", "Bob"])
+    assert read_mocap(write(tmp_path, skeleton_id=None, subject=people)).skeleton_id.tolist() == ["Ann", "Bob"]
+    with pytest.raises(ValueError, match=r"Expected an array `skeleton_id`, or `subject`, but got neither; got \['pos"):
+        read_mocap(write(tmp_path, skeleton_id=None))
 
 
 def _with(value, *place):
@@ -131,5 +138,14 @@ def test_real_files():
     uiprmd, cmu = (read_mocap(DATA / f"{name}_h36m17.npz") for name in ("uiprmd", "cmu"))
     assert (uiprmd.name, uiprmd.fps, len(uiprmd.positions), len(uiprmd.clip_start)) == ("uiprmd", 25.0, 95_831, 1_530)
     assert (cmu.name, cmu.fps, len(cmu.positions), len(cmu.clip_start)) == ("cmu", 30.0, 46_607, 176)
-    with pytest.raises(ValueError, match=r"uiprmd_vicon39_sample\.npz: Expected the arrays"):
+    markers = read_mocap(DATA / "uiprmd_vicon39_sample.npz", skeleton="plug_in_gait39")
+    assert (markers.positions.shape, sorted(set(markers.skeleton_id))) == (
+        (10_016, 39, 3),
+        [f"S0{i}" for i in range(1, 9)],
+    )
+    with np.load(DATA / "uiprmd_vicon39_sample.npz") as archive:
+        assert tuple(archive["marker_names"].tolist()) == get_skeleton("plug_in_gait39").names
+    with pytest.raises(
+        ValueError, match=r"uiprmd_vicon39_sample\.npz: Expected `positions` .* \(\*, 17, 3\), but got \(10016"
+    ):
         read_mocap(DATA / "uiprmd_vicon39_sample.npz")
