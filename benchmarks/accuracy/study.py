@@ -51,6 +51,7 @@ class Study:
         steps: Training steps of a run.
         seeds: A run each a method; a seed fixes initialisation and order of the data for all methods alike.
         methods: By name; the first is the host that all others are compared with.
+        skeleton: Name of the skeleton that SEAL and the constraints are told.
         gradient_clip_val: Largest norm of the host's gradient.
     """
 
@@ -59,6 +60,7 @@ class Study:
     steps: int
     seeds: list[int]
     methods: dict[str, Method]
+    skeleton: str = "h36m17"
     gradient_clip_val: float = 1.0
 
     @classmethod

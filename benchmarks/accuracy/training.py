@@ -93,10 +93,10 @@ def _make_model(study: Study, method: str, seed: int) -> L.LightningModule:
     if fields.seal is not None:
         made = seal_class(import_object(config["class_path"]))
         config["class_path"] = fields.seal_class or f"{made.__module__}.{made.__qualname__}"
-        config["init_args"]["seal"] = {"seed": seed, **fields.seal}
+        config["init_args"]["seal"] = {"seed": seed, "skeleton": study.skeleton, **fields.seal}
     model: L.LightningModule = _instantiate("host", L.LightningModule, config)
     if fields.constraint is not None:
-        parsed = {"class_path": fields.constraint, "init_args": {"skeleton": "h36m17"}}
+        parsed = {"class_path": fields.constraint, "init_args": {"skeleton": study.skeleton}}
         constrain(model, _instantiate("constraint", Constraint, parsed), fields.weight or 0.0)
     return model
 
