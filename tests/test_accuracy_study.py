@@ -23,7 +23,15 @@ STUDIES = Path(__file__).parents[1] / "benchmarks" / "studies"
 SKELETON = get_skeleton("h36m17")
 METHODS = {
     "host": None,
-    "SEAL": {"family": "learned-informed", "seal": {"weight": {"ratio": 0.2}, "warmup_steps": 2}},
+    "SEAL": {
+        "family": "learned-informed",
+        "seal": {
+            "objective": {"class_path": "seal_lightning.objectives.RegressionObjective"},
+            "negatives": [{"class_path": "seal_lightning.negatives.PredictionNegatives"}],
+            "weight": {"ratio": 0.2},
+            "warmup_steps": 2,
+        },
+    },
     "bone length": {
         "family": "explicit",
         "constraint": "seal_lightning.constraints.BoneLengthConstraint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,8 @@ def _scored_frames(batch: dict[str, Tensor]) -> Tensor:
 def _instantiate(name: str, base: type, config: dict[str, Any]) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, name)
-    return parser.instantiate_classes(parser.parse_object({name: config}))[name]
+    parsed = parser.parse_object({name: deepcopy(config)})  # which writes into what it is given
+    return parser.instantiate_classes(parsed)[name]
 
 
 def _loaders(data: Any) -> dict[str, Any]:
