@@ -7,7 +7,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean, stdev
@@ -16,9 +16,14 @@ from typing import Any
 __all__ = [
     "Paired",
     "Run",
+    "Scopes",
+    "compare_scores",
     "free_directory",
+    "pair",
     "paired_difference",
+    "rescaled_table",
     "summarise",
+    "t_975",
     "table",
     "versions",
     "write_csv",
@@ -26,6 +31,7 @@ __all__ = [
 ]
 
 Scores = dict[str, float]
+Scopes = Mapping[str, Scores]
 
 # Quantiles of Student's t that leave 2.5 % above them, for 1 to 30 degrees of freedom and then for 40, 60, 120.
 _QUANTILES = """
@@ -54,6 +60,8 @@ _ROWS = {
     "wall_time": ("training time", "s"),
 }
 
+_RESCALED_ROWS = ("mpjpe", "p_mpjpe", "limb_symmetry_error", "asymmetry_error", "body_segment_length_error")
+
 _PANELS = {
     "seal/energy": "energy of the prediction",
     "seal/loss_net_loss": "loss of the loss-net",
@@ -73,6 +81,7 @@ class Run:
         wall_time: Seconds of training, validation included.
         scores: Per scope (``"mean"``, a dataset, a group) the metrics by name; lengths in millimetres.
         curves: Per logged quantity its points (step, value).
+        rescaled: What ``scores`` become after rescaling the bones.
     """
 
     method: str
@@ -81,6 +90,7 @@ class Run:
     wall_time: float
     scores: dict[str, Scores]
     curves: dict[str, list[tuple[int, float]]]
+    rescaled: dict[str, Scores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,7 @@ def paired_difference(host: Sequence[float], seal: Sequence[float]) -> Paired:
         raise ValueError(f"Expected one value per seed of both methods, but got {len(host)} and {len(seal)}.")
     differences = [b - a for a, b in zip(host, seal, strict=True)]
     mean = fmean(differences)
-    half = _t_975(len(host) - 1) * _spread(differences) / math.sqrt(len(host)) if len(host) > 1 else math.nan
+    half = t_975(len(host) - 1) * _spread(differences) / math.sqrt(len(host)) if len(host) > 1 else math.nan
     host_mean = fmean(host)
     relative = 100 * mean / host_mean if host_mean else math.nan
     return Paired(host_mean, _spread(host), fmean(seal), _spread(seal), mean, mean - half, mean + half, relative)
@@ -132,42 +142,50 @@ def _spread(values: Sequence[float]) -> float:
     return stdev(values) if len(values) > 1 and all(map(math.isfinite, values)) else math.nan
 
 
-def _t_975(degrees: int) -> float:
-    """The quantile at the next lower tabulated degree: never too narrow an interval."""
+def t_975(degrees: int) -> float:
+    """Student's t that 2.5 % lie above, at the next lower tabulated degree: never too narrow an interval."""
     return _T_975[max(known for known in _T_975 if known <= degrees)]
+
+
+def pair(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """The runs of the host and those of SEAL, both in the order of the host's seeds."""
+    host = [run for run in runs if run.method == "host"]
+    seal = {run.seed: run for run in runs if run.method == "SEAL"}
+    return host, [seal[run.seed] for run in host]
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, dict[str, Paired]]:
     """Pair the runs by seed and compare them: per scope and metric, over seeds; training time under ``"mean"``."""
-    host = {run.seed: run for run in runs if run.method == "host"}
-    seal = {run.seed: run for run in runs if run.method == "SEAL"}
-    first = next(iter(host.values()))
-    summary = {
-        scope: {
-            metric: paired_difference(
-                [run.scores[scope][metric] for run in host.values()],
-                [seal[seed].scores[scope][metric] for seed in host],
-            )
-            for metric in metrics
-        }
-        for scope, metrics in first.scores.items()
-    }
-    summary["mean"]["wall_time"] = paired_difference(
-        [run.wall_time for run in host.values()], [seal[seed].wall_time for seed in host]
-    )
+    host, seal = pair(runs)
+    summary = compare_scores([run.scores for run in host], [run.scores for run in seal])
+    summary["mean"]["wall_time"] = paired_difference([run.wall_time for run in host], [run.wall_time for run in seal])
     return summary
 
 
-def table(summary: Mapping[str, Mapping[str, Paired]], datasets: Sequence[str]) -> str:
+def compare_scores(host: Sequence[Scopes], seal: Sequence[Scopes]) -> dict[str, dict[str, Paired]]:
+    """Compare scores by scope and metric, one per seed of both methods in the same order."""
+    return {
+        scope: {
+            metric: paired_difference([run[scope][metric] for run in host], [run[scope][metric] for run in seal])
+            for metric in metrics
+        }
+        for scope, metrics in host[0].items()
+    }
+
+
+def table(
+    summary: Mapping[str, Mapping[str, Paired]], datasets: Sequence[str], methods: tuple[str, str] = ("host", "SEAL")
+) -> str:
     """Format the comparison as one aligned Markdown table: a block per dataset where there are several, then the mean.
 
     Args:
         summary: What `summarise` returned.
         datasets: Names of the datasets among its scopes.
+        methods: Titles of the two methods' columns.
     """
     blocks = [*datasets, "mean"] if len(datasets) > 1 else ["mean"]
-    interval = "" if math.isnan(summary["mean"]["wall_time"].low) else " [95 % interval]"
-    rows: list[tuple[str, ...]] = [("", "host", "SEAL", f"SEAL - host{interval}", "relative")]
+    interval = "" if all(math.isnan(paired.low) for paired in summary["mean"].values()) else " [95 % interval]"
+    rows: list[tuple[str, ...]] = [("", *methods, f"SEAL - host{interval}", "relative")]
     for block in blocks:
         if len(blocks) > 1:
             title = f"mean of {', '.join(datasets)}" if block == "mean" else block
@@ -184,6 +202,12 @@ def table(summary: Mapping[str, Mapping[str, Paired]], datasets: Sequence[str]) 
     return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
 
 
+def rescaled_table(summary: Mapping[str, Mapping[str, Paired]]) -> str:
+    """Format the comparison after rescaling: the mean of the errors that it is about."""
+    chosen = {metric: summary["mean"][metric] for metric in _RESCALED_ROWS if metric in summary["mean"]}
+    return table({"mean": chosen}, [], ("host, rescaled", "SEAL, rescaled"))
+
+
 def _row(metric: str, paired: Paired) -> tuple[str, str, str, str, str]:
     name, unit = _ROWS[metric]
     digits = 2 if unit == "%" else 1
@@ -196,7 +220,8 @@ def _row(metric: str, paired: Paired) -> tuple[str, str, str, str, str]:
     difference = _number(paired.difference, digits, sign=True)
     if not math.isnan(paired.low):
         difference += f" [{paired.low:+.{digits}f}, {paired.high:+.{digits}f}]"
-    relative = "-" if math.isnan(paired.relative) else f"{paired.relative:+.1f} %"
+    nothing = math.isnan(paired.relative) or paired.host_mean < 0.5 / 10**digits  # printed as zero
+    relative = "-" if nothing else f"{paired.relative:+.1f} %"
     host, seal = spread(paired.host_mean, paired.host_std), spread(paired.seal_mean, paired.seal_std)
     return f"{name} ({unit})", host, seal, difference, relative
 
@@ -229,16 +254,14 @@ def free_directory(path: str | Path) -> Path:
 
 def write_json(path: Path, runs: Sequence[Run], summary: Mapping[str, Mapping[str, Paired]], **stamp: Any) -> None:
     """Write everything: the stamp, each run with its curves, the statistics. A missing value is null."""
-    content = {
-        **stamp,
-        "runs": [asdict(run) for run in runs],
-        "summary": {scope: {name: asdict(p) for name, p in metrics.items()} for scope, metrics in summary.items()},
-    }
+    content = {**stamp, "runs": list(runs), "summary": summary}
     path.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
+    if is_dataclass(value) and not isinstance(value, type):
+        return _finite(asdict(value))
+    if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(item) for item in value]
@@ -251,10 +274,12 @@ def write_csv(path: Path, runs: Sequence[Run], stamp: Mapping[str, str]) -> None
         writer = csv.writer(file)
         writer.writerow(["method", "seed", "scope", "metric", "value", *stamp])
         for run in runs:
-            values = [(scope, name, value) for scope, scores in run.scores.items() for name, value in scores.items()]
-            values += [("mean", "wall_time", run.wall_time), ("mean", "steps", run.steps)]
-            for scope, name, value in values:
-                writer.writerow([run.method, run.seed, scope, name, repr(value), *stamp.values()])
+            measured = {"wall_time": run.wall_time, "steps": run.steps}
+            blocks = [(run.method, *item) for item in [*run.scores.items(), ("mean", measured)]]
+            blocks += [(f"{run.method}, rescaled", *item) for item in run.rescaled.items()]
+            for method, scope, scores in blocks:
+                for name, value in scores.items():
+                    writer.writerow([method, run.seed, scope, name, repr(value), *stamp.values()])
 
 
 def curves(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[int, float]]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any, Literal
 
@@ -10,11 +10,12 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from seal_lightning._rescaling import rescale
 from seal_lightning.functional import scale_align
 from seal_lightning.metrics import BodySegmentLengthError, LimbSymmetryError, PoseMetrics
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["PoseScorer", "macro_average"]
+__all__ = ["PoseScorer", "by_dataset", "macro_average"]
 
 _MILLIMETRES = {"mm": 1.0, "m": 1000.0}
 
@@ -28,13 +29,22 @@ class PoseScorer(Callback):
         unit: Unit of the poses.
         group_names: Names of the groups, "dataset/skeleton".
         samples: Number of poses to keep for a picture.
+        lengths: Mean bone lengths (J - 1,) of the training, to score the predictions after rescaling too.
     """
 
-    def __init__(self, unit: Literal["m", "mm"], group_names: Sequence[str] | None = None, samples: int = 3) -> None:
+    def __init__(
+        self,
+        unit: Literal["m", "mm"],
+        group_names: Sequence[str] | None = None,
+        samples: int = 3,
+        lengths: Tensor | None = None,
+    ) -> None:
         self.group_names = group_names
         self.samples = samples
         self.factor = _MILLIMETRES[unit]
+        self.lengths = None if lengths is None else lengths * self.factor
         self.metrics: dict[str, _GroupMetrics] = {}
+        self.rescaled_metrics: dict[str, _GroupMetrics] = {}
         self._kept: list[tuple[Tensor, Tensor]] = []
 
     def on_test_batch_end(
@@ -60,10 +70,21 @@ class PoseScorer(Callback):
         Raises:
             ValueError: If nothing was scored.
         """
-        if not self.metrics:
+        return self._compute(self.metrics)
+
+    def rescaled_scores(self) -> dict[str, dict[str, float]]:
+        """The same after rescaling the bones of the predictions.
+
+        Raises:
+            ValueError: If nothing was scored.
+        """
+        return self._compute(self.rescaled_metrics)
+
+    def _compute(self, metrics: Mapping[str, _GroupMetrics]) -> dict[str, dict[str, float]]:
+        if not metrics:
             raise ValueError("Expected the loader to yield labelled poses to score, but got none.")
         order = {name: index for index, name in enumerate(self.group_names or ())}
-        return {name: self.metrics[name].compute() for name in sorted(self.metrics, key=lambda n: order.get(n, 0))}
+        return {name: metrics[name].compute() for name in sorted(metrics, key=lambda n: order.get(n, 0))}
 
     def _score(self, module: Any, batch: Any) -> None:
         captured = module.seal_captured
@@ -73,9 +94,13 @@ class PoseScorer(Callback):
         for name, members in self._groups(batch, everything).items():
             rows = members & labelled
             if rows.any():
-                metrics = self.metrics.setdefault(name, _GroupMetrics(module.seal.skeleton, prediction))
                 visibility = None if captured.visibility is None else captured.visibility[rows]
-                metrics.update(prediction[rows], target[rows], visibility)
+                scored = prediction[rows], target[rows], visibility
+                _update(self.metrics, name, module.seal.skeleton, *scored)
+                if self.lengths is not None:
+                    lengths = self.lengths.to(prediction.device)
+                    moved = rescale(prediction[rows], lengths, module.seal.skeleton, visibility)
+                    _update(self.rescaled_metrics, name, module.seal.skeleton, moved, *scored[1:])
         for index in _spread(self.samples, len(target)):
             self._kept.append((_one_pose(target[index]), _one_pose(prediction[index])))
 
@@ -112,6 +137,19 @@ class _GroupMetrics:
         }
 
 
+def _update(
+    metrics: dict[str, _GroupMetrics],
+    name: str,
+    skeleton: Skeleton,
+    prediction: Tensor,
+    target: Tensor,
+    visibility: Tensor | None,
+) -> None:
+    if name not in metrics:
+        metrics[name] = _GroupMetrics(skeleton, prediction)
+    metrics[name].update(prediction, target, visibility)
+
+
 def _centred(pose: Tensor, visibility: Tensor | None) -> Tensor:
     """Poses about the mean of their visible joints: the best scale must not depend on where a pose stands."""
     if visibility is None:
@@ -146,13 +184,24 @@ def macro_average(groups: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, 
         >>> scopes["a"], scopes["mean"], datasets
         ({'x': 2.0}, {'x': 3.0}, ['a', 'b'])
     """
-    datasets: dict[str, list[Mapping[str, float]]] = {}
-    for name, scores in groups.items():
-        datasets.setdefault(name.split("/")[0] if "/" in name else "", []).append(scores)
-    averages = {dataset: _average(members) for dataset, members in datasets.items()}
+    datasets = by_dataset(groups)
+    averages = {dataset: _average([groups[name] for name in members]) for dataset, members in datasets.items()}
     named = {dataset: scores for dataset, scores in averages.items() if dataset}
     scopes = {name: dict(scores) for name, scores in groups.items()} | named
     return scopes | {"mean": _average(list(averages.values()))}, list(named)
+
+
+def by_dataset(groups: Iterable[str]) -> dict[str, list[str]]:
+    """Sort groups, named "dataset/skeleton", by dataset; those without a slash are one dataset, named "".
+
+    Example:
+        >>> by_dataset(["a/1", "b/1", "a/2"])
+        {'a': ['a/1', 'a/2'], 'b': ['b/1']}
+    """
+    datasets: dict[str, list[str]] = {}
+    for name in groups:
+        datasets.setdefault(name.split("/")[0] if "/" in name else "", []).append(name)
+    return datasets
 
 
 def _average(members: Sequence[Mapping[str, float]]) -> dict[str, float]:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
-from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from seal_lightning import _report as report
 from seal_lightning._lightning import defines_step
-from seal_lightning._scoring import PoseScorer, macro_average
+from seal_lightning._rescaling import TrainingLengths, describe_rescaling
+from seal_lightning._scoring import PoseScorer, by_dataset, macro_average
+from seal_lightning._verdict import describe_verdicts, judge
 from seal_lightning._watch import Watch
 from seal_lightning.config import SealConfig
 from seal_lightning.mixin import SealMixin
@@ -157,30 +158,33 @@ class CompareCLI(LightningCLI):
         with _quiet():
             self.build("host", seeds[0])
             unit, output = self._unit(), report.free_directory(self.config.output)
-            for number, (seed, method) in enumerate(product(seeds, METHODS), start=1):
-                print(f"[{number}/{len(seeds) * len(METHODS)}] {method}, seed {seed}", flush=True)
-                watch = self.train(method, seed)
-                scorers.append(PoseScorer(unit, getattr(self.datamodule, "group_names", None)))
-                self.score(scorers[-1], seed)
-                scores, datasets = macro_average(scorers[-1].scores())
-                runs.append(report.Run(method, seed, watch.steps, watch.seconds, scores, watch.curves))
+            for number, seed in enumerate(seeds):
+                watches, lengths, trained = {method: Watch() for method in METHODS}, TrainingLengths(), []
+                for place, method in enumerate(METHODS, start=1 + number * len(METHODS)):
+                    print(f"[{place}/{len(seeds) * len(METHODS)}] {method}, seed {seed}", flush=True)
+                    self.train(method, seed, watches[method], *([lengths] if method == "SEAL" else []))
+                    trained.append((method, self.model.state_dict(), self.datamodule))
+                watches["SEAL"].seconds -= lengths.seconds
+                for method, weights, datamodule in trained:  # only now, since SEAL's training tells the bone lengths
+                    groups = getattr(datamodule, "group_names", None)
+                    scorers.append(PoseScorer(unit, groups, lengths=lengths.lengths))
+                    self.score(scorers[-1], seed, weights, datamodule)
+                    runs.append(_run(method, seed, watches[method], scorers[-1]))
         _check_steps(runs)
-        self._report(output, runs, datasets, scorers)
+        self._report(output, runs, scorers, lengths)
         return output
 
-    def train(self, method: Method, seed: int) -> Watch:
+    def train(self, method: Method, seed: int, *callbacks: Callback) -> None:
         """Train one method from one seed; `model` and `datamodule` are what it used."""
         self.build(method, seed)
-        watch, trainer = Watch(), cast(Any, self.trainer)
-        trainer.callbacks.append(watch)
+        trainer = cast(Any, self.trainer)
+        trainer.callbacks.extend(callbacks)
         options = {name: self.config_init[name] for name in self._fit_arguments}
         seed_everything(seed, workers=True, verbose=False)
         trainer.fit(self.model, datamodule=self.datamodule, **options)
-        return watch
 
-    def score(self, scorer: PoseScorer, seed: int) -> None:
-        """Score the trained `model`, host or SEAL, through a SEAL model that has its weights."""
-        weights, datamodule = self.model.state_dict(), self.datamodule
+    def score(self, scorer: PoseScorer, seed: int, weights: Mapping[str, Any], datamodule: Any) -> None:
+        """Score trained weights, of host or SEAL, through a SEAL model on the data that they were trained with."""
         self.build("SEAL", seed)
         self.model.load_state_dict(weights)
         trainer = self.instantiate_trainer(callbacks=[scorer], logger=False, enable_checkpointing=False)
@@ -208,25 +212,40 @@ class CompareCLI(LightningCLI):
             )
         return "m" if unit == "m" else "mm"
 
-    def _report(self, output: Path, runs: list[report.Run], datasets: list[str], scorers: Sequence[PoseScorer]) -> None:
-        summary = report.summarise(runs)
+    def _report(
+        self, output: Path, runs: list[report.Run], scorers: Sequence[PoseScorer], lengths: TrainingLengths
+    ) -> None:
+        groups, (host, seal) = list(scorers[0].scores()), report.pair(runs)
+        predicted = [run.scores for run in host], [run.scores for run in seal]
+        rescaled = [run.rescaled for run in host], [run.rescaled for run in seal]
+        verdicts = {"as_predicted": judge(*predicted, groups), "rescaled": judge(*rescaled, groups)}
+        summary, summary_rescaled = report.summarise(runs), report.compare_scores(*rescaled)
+        datasets = [name for name in by_dataset(groups) if name]
+        rescaling = describe_rescaling(lengths.lengths)
         seeds = " ".join(str(seed) for seed in dict.fromkeys(run.seed for run in runs))
         stamp = {"created": datetime.now(UTC).isoformat(timespec="seconds"), "seeds": seeds, **report.versions()}
         config = json.loads(self.parser.dump(self._configs["host"], skip_none=False, format="json"))
-        report.write_json(output / "results.json", runs, summary, stamp=stamp, datasets=datasets, config=config)
+        more = {"verdict": verdicts, "rescaling": rescaling, "summary_rescaled": summary_rescaled}
+        report.write_json(output / "results.json", runs, summary, stamp=stamp, datasets=datasets, config=config, **more)
         report.write_csv(output / "results.csv", runs, stamp)
         print(f"\nhost: {_path(self.host)}, SEAL: {_path(self.seal_model)}; {runs[0].steps} steps each; seeds {seeds}")
         print("Mean ± standard deviation over seeds.\n" if " " in seeds else "One seed: no spread, no interval.\n")
         print(report.table(summary, datasets))
-        truth, host = zip(*scorers[0].poses, strict=True)
-        seal = [prediction for _, prediction in scorers[1].poses]
-        poses = {"truth": torch.stack(truth), "host": torch.stack(host), "SEAL": torch.stack(seal)}
+        print(f"\n{rescaling}\n\n{report.rescaled_table(summary_rescaled)}")
+        print(f"\n{describe_verdicts(*verdicts.values())}")
+        truth, prediction = map(torch.stack, zip(*scorers[0].poses, strict=True))
+        poses = {"truth": truth, "host": prediction, "SEAL": torch.stack([pose for _, pose in scorers[1].poses])}
         try:
             figure = plot_comparison(poses, report.curves(runs), self.model.seal.skeleton)
             figure.savefig(output / "results.png", dpi=120)
         except ModuleNotFoundError as error:
             print(f"\nNo picture. {error}")
         print(f"\nWritten to {output}")
+
+
+def _run(method: Method, seed: int, watch: Watch, scorer: PoseScorer) -> report.Run:
+    scores, rescaled = (macro_average(groups)[0] for groups in (scorer.scores(), scorer.rescaled_scores()))
+    return report.Run(method, seed, watch.steps, watch.seconds, scores, watch.curves, rescaled)
 
 
 @contextmanager

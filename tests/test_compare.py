@@ -1,20 +1,23 @@
 """`seal-lightning compare`, run as a user runs it: on hosts and configs in the current directory."""
 
 import csv
+import itertools
 import json
 import pickle
 import sys
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from seal_lightning import SealMixin
+from seal_lightning import SealMixin, get_skeleton
 from seal_lightning.cli import main
 from seal_lightning.compare import CompareCLI, seal_class
 
+SKELETON = get_skeleton("h36m17")
 HOSTS = '''
 import lightning as L
 import torch
@@ -140,8 +143,8 @@ def scores(content, method):
 
 
 @pytest.fixture
-def plain_scores(make_trainer):
-    """MPJPE per group of a plain host trained and scored by hand, in NumPy, in millimetres."""
+def plain_run(make_trainer):
+    """Trains a plain host by hand; per test group its poses and the true ones, and the true poses of the training."""
 
     def train(seed):
         import lightning as L
@@ -153,23 +156,46 @@ def plain_scores(make_trainer):
         L.seed_everything(seed, workers=True, verbose=False)
         data, model = MocapDataModule(**init), Lifter()
         L.seed_everything(seed, workers=True, verbose=False)
-        make_trainer(max_epochs=None, max_steps=3).fit(model, datamodule=data)
+        seen = []
+        keep = L.pytorch.callbacks.LambdaCallback(
+            on_train_batch_end=lambda trainer, module, outputs, batch, index: seen.append(batch["target"].numpy())
+        )
+        make_trainer(max_epochs=None, max_steps=3, callbacks=[keep]).fit(model, datamodule=data)
         data.setup("test")
         model.eval()
-        errors = {}
+        poses = {}
         for batch in data.test_dataloader():
             with torch.no_grad():
                 predicted = model.net(batch["keypoints_2d"]).numpy().astype(float)
             true = batch["target"].numpy().astype(float)
             for p, t, group in zip(predicted, true, batch["group"].tolist(), strict=True):
-                error = np.sqrt((((p - p[0]) - (t - t[0])) ** 2).sum(-1)).mean() * 1000
-                errors.setdefault(data.group_names[group], []).append(error)
-        return {group: np.mean(values) for group, values in errors.items()}
+                poses.setdefault(data.group_names[group], []).append((p, t))
+        return poses, np.concatenate(seen).astype(float)
 
     return train
 
 
-def test_compare_writes_table_json_csv_and_picture(config, capsys, plain_scores):
+def numpy_mpjpe(pose, true):
+    return np.sqrt((((pose - pose[0]) - (true - true[0])) ** 2).sum(-1)).mean() * 1000
+
+
+def numpy_lengths(pose):
+    return np.array([np.linalg.norm(pose[child] - pose[parent]) for child, parent in SKELETON.bones])
+
+
+def numpy_rescale(pose, mean):
+    """Bones moved a quarter of the way to the mean lengths, then left and right made equal, walking from the root."""
+    own = numpy_lengths(pose)
+    wanted = 0.75 * own + 0.25 * mean
+    for left, right in SKELETON.paired_bones:
+        wanted[[left, right]] = wanted[[left, right]].mean()
+    moved = pose.copy()
+    for bone, (child, parent) in enumerate(SKELETON.bones):  # parents come first in this skeleton
+        moved[child] = moved[parent] + wanted[bone] / own[bone] * (pose[child] - pose[parent])
+    return moved
+
+
+def test_compare_writes_table_json_csv_and_picture(config, capsys, plain_run):
     run(config())
     content = results()
 
@@ -177,7 +203,9 @@ def test_compare_writes_table_json_csv_and_picture(config, capsys, plain_scores)
         ("host", 3, 3), ("SEAL", 3, 3), ("host", 4, 3), ("SEAL", 4, 3),
     ]  # fmt: skip
     for seed, host in scores(content, "host").items():
-        expected = plain_scores(seed)
+        expected = {
+            group: np.mean([numpy_mpjpe(*pair) for pair in poses]) for group, poses in plain_run(seed)[0].items()
+        }
         assert set(host) == {"synthetic/y03", "synthetic/y04", "synthetic", "mean"}
         assert expected["synthetic/y03"] != pytest.approx(expected["synthetic/y04"], rel=1e-3)
         for group, error in expected.items():
@@ -200,6 +228,8 @@ def test_compare_writes_table_json_csv_and_picture(config, capsys, plain_scores)
         for scope, metrics in entry["scores"].items():
             for metric, value in metrics.items():
                 assert found.pop((entry["method"], entry["seed"], scope, metric)) == value
+                rescaled = f"{entry['method']}, rescaled", entry["seed"], scope, metric
+                assert found.pop(rescaled) == entry["rescaled"][scope][metric]
     assert {key[3] for key in found} == {"wall_time", "steps"}
     assert {row["torch"] for row in rows} == {version("torch")}
 
@@ -208,18 +238,89 @@ def test_compare_writes_table_json_csv_and_picture(config, capsys, plain_scores)
 
     printed = capsys.readouterr().out
     mean = content["summary"]["mean"]["mpjpe"]
-    (line,) = [line for line in printed.splitlines() if line.startswith("| MPJPE (mm)")]
+    line, _ = [line for line in printed.splitlines() if line.startswith("| MPJPE (mm)")]
     assert f"{mean['host_mean']:.1f} ± {mean['host_std']:.1f}" in line
     assert f"{mean['difference']:+.1f} [{mean['low']:+.1f}, {mean['high']:+.1f}]" in line
     assert "LSE of the truth itself (%)" in printed
     assert "[4/4] SEAL, seed 4" in printed
 
 
+def test_controls_are_the_same_poses_with_other_bones(config, capsys, plain_run):
+    run(config())
+    content = results()
+    for entry in content["runs"]:
+        if entry["method"] != "host":
+            continue
+        groups, training = plain_run(entry["seed"])
+        mean = np.mean([numpy_lengths(pose) for pose in training], axis=0)
+        for group, poses in groups.items():
+            moved = [(numpy_rescale(pose, mean), true) for pose, true in poses]
+            assert entry["rescaled"][group]["mpjpe"] == pytest.approx(
+                np.mean([numpy_mpjpe(*pair) for pair in moved]), rel=1e-4
+            )
+            errors = [abs(numpy_lengths(pose) / numpy_lengths(true) - 1).mean() for pose, true in moved]
+            assert entry["rescaled"][group]["body_segment_length_error"] == pytest.approx(
+                100 * np.mean(errors), rel=1e-4
+            )
+            assert entry["rescaled"][group]["limb_symmetry_error"] == pytest.approx(0, abs=1e-3)
+        assert entry["rescaled"]["mean"]["mpjpe"] != pytest.approx(entry["scores"]["mean"]["mpjpe"], rel=1e-3)
+    printed = capsys.readouterr().out
+    assert content["rescaling"] in printed
+    mean = content["summary_rescaled"]["mean"]["body_segment_length_error"]
+    _, line = [line for line in printed.splitlines() if line.startswith("| BSLE (%)")]
+    assert f"{mean['host_mean']:.2f} ± {mean['host_std']:.2f}" in line
+    assert f"{mean['difference']:+.2f} [{mean['low']:+.2f}, {mean['high']:+.2f}]" in line
+
+
+def test_measuring_the_bones_is_not_training_time(config, monkeypatch):
+    clock = itertools.count(step=1000.0)
+    monkeypatch.setattr("seal_lightning._rescaling.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    run(config(seeds=[3]))
+    host, seal = results()["runs"]
+    assert host["wall_time"] > 0
+    assert seal["wall_time"] < -2000  # a thousand seconds on that clock for each of three steps
+
+
+def test_verdict_is_that_of_the_scores(config, capsys):
+    run(config())
+    content, printed = results(), capsys.readouterr().out
+    for name, part in (("as_predicted", "scores"), ("rescaled", "rescaled")):
+        means = {
+            method: np.mean([
+                [run[part]["mean"][e] for e in ("mpjpe", "body_segment_length_error", "asymmetry_error")]
+                for run in content["runs"] if run["method"] == method
+            ], axis=0)
+            for method in ("host", "SEAL")
+        }  # fmt: skip
+        verdict = content["verdict"][name]
+        assert verdict["change"] == pytest.approx(100 * (np.prod(means["SEAL"] / means["host"]) ** (1 / 3) - 1))
+        assert verdict["low"] < verdict["change"] < verdict["high"]
+        assert (verdict["seeds"], verdict["groups"]) == (2, {"synthetic": 2})
+        described = f"{verdict['verdict']}, {verdict['change']:+.1f} % [{verdict['low']:+.1f}, {verdict['high']:+.1f}]"
+        assert f"{name.replace('_', ' ')}: {described}" in printed
+    assert "95 % intervals over 2 seeds, 2 skeletons of synthetic." in printed
+
+
 def test_energy_that_does_not_pull_changes_no_score(config):
     run(config(seal={"weight": 0.0}))
     content = results()
     assert scores(content, "host") == scores(content, "SEAL")
+    assert [run["rescaled"] for run in content["runs"][::2]] == [run["rescaled"] for run in content["runs"][1::2]]
     assert content["summary"]["mean"]["mpjpe"]["difference"] == 0
+    for verdict in content["verdict"].values():
+        assert [verdict[key] for key in ("verdict", "change", "low", "high")] == ["no evidence", 0, 0, 0]
+
+
+def test_skeleton_without_paired_bones(config, capsys):
+    parents = [-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15]
+    skeleton = {"names": [f"joint_{i}" for i in range(17)], "parents": parents}
+    with pytest.warns(UserWarning, match="The skeleton has no paired bones: AsymmetryError will be NaN"):
+        run(config(seal={"skeleton": skeleton}))
+    content = results()
+    assert [verdict["errors"] for verdict in content["verdict"].values()] == [["MPJPE", "BSLE"]] * 2
+    assert all(verdict["low"] < verdict["high"] for verdict in content["verdict"].values())
+    assert content["summary_rescaled"]["mean"]["asymmetry_error"]["host_mean"] is None
+    assert "asymmetry error as predicted, asymmetry error rescaled." in capsys.readouterr().out
 
 
 def test_energy_that_pulls_changes_scores(config):
@@ -265,6 +366,8 @@ def test_older_results_stay(config, capsys):
     assert [(r["seed"], r["steps"]) for r in results("out-2")["runs"]] == [(6, 1), (6, 1)]
     printed = capsys.readouterr().out
     assert "One seed: no spread, no interval." in printed
+    assert "One seed: nothing says how another would turn out, so there is no interval and no verdict." in printed
+    assert results()["verdict"]["rescaled"]["low"] is None
     assert "Written to out-2" in printed
 
 
@@ -302,8 +405,10 @@ def test_host_without_test_step_is_scored_by_its_validation_step(config):
 
 
 def test_validation_split(config):
-    run(config("ValLifter", split="val"), "--seeds", "3")
+    run(config("ValLifter", split="val"))
     assert set(scores(results(), "host")[3]) == {"synthetic/y02", "synthetic", "mean"}
+    verdict = results()["verdict"]["as_predicted"]
+    assert verdict["remark"].startswith("No dataset has two skeletons told apart")
 
 
 def test_foreign_data_need_a_unit_and_make_one_group(config):

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,6 +130,39 @@ def test_json_and_csv_hold_everything(tmp_path):
     assert ["SEAL", "1", "mean", "mpjpe", "9.5", "9"] in rows
     assert ["host", "1", "mean", "wall_time", "25.0", "9"] in rows
     assert len(rows) == 1 + 2 * (3 + 2)
+
+
+def rescaled_run(method, seed, mpjpe, symmetry):
+    run = make_run(method, seed, 5.0)
+    scores = {"mpjpe": mpjpe, "limb_symmetry_error": symmetry, "limb_length_error": 1.0}
+    return replace(run, rescaled={"all": scores, "mean": scores})
+
+
+def test_rescaled_scores_have_a_table_and_lines_of_their_own(tmp_path):
+    runs = [rescaled_run("SEAL", 2, 6.0, 1e-5), rescaled_run("host", 1, 10.0, 2e-5),
+            rescaled_run("host", 2, 8.0, 2e-5), rescaled_run("SEAL", 1, 9.0, 1e-5)]  # fmt: skip
+    host, seal = report.pair(runs)
+    assert [(run.method, run.seed) for run in host + seal] == [("host", 1), ("host", 2), ("SEAL", 1), ("SEAL", 2)]
+    summary = report.compare_scores([run.rescaled for run in host], [run.rescaled for run in seal])
+    lines = report.rescaled_table(summary).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert cells[0] == ["", "host, rescaled", "SEAL, rescaled", "SEAL - host [95 % interval]", "relative"]
+    assert cells[2] == ["MPJPE (mm)", "9.0 ± 1.4", "7.5 ± 2.1", "-1.5 [-7.9, +4.9]", "-16.7 %"]
+    assert cells[3][::4] == ["LSE (%)", "-"]  # half of what is printed as zero is no news
+    assert len(cells) == 4
+
+    report.write_json(tmp_path / "r.json", runs, report.summarise(runs), summary_rescaled=summary)
+    content = json.loads((tmp_path / "r.json").read_text())
+    assert content["runs"][0]["rescaled"]["mean"]["mpjpe"] == 6.0
+    assert content["summary_rescaled"]["all"]["mpjpe"]["difference"] == -1.5
+    assert content["summary"]["mean"]["mpjpe"]["difference"] == 0.0
+
+    report.write_csv(tmp_path / "r.csv", runs, {})
+    with (tmp_path / "r.csv").open(newline="") as file:
+        rows = list(csv.reader(file))
+    assert ["SEAL, rescaled", "2", "mean", "mpjpe", "6.0"] in rows
+    assert ["SEAL", "2", "mean", "mpjpe", "5.0"] in rows
+    assert len(rows) == 1 + 4 * (3 + 2 + 2 * 3)
 
 
 def test_curves_are_one_panel_a_quantity_and_one_line_a_seed():

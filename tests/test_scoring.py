@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from seal_lightning import SealBatch, get_skeleton
-from seal_lightning._scoring import PoseScorer, macro_average
+from seal_lightning._rescaling import rescale
+from seal_lightning._scoring import PoseScorer, by_dataset, macro_average
 
 SKELETON = get_skeleton("h36m17")
 
@@ -142,3 +143,33 @@ def test_macro_average_weighs_datasets_alike():
         {"p": {"x": 1.0}, "q": {"x": 3.0}, "mean": {"x": 2.0}},
         [],
     )
+    assert by_dataset(["p", "a/1", "b/1", "a/2/x"]) == {"": ["p"], "a": ["a/1", "a/2/x"], "b": ["b/1"]}
+
+
+@pytest.mark.parametrize("unit", ["mm", "m"])
+def test_rescaled_scores_are_those_of_rescaled_predictions(unit):
+    whole, lengths = captured(5, 3), torch.rand(16)
+    visibility, labelled = torch.rand(5, 3, 17) > 0.1, torch.tensor([True, True, False, True, True])
+    masks = {"visibility": visibility, "labelled": labelled}
+    moved = rescale(whole.prediction, lengths, SKELETON, visibility)
+    groups, names = {"group": torch.tensor([0, 1, 0, 1, 1])}, ["a/1", "a/2"]
+    scorer, plain, reference = (
+        PoseScorer(unit, names, lengths=lengths),
+        PoseScorer(unit, names),
+        PoseScorer(unit, names),
+    )
+    for one in (scorer, plain):
+        feed(one, SealBatch(whole.keypoints_2d, whole.prediction, whole.target, **masks), groups)
+    feed(reference, SealBatch(whole.keypoints_2d, moved, whole.target, **masks), groups)
+    assert scorer.scores() == plain.scores()
+    for group in names:
+        for name, value in reference.scores()[group].items():
+            assert scorer.rescaled_scores()[group][name] == pytest.approx(value, rel=1e-4, abs=1e-3), name
+    assert scorer.rescaled_scores()["a/1"]["mpjpe"] != pytest.approx(scorer.scores()["a/1"]["mpjpe"], rel=1e-2)
+
+
+def test_without_lengths_there_are_no_rescaled_scores():
+    scorer = PoseScorer("mm")
+    feed(scorer, captured(2))
+    with pytest.raises(ValueError, match="Expected the loader to yield labelled poses to score, but got none"):
+        scorer.rescaled_scores()
