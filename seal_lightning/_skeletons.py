@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 __all__ = ["BUILT_IN"]
@@ -96,7 +97,7 @@ def _plug_in_gait39() -> dict[str, Any]:
         above |= {f"{side}PSI": "T10", f"{side}BHD": "C7", f"{side}SHO": "C7"}
         chains = ("BHD FHD", "SHO UPA ELB FRM WRA FIN", "FRM WRB", "PSI ASI THI KNE TIB ANK HEE", "ANK TOE")
         for chain in (names_of.split() for names_of in chains):
-            above |= {side + lower: side + upper for upper, lower in zip(chain, chain[1:], strict=False)}
+            above |= {side + lower: side + upper for upper, lower in pairwise(chain)}
     place = {name: joint for joint, name in enumerate(names)}
     pairs = [name[1:] for name in names if name[0] == "L"]
     limbs = [f"{side}{chain}" for side in "LR" for chain in ("SHO UPA ELB FRM WRA", "ASI THI KNE TIB ANK")]

@@ -212,7 +212,8 @@ def get_skeleton(skeleton: str | Skeleton) -> Skeleton:
     """Return the built-in skeleton of that name; a `Skeleton` is returned as it is.
 
     Args:
-        skeleton: ``"h36m17"``, ``"mpi_inf_3dhp17"``, ``"coco17"``, ``"h3wb133"``, ``"plug_in_gait39"``, or a `Skeleton`.
+        skeleton: ``"h36m17"``, ``"mpi_inf_3dhp17"``, ``"coco17"``, ``"h3wb133"``, ``"plug_in_gait39"``, or a
+            `Skeleton`.
 
     Raises:
         ValueError: If no built-in skeleton has that name.
