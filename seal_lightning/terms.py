@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seal_lightning.forces import ForceRatio
 from seal_lightning.frame import FramedPoses
-from seal_lightning.gradient_penalties import R1, GradientPenalty, InterpolatedPenalty, Probe
+from seal_lightning.gradient_penalties import R1, DenoisingScore, GradientPenalty, InterpolatedPenalty, Probe
 from seal_lightning.loss_nets import LossNet, StructureLossNet
 from seal_lightning.negatives import Negatives, PredictionNegatives
 from seal_lightning.objectives import LogisticObjective, NoObjective, Objective, WassersteinObjective
@@ -100,6 +100,10 @@ class EnergyTerm:
 
 
 def default_energies() -> list[EnergyTerm]:
-    """The energies in use where none are named: a small structure-aware loss-net that learns from the predictions."""
+    """The energies in use where none are named.
+
+    A small loss-net that is shown the structure of a pose learns to tell truths from predictions, and, by denoising
+    score matching, where a disturbed truth came from.
+    """
     optimizer = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.9))
-    return [EnergyTerm(loss_net=StructureLossNet, gradient_penalty=0.1, optimizer=optimizer)]
+    return [EnergyTerm(loss_net=StructureLossNet, gradient_penalty=DenoisingScore(), optimizer=optimizer)]

@@ -16,9 +16,9 @@ BATCH = 64
 GRAPH = {"loss_net": partial(GraphLossNet, dim=64, depth=3, heads=4), "objective": MarginObjective()}
 
 
-def step(seal, host="simple"):
-    model = make_host(host, joints=17, frames=9, hidden=256)(seal)
-    return lightning_step(model, make_batch(host, joints=17, frames=9, size=BATCH))
+def step(seal, host="simple", hidden=256, batch=BATCH):
+    model = make_host(host, joints=17, frames=9, hidden=hidden)(seal)
+    return lightning_step(model, make_batch(host, joints=17, frames=9, size=batch))
 
 
 @pytest.fixture(autouse=True)
@@ -42,17 +42,18 @@ def test_arithmetic(update, units):
     assert 0.8 * units < (seal - host) / unit <= 1.02 * units
 
 
-@pytest.mark.parametrize("host", ["simple", "temporal", "seq2seq"])
+@pytest.mark.parametrize(
+    ("host", "hidden", "batch"), [("simple", 1024, 256), ("temporal", 256, 64), ("seq2seq", 256, 64)]
+)
 @pytest.mark.parametrize(
     "fields", [{}, GRAPH, {**GRAPH, "update": "simultaneous"}], ids=["default", "graph", "one pass"]
 )
-def test_peak_memory(host, fields):
+def test_peak_memory(host, hidden, batch, fields):
     seal = SealConfig(**fields)
-    batch = make_batch(host, joints=17, frames=9, size=BATCH)
-    plain, seals = step(None, host), step(seal, host)
+    plain, seals = step(None, host, hidden, batch), step(seal, host, hidden, batch)
     plain(), seals()  # the optimizers' moments are there from now on
-    least = metered(plain).peak + metered(loss_net_pass(seal, batch)).peak
-    assert metered(seals).peak <= 1.2 * least
+    once = loss_net_pass(seal, make_batch(host, joints=17, frames=9, size=batch))
+    assert metered(seals).peak <= 1.2 * (metered(plain).peak + metered(once).peak)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
