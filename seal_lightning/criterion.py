@@ -150,8 +150,7 @@ class SealLoss(nn.Module):
         batch = prediction.shape[0]
         leaf = prediction.detach().float().requires_grad_()
         task_norm = row_norm(task_gradient, batch)
-        counted = torch.ones_like(task_norm) if labelled is None else labelled.to(task_norm)
-        task_force = mean_over_ranks(task_norm, counted)
+        task_force = mean_over_ranks(task_norm, None if labelled is None else labelled.to(task_norm))
         value, force, pull, energies = leaf.new_zeros(()), leaf.new_zeros(()), torch.zeros_like(leaf), []
         with torch.enable_grad():
             poses = self.frame(leaf, keypoints_2d, visibility)
@@ -209,16 +208,14 @@ class SealLoss(nn.Module):
         truth = self.frame(target, keypoints_2d, visibility)
         predicted = self.frame(prediction, keypoints_2d, visibility).pose
         passes: dict[str, SharedPass] = {}
-        counted = truth.valid
-        if labelled is not None:
-            counted = counted * labelled.to(counted).repeat_interleave(counted.numel() // labelled.numel())
-
         total: Tensor = truth.pose.new_zeros(())
         accuracies = []
         with own_random_numbers(self.seed, self.draws, prediction.device) as generator:
             for name, term in self.energies.items():
                 sources = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives or ()]
-                negatives = torch.cat(sources) * truth.seen[..., None]
+                negatives = torch.cat(sources)
+                if truth.masked:
+                    negatives = negatives * truth.seen[..., None]
                 if self.update == "simultaneous":
                     passes[name] = SharedPass(predicted, term.row_of_prediction)
                 probe = term.probe(truth, negatives, self.skeleton, generator)
@@ -227,9 +224,8 @@ class SealLoss(nn.Module):
                 )
                 distance = truth.distance_to(negatives)
                 loss = term.objective(energy_true, energy_negative, distance) + penalty
-                total = total + (loss * counted).sum() / counted.sum().clamp(min=1)
-                ranked = (energy_true < energy_negative).float().mean(0)
-                accuracies.append((ranked * counted).sum() / counted.sum().clamp(min=1))
+                total = total + truth.mean(loss, labelled)
+                accuracies.append(truth.mean((energy_true < energy_negative).float().mean(0), labelled))
         self.draws += 1
         self._passes = {identity(given): passes}
         self.stats |= {"loss_net_loss": total.detach(), "ranking_accuracy": torch.stack(accuracies).mean()}

@@ -74,7 +74,7 @@ class ForceControl(nn.Module):
         """
         weight = self.weights[index]
         if isinstance(weight, ForceRatio):
-            mean = mean_over_ranks(pull, torch.ones_like(pull))
+            mean = mean_over_ranks(pull)
             before = self.usual_pull[index]
             self.usual_pull[index] = torch.where(before > 0, torch.lerp(before, mean, _MEMORY), mean)
             floor = self.usual_pull[index] / weight.amplification
@@ -108,7 +108,10 @@ def row_norm(gradient: Tensor, rows: int) -> Tensor:
     return norm
 
 
-def mean_over_ranks(value: Tensor, counted: Tensor) -> Tensor:
-    """Mean of the values that are counted, over all processes."""
+def mean_over_ranks(value: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean of the values, or of those that are counted, over all processes."""
+    if counted is None and ranks.world_size() == 1:
+        return value.detach().mean()
+    counted = torch.ones_like(value) if counted is None else counted
     total = ranks.sum_over_ranks(torch.stack([(value * counted).sum(), counted.sum()]))
     return total[0] / total[1].clamp(min=1)

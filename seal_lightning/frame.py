@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seal_lightning import _distributed as ranks
-from seal_lightning.functional import bone_lengths
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["BodyFrame", "FramedPoses"]
@@ -27,11 +26,24 @@ class FramedPoses(NamedTuple):
     """(N, J), 1 where visible, else 0."""
     valid: Tensor
     """(N,), 1 where the root is visible, else 0: without a root there is no frame."""
+    masked: bool = True
+    """Whether anything can be invisible; if not, what the masks would do can be left out."""
 
     def distance_to(self, others: Tensor) -> Tensor:
         """Mean distance over the visible joints to other poses (K, N, J, 3), (K, N)."""
-        distance: Tensor = torch.linalg.vector_norm(others - self.pose, dim=-1) * self.seen
-        return distance.sum(-1) / self.seen.sum(-1).clamp(min=1)
+        distance: Tensor = torch.linalg.vector_norm(others - self.pose, dim=-1)
+        if not self.masked:
+            return distance.mean(-1)
+        return (distance * self.seen).sum(-1) / self.seen.sum(-1).clamp(min=1)
+
+    def mean(self, values: Tensor, labelled: Tensor | None = None) -> Tensor:
+        """Mean of one value a pose (N,) over those that are valid, and labelled (B,) where that is given."""
+        if not self.masked and labelled is None:
+            return values.mean()
+        counted = self.valid
+        if labelled is not None:
+            counted = counted * labelled.to(counted).repeat_interleave(counted.numel() // labelled.numel())
+        return (values * counted).sum() / counted.sum().clamp(min=1)
 
 
 class BodyFrame(nn.Module):
@@ -65,6 +77,7 @@ class BodyFrame(nn.Module):
         self.register_buffer("root", torch.tensor(skeleton.root_joints), persistent=False)
         self.register_buffer("bone_length", torch.zeros(()))
         self.register_buffer("bone_count", torch.zeros(()))
+        self._surely_known = False  # known without asking the device
 
     def forward(self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> FramedPoses:
         """Flatten clips to poses, align at the root (differentiably), divide by the mean bone length.
@@ -80,32 +93,46 @@ class BodyFrame(nn.Module):
             The poses and keypoints in float32 with masks.
         """
         pose, keypoints_2d = pose.float().flatten(0, -3), keypoints_2d.float().flatten(0, -3)
-        seen = torch.ones(pose.shape[:-1], dtype=pose.dtype, device=pose.device)
-        if visibility is not None:
-            seen = visibility.bool().to(seen).flatten(0, -2)
-            pose = torch.where(seen[..., None] > 0, pose, 0.0)
-            keypoints_2d = torch.where(seen[..., None] > 0, keypoints_2d, 0.0)
+        if visibility is None:
+            origin, one = pose.index_select(1, self.root).mean(-2, keepdim=True), torch.ones_like(self.bone_length)
+            framed = (pose - origin) / self._unit(pose, None)
+            return FramedPoses(framed, keypoints_2d, one.expand(pose.shape[:-1]), one.expand(len(pose)), masked=False)
+        seen = visibility.bool().to(pose).flatten(0, -2)
+        pose = torch.where(seen[..., None] > 0, pose, 0.0)
+        keypoints_2d = torch.where(seen[..., None] > 0, keypoints_2d, 0.0)
         count = seen.index_select(1, self.root).sum(-1)
         origin = pose.index_select(1, self.root).sum(-2, keepdim=True) / count.clamp(min=1)[:, None, None]
-        total, bones = self._bones(pose.detach(), seen)
-        unit = torch.where(self.bone_length > 0, self.bone_length, total / bones.clamp(min=1))
-        tiny = torch.finfo(unit.dtype).tiny
-        return FramedPoses(
-            (pose - origin) / unit.clamp(min=tiny) * seen[..., None], keypoints_2d, seen, (count > 0) * 1.0
-        )
+        framed = (pose - origin) / self._unit(pose, seen) * seen[..., None]
+        return FramedPoses(framed, keypoints_2d, seen, (count > 0).to(pose))
 
     def update(self, truth: Tensor, visibility: Tensor | None = None, labelled: Tensor | None = None) -> None:
         """Take true poses (..., J, 3) of all processes into the running mean of the bone length."""
-        seen = torch.ones(truth.shape[:-1], dtype=torch.float32, device=truth.device)
-        if visibility is not None:
-            seen = visibility.bool().to(seen)
+        seen = None if visibility is None else visibility.bool().to(torch.float32)
         if labelled is not None:
-            seen = seen * labelled.to(seen).view(-1, *[1] * (seen.dim() - 1))
+            rows = labelled.to(torch.float32).view(-1, *[1] * (truth.dim() - 2))
+            seen = rows.expand(truth.shape[:-1]) if seen is None else seen * rows
         total, count = ranks.sum_over_ranks(torch.stack(self._bones(truth.detach().float(), seen))).unbind()
         self.bone_count.add_(count).clamp_(max=_MEMORY)
         self.bone_length.add_((total - self.bone_length * count) / self.bone_count.clamp(min=1))
+        self._surely_known = self._surely_known or (seen is None and len(truth) > 0)
 
-    def _bones(self, pose: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._surely_known = False
+
+    def _unit(self, pose: Tensor, seen: Tensor | None) -> Tensor:
+        """Mean bone length so far; that of the poses given if there is none, which only the device may know."""
+        unit = self.bone_length
+        if not self._surely_known:
+            total, bones = self._bones(pose.detach(), seen)
+            unit = torch.where(unit > 0, unit, total / bones.clamp(min=1))
+        return unit.clamp(min=torch.finfo(unit.dtype).tiny)
+
+    def _bones(self, pose: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
         """Sum of the lengths of the visible bones, and their number."""
+        bones = pose.index_select(-2, self.child) - pose.index_select(-2, self.parent)
+        lengths = torch.linalg.vector_norm(bones, dim=-1)
+        if seen is None:
+            return lengths.sum(), torch.full_like(self.bone_count, lengths.numel())
         visible = seen.index_select(-1, self.child) * seen.index_select(-1, self.parent) > 0
-        return torch.where(visible, bone_lengths(pose, self.skeleton), 0.0).sum(), visible.sum().float()
+        return torch.where(visible, lengths, 0.0).sum(), visible.sum().float()

@@ -477,7 +477,7 @@ def test_a_prior_is_trained_first_and_frozen_afterwards(tmp_path):
         ),
         (
             lambda: SealConfig(objective=WassersteinObjective()).terms(),
-            "InterpolatedPenalty to go with WassersteinObjective, which is unbounded without it, but got 0.1",
+            "InterpolatedPenalty to go with WassersteinObjective, which is unbounded without it, but got Denoising",
         ),
         (
             lambda: EnergyTerm(KCS, objective=NoObjective()),
