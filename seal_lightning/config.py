@@ -35,7 +35,8 @@ class SealConfig:
         weight: Weight of the one energy: `ForceRatio`, or a float as in the paper.
         gradient_penalty: Gradient penalty of the one energy: a `GradientPenalty`, or the weight of `R1`.
         optimizer: Optimizer of the one energy's loss-net.
-        warmup_steps: Steps in which the loss-nets train and the pose-net does not feel them yet.
+        warmup_steps: Steps in which the loss-nets train and the pose-net does not feel them yet. A few hundred keep the
+            pulls of a loss-net that knows nothing yet out of the training.
         lr_scheduler: Learning-rate scheduler of the loss-nets, stepped after each of their updates.
         gradient_clip_val: Largest norm of the loss-nets' gradient.
         update: ``"alternating"``: a loss-net takes its step and the pose-net feels the new one; ``"simultaneous"``: one
