@@ -84,7 +84,8 @@ def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
     text = (folder / "toy_val.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert (folder / "toy_val.png").read_bytes().startswith(b"\x89PNG")
-    primary, relative, absolute, knowledge = text.split("\n\n")[2::2]
+    primary, relative, absolute, steady, knowledge = text.split("\n\n")[2::2]
+    assert [row.split(" | ")[0] for row in steady.splitlines()[2:]] == [f"| {name}" for name in METHODS]
     assert [row.split(" | ")[0] for row in knowledge.splitlines()[2:]] == ["| SEAL", "| longer SEAL"]
     assert [row.split(" | ")[0] for row in absolute.splitlines()[2:]] == [f"| {name}" for name in METHODS]
     assert [row.split(" | ")[0] for row in relative.splitlines()[2:]] == [f"| {name}" for name in list(METHODS)[1:]]

@@ -32,6 +32,7 @@ class Outcome:
         raw: Errors of the predictions: (errors, seeds, clips).
         rescaling: The rescaling with the best primary end point on validation.
         rescaled: Errors after it.
+        steady: Primary errors after every clip got its mean lengths, which takes the whole clip.
         frontier: Means of the primary errors after every rescaling (rescalings, 3).
         tail: Sorted MPJPE of all poses and seeds, for the picture.
     """
@@ -40,6 +41,7 @@ class Outcome:
     raw: ClipSums
     rescaling: Rescaling
     rescaled: ClipSums
+    steady: ClipSums
     frontier: Array
     tail: Array
 
@@ -113,7 +115,9 @@ def _outcome(
     tail = np.sort(
         np.concatenate([pose_errors(pose, sets[split], ["MPJPE"])["MPJPE"].numpy() for pose in poses[split]])
     )
-    return Outcome([finished[key] for key in keys], raw, best, _sums(poses[split], sets[split], best), frontier, tail)
+    rescaled = _sums(poses[split], sets[split], best)
+    steady = _sums(poses[split], sets[split], Rescaling(clip_mean=True), PRIMARY)
+    return Outcome([finished[key] for key in keys], raw, best, rescaled, steady, frontier, tail)
 
 
 def _frontier(poses: Sequence[torch.Tensor], data: EvaluationSet) -> Array:
@@ -138,7 +142,7 @@ def _truth(data: EvaluationSet) -> str:
 
 def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) -> list[str]:
     errors = tuple(ERRORS)
-    rows: dict[str, list[str]] = {"relative": [], "absolute": [], "primary": []}
+    rows: dict[str, list[str]] = {"relative": [], "absolute": [], "primary": [], "steady": []}
     p_values, primary = {}, {}
     for name, outcome in outcomes.items():
         reference = outcomes[study.reference(name)]
@@ -149,6 +153,8 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) 
         cells = [f"{row.mean():.2f} ± {row.std(ddof=1):.2f}" if len(row) > 1 else f"{row[0]:.2f}" for row in spread]
         seconds = np.median([run["seconds"] for run in outcome.runs])
         rows["absolute"].append(" | ".join([label, *cells, f"{seconds:.0f}"]) + " |")
+        steady = outcome.steady.mean().mean(-1) / reference.raw.mean()[_places(PRIMARY)].mean(-1)
+        rows["steady"].append(" | ".join([label, *(f"{100 * (ratio - 1):+.1f}" for ratio in steady)]) + " |")
         if outcome is reference:
             continue
         both = _stacked(reference.raw, outcome.raw, shared)
@@ -174,6 +180,8 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) 
         + _table(" | ".join([head, *errors]) + " |", rows["relative"]),
         "As predicted, mean ± standard deviation over seeds (mm, percent, degrees) and median seconds of training:\n\n"
         + _table(" | ".join([head, *errors, "seconds"]) + " |", rows["absolute"]),
+        "With the mean lengths of every clip, change against the reference as predicted, in percent:\n\n"
+        + _table(" | ".join([head, *PRIMARY]) + " |", rows["steady"]),
         _knowledge(outcomes),
     ]
 
@@ -200,11 +208,15 @@ def _knowledge(outcomes: Mapping[str, Outcome]) -> str:
 
 def _primary(reference: Outcome, outcome: Outcome, shared: Sequence[int]) -> tuple[float, Array]:
     """Change in percent of the geometric mean of the primary errors, each method after its own rescaling."""
-    chosen = [tuple(ERRORS).index(name) for name in PRIMARY]
+    chosen = _places(PRIMARY)
     both = _stacked(reference.rescaled, outcome.rescaled, shared)
     drawn, means = bootstrap(both)[:, :, chosen], both.mean()[:, chosen].mean(-1)
     point = float(100 * (geometric_mean(means[1] / means[0]) - 1))
     return point, 100 * (geometric_mean(drawn[:, 1] / drawn[:, 0]) - 1)
+
+
+def _places(names: Sequence[str]) -> list[int]:
+    return [tuple(ERRORS).index(name) for name in names]
 
 
 def _stacked(reference: ClipSums, mine: ClipSums, shared: Sequence[int]) -> ClipSums:
