@@ -219,7 +219,6 @@ def test_means_are_over_frames_then_skeletons_then_datasets():
     errors = np.array([[1.0, 3.0, 5.0, 7.0, 100.0]])
     sums = ClipSums.of(errors, np.array([0, 0, 1, 2, 3]), np.array([0, 0, 0, 1, 2]), names)
     assert sums.mean() == pytest.approx(((9 / 3 + 7) / 2 + 100) / 2)
-    assert sums.mean([0, 2]) == pytest.approx((9 / 3 + 100) / 2)
 
 
 def test_bootstrap_spreads_like_the_mean_of_clips_and_seeds():

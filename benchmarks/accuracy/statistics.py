@@ -46,13 +46,9 @@ class ClipSums:
             found.setdefault(self.names[skeleton].split("/")[0], []).append(skeleton)
         return found
 
-    def mean(self, skeletons: Sequence[int] | None = None) -> Array:
-        """Mean over frames, then skeletons, then datasets (...); of some skeletons alone where these are given."""
-        per_dataset = []
-        for members in self.datasets().values():
-            chosen = [skeleton for skeleton in members if skeletons is None or skeleton in skeletons]
-            if chosen:
-                per_dataset.append(np.mean([self._of(skeleton) for skeleton in chosen], axis=0))
+    def mean(self) -> Array:
+        """Mean over frames, then skeletons, then datasets (...)."""
+        per_dataset = [np.mean([self._of(one) for one in members], axis=0) for members in self.datasets().values()]
         mean: Array = np.mean(per_dataset, axis=0)
         return mean
 
