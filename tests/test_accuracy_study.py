@@ -15,6 +15,7 @@ from benchmarks.accuracy.errors import EvaluationSet, Rescaling, angle_error, po
 from benchmarks.accuracy.few_labels import FewLabelsLifter
 from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
 from benchmarks.accuracy.study import Study
+from benchmarks.accuracy.training import _fit, train
 from seal_lightning import SealConfig
 from seal_lightning.objectives import LogisticObjective
 from seal_lightning.skeleton import get_skeleton
@@ -39,6 +40,7 @@ METHODS = {
     },
     "longer": {"steps": 12},
     "longer SEAL": {"family": "learned-informed", "steps": 12, "against": "longer", "seal": {}},
+    "frozen": {"family": "learned-informed", "prior": "SEAL", "seal": {"weight": {"ratio": 0.2}}},
 }
 
 
@@ -84,9 +86,13 @@ def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
     text = (folder / "toy_val.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert (folder / "toy_val.png").read_bytes().startswith(b"\x89PNG")
-    primary, relative, absolute, steady, knowledge = text.split("\n\n")[2::2]
+    primary, relative, apart, absolute, steady, knowledge = text.split("\n\n")[2::2]
+    assert [row.split(" | ")[3] for row in apart.splitlines()[2:]] == ["synthetic"] * (len(METHODS) - 1)
+    curve = np.mean([record["curve"] for record in records if record["method"] == "host"], axis=0)[:, 1]
+    gain = 100 * (curve[-1] / np.interp(0.8 * 8, range(1, 9), curve) - 1)
+    assert absolute.splitlines()[2].split(" | ")[-1] == f"{gain:+.1f} |"
     assert [row.split(" | ")[0] for row in steady.splitlines()[2:]] == [f"| {name}" for name in METHODS]
-    assert [row.split(" | ")[0] for row in knowledge.splitlines()[2:]] == ["| SEAL", "| longer SEAL"]
+    assert [row.split(" | ")[0] for row in knowledge.splitlines()[2:]] == ["| SEAL", "| longer SEAL", "| frozen"]
     assert [row.split(" | ")[0] for row in absolute.splitlines()[2:]] == [f"| {name}" for name in METHODS]
     assert [row.split(" | ")[0] for row in relative.splitlines()[2:]] == [f"| {name}" for name in list(METHODS)[1:]]
     assert len(primary.splitlines()) == len(relative.splitlines())
@@ -105,6 +111,26 @@ def test_the_first_batches_are_the_same_for_all_methods(study, tmp_path):
     for other in others:
         np.testing.assert_array_equal(host["val"], other["val"])
         np.testing.assert_array_equal(host["test"], other["test"])
+
+
+def test_a_prior_is_trained_beforehand_and_then_frozen(study, tmp_path):
+    """Its loss-nets are those of the method that it names, and do not move."""
+    loaded = Study.read(study)
+    plain = yaml.safe_load(study.read_text())
+    plain["methods"]["other prior"] = {**METHODS["frozen"], "prior": "longer SEAL"}
+    study.write_text(yaml.safe_dump(plain, sort_keys=False))
+    assert Study.read(study).run_key("frozen", 0) == loaded.run_key("frozen", 0)
+    assert Study.read(study).run_key("other prior", 0) != loaded.run_key("frozen", 0)
+    prior = _fit(loaded, "SEAL", 0).model.seal.state_dict()
+    train(loaded, "frozen", 0, tmp_path / "poses.npz")
+    kept = torch.load(tmp_path / "poses.prior.pt", weights_only=True)
+    assert all(torch.equal(kept[name], value) for name, value in prior.items() if isinstance(value, torch.Tensor))
+    frozen = _fit(loaded, "frozen", 0, tmp_path / "poses.prior.pt").model.seal
+    assert all(torch.equal(value, frozen.loss_nets.state_dict()[name]) for name, value in _nets(prior).items())
+
+
+def _nets(state):
+    return {name.removeprefix("loss_nets."): value for name, value in state.items() if name.startswith("loss_nets.")}
 
 
 def test_few_labels(study, tmp_path):
@@ -147,7 +173,7 @@ def test_targets_without_a_label_are_never_read(unlabelled):
 def test_a_run_is_known_by_what_changes_its_outcome(study):
     loaded = Study.read(study)
     keys = {loaded.run_key(name, seed) for name in METHODS for seed in (0, 1)}
-    assert len(keys) == 10
+    assert len(keys) == 2 * len(METHODS)
     plain = yaml.safe_load(study.read_text())
     plain["data"]["init_args"]["paths"] = ["a.npz"]
     study.write_text(yaml.safe_dump(plain))

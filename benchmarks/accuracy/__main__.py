@@ -1,4 +1,4 @@
-"""Command line: ``python -m benchmarks.accuracy run STUDY`` and ``... report STUDY``."""
+"""Command line: ``python -m benchmarks.accuracy run STUDY ...`` and ``... report STUDY ...``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run a study, or report it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
     parser.add_argument("action", choices=("run", "report"))
-    parser.add_argument("study", type=Path, help="YAML file of the study")
+    parser.add_argument("studies", type=Path, nargs="+", help="YAML files of the studies")
     parser.add_argument("--data-dir", help="folder of the motion-capture files that the study names")
     parser.add_argument(
         "--output", type=Path, default=Path("runs/accuracy"), help="folder of runs, which studies share"
@@ -49,15 +49,17 @@ def main(arguments: list[str] | None = None) -> None:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
-    study, folder = Study.read(options.study, options.data_dir), options.output
-    unknown = sorted(set(options.methods or ()) - set(study.methods))
-    if unknown:
-        parser.error(f"expected `--methods` to be among {list(study.methods)}, but got {unknown}")
-    if options.action == "run":
-        folder.mkdir(parents=True, exist_ok=True)
-        run(study, folder, options.methods, options.seeds)
-    else:
-        print(write_report(study, finished(folder), folder, options.study.stem, options.split, options.methods))
+    folder = options.output
+    for path in options.studies:
+        study = Study.read(path, options.data_dir)
+        unknown = sorted(set(options.methods or ()) - set(study.methods))
+        if unknown:
+            parser.error(f"expected `--methods` to be among {list(study.methods)}, but got {unknown}")
+        if options.action == "run":
+            folder.mkdir(parents=True, exist_ok=True)
+            run(study, folder, options.methods, options.seeds)
+        else:
+            print(write_report(study, finished(folder), folder, path.stem, options.split, options.methods))
 
 
 if __name__ == "__main__":

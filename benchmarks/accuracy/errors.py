@@ -45,7 +45,9 @@ class Rescaling(NamedTuple):
         return " + ".join(parts + ["symmetrise"] * self.symmetrise) or "as predicted"
 
 
-RESCALINGS = tuple(Rescaling(alpha, both) for alpha, both in product((0.0, 0.1, 0.2, 0.3, 0.4, 0.5), (False, True)))
+RESCALINGS = tuple(
+    Rescaling(alpha, both) for alpha, both in product((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0), (False, True))
+)
 """The single-frame frontier: what anybody can do to any prediction without knowing what comes before or after it."""
 
 

@@ -142,7 +142,7 @@ def _truth(data: EvaluationSet) -> str:
 
 def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) -> list[str]:
     errors = tuple(ERRORS)
-    rows: dict[str, list[str]] = {"relative": [], "absolute": [], "primary": [], "steady": []}
+    rows: dict[str, list[str]] = {"relative": [], "absolute": [], "primary": [], "steady": [], "apart": []}
     p_values, primary = {}, {}
     for name, outcome in outcomes.items():
         reference = outcomes[study.reference(name)]
@@ -151,8 +151,7 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) 
         label = f"| {name} | {study.methods[name].family} | {len(seeds)}"
         spread = outcome.raw.mean()
         cells = [f"{row.mean():.2f} ± {row.std(ddof=1):.2f}" if len(row) > 1 else f"{row[0]:.2f}" for row in spread]
-        seconds = np.median([run["seconds"] for run in outcome.runs])
-        rows["absolute"].append(" | ".join([label, *cells, f"{seconds:.0f}"]) + " |")
+        rows["absolute"].append(" | ".join([label, *cells, f"{_last_fifth(outcome):+.1f}"]) + " |")
         steady = outcome.steady.mean().mean(-1) / reference.raw.mean()[_places(PRIMARY)].mean(-1)
         rows["steady"].append(" | ".join([label, *(f"{100 * (ratio - 1):+.1f}" for ratio in steady)]) + " |")
         if outcome is reference:
@@ -165,6 +164,10 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) 
             for e in range(len(errors))
         ]
         rows["relative"].append(" | ".join([label, *changes]) + " |")
+        for dataset, values in both.by_dataset().items():
+            theirs, mine = values.mean(-1)
+            cells = [f"{100 * (mine[e] / theirs[e] - 1):+.1f}" for e in range(len(errors))]
+            rows["apart"].append(" | ".join([label, dataset, *cells]) + " |")
         point, replicates = _primary(reference, outcome, shared)
         primary[name] = (label, outcome.rescaling, reference.rescaling, point, replicates)
         p_values[name] = p_value(replicates)
@@ -178,12 +181,19 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) 
         + _table(f"{head} | rescaling, its reference's | change [95 % interval] | p (Holm) |", rows["primary"]),
         "As predicted, change against the reference in percent [95 % interval]:\n\n"
         + _table(" | ".join([head, *errors]) + " |", rows["relative"]),
-        "As predicted, mean ± standard deviation over seeds (mm, percent, degrees) and median seconds of training:\n\n"
-        + _table(" | ".join([head, *errors, "seconds"]) + " |", rows["absolute"]),
+        "The same for each dataset alone:\n\n" + _table(" | ".join([head, "dataset", *errors]) + " |", rows["apart"]),
+        "As predicted, mean ± standard deviation over seeds (mm, percent, degrees), and by how many percent the "
+        "validation MPJPE changed over the last fifth of the steps:\n\n"
+        + _table(" | ".join([head, *errors, "last fifth"]) + " |", rows["absolute"]),
         "With the mean lengths of every clip, change against the reference as predicted, in percent:\n\n"
         + _table(" | ".join([head, *PRIMARY]) + " |", rows["steady"]),
         _knowledge(outcomes),
     ]
+
+
+def _last_fifth(outcome: Outcome) -> float:
+    steps, values = np.mean([run["curve"] for run in outcome.runs], axis=0).T
+    return float(100 * (values[-1] / np.interp(0.8 * steps[-1], steps, values) - 1))
 
 
 def _knowledge(outcomes: Mapping[str, Outcome]) -> str:

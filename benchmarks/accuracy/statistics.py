@@ -48,9 +48,12 @@ class ClipSums:
 
     def mean(self) -> Array:
         """Mean over frames, then skeletons, then datasets (...)."""
-        per_dataset = [np.mean([self._of(one) for one in members], axis=0) for members in self.datasets().values()]
-        mean: Array = np.mean(per_dataset, axis=0)
+        mean: Array = np.mean(list(self.by_dataset().values()), axis=0)
         return mean
+
+    def by_dataset(self) -> dict[str, Array]:
+        """Mean over frames, then skeletons (...), of every dataset."""
+        return {name: np.mean([self._of(one) for one in members], axis=0) for name, members in self.datasets().items()}
 
     def _of(self, skeleton: int) -> Array:
         clips = self.skeleton == skeleton

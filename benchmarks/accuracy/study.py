@@ -28,6 +28,7 @@ class Method:
         seal_class: ``class_path`` of the SEAL subclass, where the host needs one of its own.
         host: Arguments of the host that differ from the study's.
         data: Arguments of the data that differ from the study's.
+        prior: Method whose loss-nets, trained beforehand with the same seed, are used frozen.
     """
 
     family: str = "host"
@@ -39,6 +40,7 @@ class Method:
     weight: float | None = None
     host: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
+    prior: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Study:
         for name in ("seal", "seal_class", "constraint", "weight", "host", "data"):
             if getattr(fields, name) is not None:
                 mine[name] = getattr(fields, name)
+        if fields.prior is not None:
+            mine["prior"] = self.run_key(fields.prior, seed)
         shared = {"data": _without_folders(self.data), "host": self.host, "clip": self.gradient_clip_val}
         text = json.dumps({**shared, "method": mine}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ import time
 from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 import numpy as np
@@ -25,7 +25,7 @@ from seal_lightning.corruptions import energy_report
 
 __all__ = ["make_data", "train"]
 
-CURVE_POINTS = 8
+CURVE_POINTS = 5
 
 
 class LearningCurve(L.Callback):
@@ -45,11 +45,37 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
 
     The poses of both evaluation splits go to ``predictions`` (npz); nothing is scored here.
     """
+    predictions.parent.mkdir(parents=True, exist_ok=True)
     fields = study.methods[method]
-    steps = fields.steps or study.steps
+    prior = None
+    if fields.prior is not None:
+        prior = predictions.with_suffix(".prior.pt")
+        torch.save(_fit(study, fields.prior, seed).model.seal.state_dict(), prior)
+    fit = _fit(study, method, seed, prior)
+    poses = {split: _predict(fit.model, loader) for split, loader in _loaders(fit.data).items()}
+    partial = predictions.with_suffix(".part.npz")
+    np.savez(partial, **poses)  # type: ignore[arg-type]
+    partial.rename(predictions)
+    return {
+        **{"method": method, "family": fields.family, "seed": seed, "steps": fields.steps or study.steps},
+        **{"seconds": fit.seconds, "curve": fit.curve, "logged": fit.logged, "versions": versions()},
+        "knowledge": _knowledge(fit.model, fit.data) if isinstance(fit.model, SealMixin) else None,
+    }
+
+
+class _Fit(NamedTuple):
+    model: Any
+    data: Any
+    seconds: float
+    curve: list[tuple[int, float]]
+    logged: dict[str, float]
+
+
+def _fit(study: Study, method: str, seed: int, prior: Path | None = None) -> _Fit:
+    steps = study.methods[method].steps or study.steps
     L.seed_everything(seed, verbose=False)
     data = make_data(study, method, seed)
-    model = _make_model(study, method, seed)
+    model = _make_model(study, method, seed, prior)
     curve = LearningCurve()
     trainer = L.Trainer(
         max_steps=steps,
@@ -70,16 +96,7 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
     seconds = time.perf_counter() - start
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     model.eval()
-    poses = {split: _predict(model, loader) for split, loader in _loaders(data).items()}
-    predictions.parent.mkdir(parents=True, exist_ok=True)
-    partial = predictions.with_suffix(".part.npz")
-    np.savez(partial, **poses)  # type: ignore[arg-type]
-    partial.rename(predictions)
-    return {
-        **{"method": method, "family": fields.family, "seed": seed, "steps": steps, "seconds": seconds},
-        **{"curve": curve.points, "logged": logged, "versions": versions()},
-        "knowledge": _knowledge(model, data) if isinstance(model, SealMixin) else None,
-    }
+    return _Fit(model, data, seconds, curve.points, logged)
 
 
 def make_data(study: Study, method: str, seed: int) -> Any:
@@ -88,13 +105,14 @@ def make_data(study: Study, method: str, seed: int) -> Any:
     return _instantiate("data", L.LightningDataModule, {**study.data, "init_args": arguments})
 
 
-def _make_model(study: Study, method: str, seed: int) -> L.LightningModule:
+def _make_model(study: Study, method: str, seed: int, prior: Path | None) -> L.LightningModule:
     fields = study.methods[method]
     config = {**study.host, "init_args": {**study.host.get("init_args", {}), **(fields.host or {})}}
     if fields.seal is not None:
         made = seal_class(import_object(config["class_path"]))
         config["class_path"] = fields.seal_class or f"{made.__module__}.{made.__qualname__}"
-        config["init_args"]["seal"] = {"seed": seed, "skeleton": study.skeleton, **fields.seal}
+        frozen = {} if prior is None else {"mode": "static", "checkpoint": str(prior)}
+        config["init_args"]["seal"] = {"seed": seed, "skeleton": study.skeleton, **fields.seal, **frozen}
     model: L.LightningModule = _instantiate("host", L.LightningModule, config)
     if fields.constraint is not None:
         parsed = {"class_path": fields.constraint, "init_args": {"skeleton": study.skeleton}}
