@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from seal_lightning._rescaling import rescale
+from seal_lightning.batch import SealBatch
 from seal_lightning.functional import scale_align
 from seal_lightning.metrics import BodySegmentLengthError, LimbSymmetryError, PoseMetrics
 from seal_lightning.skeleton import Skeleton
@@ -87,24 +88,34 @@ class PoseScorer(Callback):
         return {name: metrics[name].compute() for name in sorted(metrics, key=lambda n: order.get(n, 0))}
 
     def _score(self, module: Any, batch: Any) -> None:
-        captured = module.seal_captured
+        self.score(module.seal_captured, module.seal.skeleton, batch)
+
+    def score(self, captured: SealBatch, skeleton: Skeleton, batch: Any) -> None:
+        """Score the labelled poses of one batch.
+
+        Raises:
+            ValueError: If there is no target, or the batch's ``"group"`` does not fit.
+        """
+        if captured.target is None:
+            raise ValueError("Expected a `target` to score predictions against, but got None.")
         prediction, target = captured.prediction.detach() * self.factor, captured.target * self.factor
         everything = torch.ones(len(prediction), dtype=torch.bool, device=prediction.device)
         labelled = everything if captured.labelled is None else captured.labelled
-        for name, members in self._groups(batch, everything).items():
+        for name, members in self.groups(batch, everything).items():
             rows = members & labelled
             if rows.any():
                 visibility = None if captured.visibility is None else captured.visibility[rows]
                 scored = prediction[rows], target[rows], visibility
-                _update(self.metrics, name, module.seal.skeleton, *scored)
+                _update(self.metrics, name, skeleton, *scored)
                 if self.lengths is not None:
                     lengths = self.lengths.to(prediction.device)
-                    moved = rescale(prediction[rows], lengths, module.seal.skeleton, visibility)
-                    _update(self.rescaled_metrics, name, module.seal.skeleton, moved, *scored[1:])
+                    moved = rescale(prediction[rows], lengths, skeleton, visibility)
+                    _update(self.rescaled_metrics, name, skeleton, moved, *scored[1:])
         for index in _spread(self.samples, len(target)):
             self._kept.append((_one_pose(target[index]), _one_pose(prediction[index])))
 
-    def _groups(self, batch: Any, everything: Tensor) -> dict[str, Tensor]:
+    def groups(self, batch: Any, everything: Tensor) -> dict[str, Tensor]:
+        """Which samples (B,) belong to which group; ``everything`` is a mask (B,) of all."""
         if self.group_names is None or not isinstance(batch, Mapping) or "group" not in batch:
             return {"all": everything}
         group = batch["group"]

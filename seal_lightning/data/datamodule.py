@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any, Literal
 
 import torch
@@ -10,9 +11,12 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from seal_lightning._values import is_number, is_whole
+from seal_lightning.data.cameras import CameraRig
 from seal_lightning.data.dataset import Clips, DrawSampler, PoseDataset
 from seal_lightning.data.mocap import Mocap, read_mocap
 from seal_lightning.data.noise import DetectorNoise
+from seal_lightning.data.robustness import KeypointCorruption
 from seal_lightning.data.splits import SIDES, resolve_split
 from seal_lightning.data.synthetic import SyntheticMocap
 from seal_lightning.skeleton import Skeleton, get_skeleton
@@ -47,9 +51,14 @@ class MocapDataModule(LightningDataModule):
         samples_per_epoch: Training samples of an epoch. None takes every sample once.
         batch_size: Samples of a batch. An incomplete last training batch is left out, unless it is the only one.
         noise: Detector noise on the keypoints, in training and evaluation. None gives clean projections.
+        eval_noise: Detector noise in validation and test. None is that of `noise`.
+        corruption: Damage to the keypoints beyond noise, in training and evaluation. None damages nothing.
+        eval_corruption: Damage in validation and test. None is that of `corruption`.
         confidence: Whether keypoints carry their confidence as third channel (1 without noise).
         train_cameras: "random" draws a camera for every sample and epoch, "fixed" keeps as many per clip as evaluation
             has.
+        cameras: How cameras are placed, in training and evaluation. None is as in Human3.6M.
+        eval_cameras: How cameras are placed in validation and test. None is as in `cameras`.
         eval_cameras_per_clip: Number of fixed cameras that see every clip. None is 4 for single frames, 1 for windows.
         unit: Unit of the targets, "m" or "mm".
         skeleton: The joints of the files.
@@ -81,8 +90,13 @@ class MocapDataModule(LightningDataModule):
         samples_per_epoch: int | None = None,
         batch_size: int = 256,
         noise: DetectorNoise | None = None,
+        eval_noise: DetectorNoise | None = None,
+        corruption: KeypointCorruption | None = None,
+        eval_corruption: KeypointCorruption | None = None,
         confidence: bool = False,
         train_cameras: Literal["random", "fixed"] = "random",
+        cameras: CameraRig | None = None,
+        eval_cameras: CameraRig | None = None,
         eval_cameras_per_clip: int | None = None,
         unit: Literal["m", "mm"] = "m",
         skeleton: str | Skeleton = "h36m17",
@@ -90,7 +104,8 @@ class MocapDataModule(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if paths is not None and (not isinstance(paths, list | tuple) or not paths):
+        files = isinstance(paths, list | tuple) and all(isinstance(path, str | os.PathLike) for path in paths)
+        if paths is not None and (not files or not paths):
             raise ValueError(f"Expected `paths` to be a list of at least one file, or None, but got {paths!r}.")
         if paths is not None and synthetic is not None:
             raise ValueError("Expected either `paths` or `synthetic`, but got both.")
@@ -108,12 +123,17 @@ class MocapDataModule(LightningDataModule):
             **{"eval_cameras_per_clip": eval_cameras_per_clip},
         }
         for name, count in counts.items():
-            if count is not None and count < 1:
-                raise ValueError(f"Expected `{name}` to be 1 or more, but got {count}.")
-        if not 0.0 < rate < math.inf:
-            raise ValueError(f"Expected `rate` to be positive, but got {rate}.")
-        if seed < 0:
-            raise ValueError(f"Expected `seed` to be 0 or more, but got {seed}.")
+            if count is not None and (not is_whole(count) or count < 1):
+                raise ValueError(f"Expected `{name}` to be 1 or more, but got {count!r}.")
+        if not is_number(rate) or not 0.0 < rate < math.inf:
+            raise ValueError(f"Expected `rate` to be positive, but got {rate!r}.")
+        for name, least in (("seed", seed), ("num_workers", num_workers)):
+            if not is_whole(least) or least < 0:
+                raise ValueError(f"Expected `{name}` to be 0 or more, but got {least!r}.")
+        kinds = (("synthetic", synthetic, SyntheticMocap), ("noise", noise, DetectorNoise))
+        for name, part, kind in (*kinds, ("eval_noise", eval_noise, DetectorNoise)):
+            if part is not None and not isinstance(part, kind):
+                raise TypeError(f"Expected `{name}` to be a {kind.__name__}, but got {part!r}.")
 
         self.skeleton = get_skeleton(skeleton)
         self.unit = unit
@@ -122,7 +142,9 @@ class MocapDataModule(LightningDataModule):
         self.train_frame_step = train_frame_step
         self.eval_frame_step = eval_frame_step or (1 if centre_target else frames)
         self.samples_per_epoch, self.batch_size, self.num_workers = samples_per_epoch, batch_size, num_workers
-        self.train_cameras = train_cameras
+        self.train_cameras, self.cameras, self.eval_cameras = train_cameras, cameras, eval_cameras or cameras
+        self.eval_noise, self.corruption = eval_noise or noise, corruption
+        self.eval_corruption = eval_corruption or corruption
         self.eval_cameras_per_clip = eval_cameras_per_clip or (4 if frames == 1 else 1)
         self._mocaps: list[Mocap] | None = None
         self._groups: dict[str, list[str]] = {}
@@ -175,10 +197,12 @@ class MocapDataModule(LightningDataModule):
                 step=self.train_frame_step if train else self.eval_frame_step,
                 centre_target=self.centre_target,
                 cameras_per_clip=None if train and self.train_cameras == "random" else self.eval_cameras_per_clip,
-                noise=self.noise,
+                noise=self.noise if train else self.eval_noise,
                 confidence=self.confidence,
                 scale=_FROM_MM[self.unit],
                 seed=self.seed if train else _EVAL_SEED,
+                rig=self.cameras if train else self.eval_cameras,
+                corruption=self.corruption if train else self.eval_corruption,
             )
         return self._datasets[side]
 

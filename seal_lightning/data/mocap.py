@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
+from seal_lightning.data._memory_map import load_npz_mapped, npz_names
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["Mocap", "read_mocap"]
@@ -19,6 +19,8 @@ __all__ = ["Mocap", "read_mocap"]
 _REQUIRED = ("positions", "clip_start", "clip_length", "fps")
 _TEXTS = ("skeleton_id", "subject", "description")
 _BONE_MM = (50.0, 1000.0)
+# Frames that are looked at together, so that the check of a large file needs little memory.
+_CHUNK = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +63,8 @@ class Mocap:
 
     def __post_init__(self) -> None:
         joints = get_skeleton(self.skeleton).num_joints
+        if joints < 2:
+            raise ValueError(f"Expected `skeleton` of {self.name!r} to have bones, but got a single joint.")
         self._check("positions", self.positions, "fiu", (None, joints, 3))
         self._check("clip_start", self.clip_start, "iu", (None,))
         clips = len(self.clip_start)
@@ -70,7 +74,9 @@ class Mocap:
             if getattr(self, field) is None:
                 object.__setattr__(self, field, default)
             self._check(field, getattr(self, field), "U", (clips,))
-        object.__setattr__(self, "positions", np.ascontiguousarray(self.positions, dtype=np.float32))
+        object.__setattr__(self, "positions", np.asanyarray(self.positions, dtype=np.float32, order="C"))
+        if np.asarray(self.fps).size != 1 or np.asarray(self.fps).dtype.kind not in "fiu":
+            raise ValueError(f"Expected `fps` of {self.name!r} to be one number, but got {self.fps!r}.")
         object.__setattr__(self, "fps", float(self.fps))
         for field in ("clip_start", "clip_length"):
             object.__setattr__(self, field, np.asarray(getattr(self, field), dtype=np.int64))
@@ -104,14 +110,22 @@ class Mocap:
                 f"Expected the clips of {self.name!r} to lie in its {frames} frames, but clip {clip} starts at "
                 f"{self.clip_start[clip]} and has length {self.clip_length[clip]}."
             )
-        broken = ~np.isfinite(self.positions).all(axis=(1, 2))
-        if broken.any():
-            raise ValueError(
-                f"Expected `positions` of {self.name!r} to be finite, but {int(broken.sum())} frames hold NaN or "
-                f"infinity, the first is frame {int(broken.argmax())}."
-            )
+        self._check_positions()
+
+    def _check_positions(self) -> None:
         child, parent = np.array(get_skeleton(self.skeleton).bones).T
-        bone = float(np.linalg.norm(self.positions[:, child] - self.positions[:, parent], axis=-1).mean())
+        broken, total = [], 0.0
+        for first in range(0, len(self.positions), _CHUNK):
+            frames = np.asarray(self.positions[first : first + _CHUNK])
+            broken += (first + np.flatnonzero(~np.isfinite(frames).all(axis=(1, 2)))).tolist()
+            if not broken:
+                total += float(np.linalg.norm(frames[:, child] - frames[:, parent], axis=-1).mean(axis=1).sum())
+        if broken:
+            raise ValueError(
+                f"Expected `positions` of {self.name!r} to be finite, but {len(broken)} frames hold NaN or "
+                f"infinity, the first is frame {broken[0]}."
+            )
+        bone = total / len(self.positions)
         if not _BONE_MM[0] <= bone <= _BONE_MM[1]:
             raise ValueError(
                 f"Expected `positions` of {self.name!r} in millimetres, with a mean bone of {_BONE_MM[0]:.0f} to "
@@ -124,7 +138,8 @@ def read_mocap(path: str | os.PathLike[str], *, name: str | None = None, skeleto
 
     A file without ``skeleton_id`` may name the ``subject`` of its clips instead: each person is then a skeleton.
 
-    Nothing is unpickled, so a file from elsewhere cannot run code.
+    Nothing is unpickled, so a file from elsewhere cannot run code. Positions that `numpy.savez` stored in float32 stay
+    on disk and are read where they are needed; those of `numpy.savez_compressed`, or of another type, are in memory.
 
     Args:
         path: An npz file; see `Mocap` for its arrays.
@@ -160,19 +175,13 @@ def read_mocap(path: str | os.PathLike[str], *, name: str | None = None, skeleto
 
 
 def _load(path: Path) -> Mapping[str, npt.NDArray[Any]]:
-    try:
-        archive = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, BadZipFile) as error:
-        raise ValueError(f"Expected an npz file, but it cannot be read as one ({error}).") from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("Expected an npz file with named arrays, but got a single array.")
-    with archive:
-        if missing := [key for key in _REQUIRED if key not in archive]:
-            raise ValueError(f"Expected the arrays {list(_REQUIRED)}, but {missing} are missing; got {archive.files}.")
-        if "skeleton_id" not in archive and "subject" not in archive:
-            raise ValueError(f"Expected an array `skeleton_id`, or `subject`, but got neither; got {archive.files}.")
-        wanted = [key for key in (*_REQUIRED, *_TEXTS) if key in archive]
-        return {key: archive[key] for key in wanted}
+    found = npz_names(path)
+    if missing := [key for key in _REQUIRED if key not in found]:
+        raise ValueError(f"Expected the arrays {list(_REQUIRED)}, but {missing} are missing; got {found}.")
+    if "skeleton_id" not in found and "subject" not in found:
+        raise ValueError(f"Expected an array `skeleton_id`, or `subject`, but got neither; got {found}.")
+    arrays = load_npz_mapped(path, [key for key in (*_REQUIRED, *_TEXTS) if key in found])
+    return {key: array if key == "positions" else np.array(array) for key, array in arrays.items()}
 
 
 def _scalar(fps: npt.NDArray[Any]) -> float:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from seal_lightning._values import is_number
 from seal_lightning.data.draws import Draws
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["DetectorNoise"]
+__all__ = ["DetectorNoise", "autoregress"]
 
 # An error of this share of the person's size halves the confidence; a drop-out counts as four times that at least.
 _HALF_CONFIDENCE = 0.05
@@ -47,6 +50,7 @@ class DetectorNoise:
         joint_scales: Factor on ``scale`` by what a joint's name ends in, whatever its case; other joints have 1.
 
     Raises:
+        TypeError: If ``joint_scales`` is no mapping.
         ValueError: If an argument is out of its range.
 
     Example:
@@ -65,14 +69,17 @@ class DetectorNoise:
     joint_scales: dict[str, float] = field(default_factory=_default_joint_scales)
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.scale < math.inf:
-            raise ValueError(f"Expected `scale` to be 0 or more, but got {self.scale}.")
-        if not 1.0 <= self.tail < math.inf:
-            raise ValueError(f"Expected `tail` to be 1 or more, but got {self.tail}.")
+        if not is_number(self.scale) or not 0.0 <= self.scale < math.inf:
+            raise ValueError(f"Expected `scale` to be 0 or more, but got {self.scale!r}.")
+        if not is_number(self.tail) or not 1.0 <= self.tail < math.inf:
+            raise ValueError(f"Expected `tail` to be 1 or more, but got {self.tail!r}.")
         for name in ("correlation", "dropout"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"Expected `{name}` to be from 0 to below 1, but got {getattr(self, name)}.")
-        if any(not 0.0 <= factor < math.inf for factor in self.joint_scales.values()):
+            share = getattr(self, name)
+            if not is_number(share) or not 0.0 <= share < 1.0:
+                raise ValueError(f"Expected `{name}` to be from 0 to below 1, but got {share!r}.")
+        if not isinstance(self.joint_scales, Mapping):
+            raise TypeError(f"Expected `joint_scales` to be factors by name, but got {self.joint_scales!r}.")
+        if any(not is_number(factor) or not 0.0 <= factor < math.inf for factor in self.joint_scales.values()):
             raise ValueError(f"Expected `joint_scales` to hold factors of 0 or more, but got {self.joint_scales}.")
 
     def __call__(self, keypoints_2d: Tensor, skeleton: Skeleton, draws: Draws) -> Tensor:
@@ -85,9 +92,15 @@ class DetectorNoise:
 
         Returns:
             Keypoints and confidences in (0, 1], shape (B, T, J, 3).
+
+        Raises:
+            ValueError: If the keypoints have another shape.
         """
+        if keypoints_2d.ndim != 4 or keypoints_2d.shape[2:] != (skeleton.num_joints, 2):
+            expected = f"(B, T, {skeleton.num_joints}, 2)"
+            raise ValueError(f"Expected `keypoints_2d` to have shape {expected}, but got {tuple(keypoints_2d.shape)}.")
         frames, joints = keypoints_2d.shape[1:3]
-        latent = _autoregress(draws.normal("noise", frames, joints, 4), self.correlation)
+        latent = autoregress(draws.normal("noise", frames, joints, 4), self.correlation)
         size = (keypoints_2d.amax(dim=2) - keypoints_2d.amin(dim=2)).amax(dim=-1)[..., None]
 
         length = latent[..., :2].norm(dim=-1)
@@ -113,14 +126,12 @@ class DetectorNoise:
         return torch.tensor([next((f for e, f in endings.items() if name.endswith(e)), 1.0) for name in names])
 
 
-def _autoregress(noise: Tensor, correlation: float) -> Tensor:
+def autoregress(noise: Tensor, correlation: float) -> Tensor:
     """Stationary AR(1) process of unit variance along axis 1, from white noise of unit variance."""
     if noise.shape[1] == 1 or correlation == 0.0:
         return noise
-    fresh = math.sqrt(1.0 - correlation**2)
-    state = noise[:, 0]
-    states = [state]
-    for white in noise[:, 1:].unbind(1):
-        state = correlation * state + fresh * white
-        states.append(state)
-    return torch.stack(states, dim=1)
+    states = noise * math.sqrt(1.0 - correlation**2)
+    states[:, 0] = noise[:, 0]
+    for before, state in pairwise(states.unbind(1)):
+        state += correlation * before
+    return states

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["resample", "window_starts"]
+from seal_lightning._values import check_above_zero
+
+__all__ = ["resample", "window_grid", "window_starts"]
 
 
 def resample(positions: npt.NDArray[np.float32], fps: float, rate: float) -> npt.NDArray[np.float32]:
@@ -27,7 +29,8 @@ def resample(positions: npt.NDArray[np.float32], fps: float, rate: float) -> npt
         >>> resample(clip, 30.0, 25.0)[:, 0, 0]
         array([0. , 1.2, 2.4, 3.6, 4.8, 6. ], dtype=float32)
     """
-    if fps == rate:
+    check_above_zero(fps=fps, rate=rate)
+    if fps == rate or len(positions) == 0:
         return positions
     last = len(positions) - 1
     # The tolerance keeps a last frame that rounding would put just behind the clip's end.
@@ -58,11 +61,35 @@ def window_starts(length: int, frames: int, step: int, *, centred: bool = False)
         >>> window_starts(5, 3, 2, centred=True).tolist()
         [-1, 1, 3]
     """
-    if centred:
-        return np.arange(0, length, step) - frames // 2
-    if length < frames:
-        return np.array([-((frames - length) // 2)])
-    starts = np.arange(0, length - frames + 1, step)
-    if step <= frames and starts[-1] != length - frames:
-        starts = np.append(starts, length - frames)
+    count, first, last = window_grid(np.array([length]), frames, step, centred=centred)
+    starts: npt.NDArray[np.int64] = np.minimum(first + step * np.arange(count[0]), last)
     return starts
+
+
+def window_grid(
+    length: npt.NDArray[np.int64], frames: int, step: int, *, centred: bool = False
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Windows of many clips at once: window k of a clip starts at ``min(first + k * step, last)``, as `window_starts`.
+
+    Args:
+        length: Number of frames of every clip, shape (C,).
+        frames: Number of frames T of a window.
+        step: Number of frames between the starts of neighbouring windows.
+        centred: Whether windows stand around single frames.
+
+    Returns:
+        Number of windows of every clip, ``first``, and ``last``, each of shape (C,).
+
+    Example:
+        >>> window_grid(np.array([10, 2]), 4, 4)
+        (array([3, 1]), array([ 0, -1]), array([ 6, -1]))
+    """
+    if centred:
+        first = np.full_like(length, -(frames // 2))
+        return -(-length // step), first, first + length - 1
+    room = length - frames
+    count = np.maximum(room, 0) // step + 1
+    if step <= frames:
+        count += (room > 0) & (room % step > 0)
+    # A clip shorter than a window lies in its middle; -room is positive then.
+    return count, np.where(room < 0, -(-room // 2), 0), np.where(room < 0, -(-room // 2), room)

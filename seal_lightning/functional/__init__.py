@@ -3,6 +3,7 @@
 from seal_lightning.functional.accuracy import mpjpe, mpjve, n_mpjpe, p_mpjpe, pck, pck_auc
 from seal_lightning.functional.alignment import procrustes_align, root_align, scale_align
 from seal_lightning.functional.consistency import mpsce, mpsse
+from seal_lightning.functional.label_free import bone_length_variation, reprojection_error
 from seal_lightning.functional.post_hoc import clip_mean_bones, shrink_bones, symmetrise_bones
 from seal_lightning.functional.rescale import rescale_bones
 from seal_lightning.functional.structure import (
@@ -16,6 +17,7 @@ from seal_lightning.functional.structure import (
 __all__ = [
     "asymmetry_error",
     "body_segment_length_error",
+    "bone_length_variation",
     "bone_lengths",
     "clip_mean_bones",
     "limb_length_error",
@@ -29,6 +31,7 @@ __all__ = [
     "pck",
     "pck_auc",
     "procrustes_align",
+    "reprojection_error",
     "rescale_bones",
     "root_align",
     "scale_align",

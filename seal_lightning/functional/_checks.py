@@ -10,6 +10,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from seal_lightning._values import is_number, is_whole
+
 __all__ = [
     "Reduction",
     "Root",
@@ -17,6 +19,7 @@ __all__ = [
     "as_pair",
     "as_pose",
     "as_visible",
+    "check_count",
     "check_positive",
     "check_reduction",
     "check_segments",
@@ -36,6 +39,8 @@ def as_pose(pose: Tensor, name: str = "prediction", joints: int | None = None) -
         raise TypeError(f"Expected `{name}` to be a floating-point tensor, but got {pose.dtype}.")
     if pose.ndim < 2 or pose.shape[-1] != 3:
         raise ValueError(f"Expected `{name}` to have shape (..., J, 3), but got {tuple(pose.shape)}.")
+    if pose.shape[-2] == 0:
+        raise ValueError(f"Expected `{name}` to have at least one joint, but got shape {tuple(pose.shape)}.")
     if joints is not None and pose.shape[-2] != joints:
         raise ValueError(
             f"Expected `{name}` to have {joints} joints like the skeleton, but got shape {tuple(pose.shape)}."
@@ -50,6 +55,10 @@ def as_pair(prediction: Tensor, target: Tensor, joints: int | None = None) -> tu
         raise ValueError(
             "Expected `prediction` and `target` to have the same shape, "
             f"but got {tuple(prediction.shape)} and {tuple(target.shape)}."
+        )
+    if prediction.device != target.device:
+        raise ValueError(
+            f"Expected `prediction` and `target` to be on one device, but got {prediction.device} and {target.device}."
         )
     dtype = torch.promote_types(prediction.dtype, target.dtype)
     return prediction.to(dtype), target.to(dtype)
@@ -76,13 +85,18 @@ def as_visible(visibility: Tensor | None, pose: Tensor) -> Tensor:
             f"Expected `visibility` to have one entry per joint, shape {tuple(shape)}, "
             f"but got {tuple(visibility.shape)}."
         )
+    if visibility.is_complex() or visibility.device != pose.device:
+        raise ValueError(
+            f"Expected `visibility` to be boolean or 0/1 on {pose.device} like the poses, "
+            f"but got {visibility.dtype} on {visibility.device}."
+        )
     return visibility if visibility.dtype == torch.bool else visibility > 0
 
 
 def root_indices(root: int | Sequence[int], joints: int) -> tuple[int, ...]:
     """Return the root joints as a tuple of indices below `joints`."""
     indices = tuple(root) if isinstance(root, Sequence) else (root,)
-    if not indices or any(not isinstance(index, int) or not 0 <= index < joints for index in indices):
+    if not indices or any(not is_whole(index) or not 0 <= index < joints for index in indices):
         raise ValueError(f"Expected `root` to be None or joint indices from 0 to {joints - 1}, but got {root!r}.")
     return indices
 
@@ -102,8 +116,15 @@ def check_segments(reduction: str, segments: tuple[object, ...], name: str) -> N
 
 def check_positive(name: str, value: float) -> None:
     """Check that a number is above zero."""
-    if not value > 0:
+    if not is_number(value) or not value > 0:
         raise ValueError(f"Expected `{name}` to be above zero, but got {value!r}.")
+
+
+def check_count(name: str, value: int) -> None:
+    """Check that a number is an integer above zero."""
+    check_positive(name, value)
+    if not is_whole(value):
+        raise ValueError(f"Expected `{name}` to be an integer, but got {value!r}.")
 
 
 @lru_cache(maxsize=256)

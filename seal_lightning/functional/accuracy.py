@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seal_lightning.functional._checks import Reduction, Root, check_positive, check_reduction
+from seal_lightning.functional._checks import Reduction, Root, check_count, check_positive, check_reduction
 from seal_lightning.functional._terms import (
     mpjpe_terms,
     mpjve_terms,
@@ -277,5 +277,5 @@ def pck_auc(
     """
     check_reduction(reduction)
     check_positive("threshold", threshold)
-    check_positive("steps", steps)
+    check_count("steps", steps)
     return reduce_terms(pck_auc_terms(prediction, target, threshold, steps, root, visibility), reduction)

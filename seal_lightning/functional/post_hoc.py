@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from seal_lightning._values import is_number
 from seal_lightning.functional._checks import as_pose, index_on
 from seal_lightning.functional.rescale import as_lengths, rescale_bones
 from seal_lightning.functional.structure import bone_lengths
@@ -45,7 +46,7 @@ def shrink_bones(pose: Tensor, lengths: Tensor, skeleton: str | Skeleton, alpha:
         >>> shrink_bones(pose, torch.tensor([2.0]), bone, alpha=0.5).tolist()
         [[0.0, 0.0, 0.0], [3.0, 0.0, 0.0]]
     """
-    if not 0 <= alpha <= 1:
+    if not is_number(alpha) or not 0 <= alpha <= 1:
         raise ValueError(f"Expected `alpha` to be from 0 to 1, but got {alpha!r}.")
     skeleton = get_skeleton(skeleton)
     own = bone_lengths(pose, skeleton)

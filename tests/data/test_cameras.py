@@ -77,3 +77,20 @@ def test_draws_decide():
     first, again, other = (rig_cameras(5, seed=seed)[0].position for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.isclose(first[:, 0], other[:, 0]).any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"focal": (1200.0, 1100.0)}, r"Expected `focal` to be two positive numbers, the least first, but got"),
+        ({"focal": (0.0, 1100.0)}, r"Expected `focal` to be two positive numbers, the least first, but got"),
+        ({"distance": (1.0, math.inf)}, r"Expected `distance` to be two positive numbers, the least first, but got"),
+        ({"elevation": (2.0, 1.0)}, r"Expected `elevation` to be two finite numbers, the least first, but got"),
+        ({"aim": -0.1}, r"Expected `aim` to be 0 or more, but got -0\.1\."),
+        ({"width": 0}, r"Expected `width` to be 1 or more, but got 0\."),
+    ],
+)
+def test_rig_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        CameraRig(**options)
+    assert CameraRig(elevation=(-1.0, 0.0)).elevation == (-1.0, 0.0)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from lightning.pytorch.cli import LightningCLI
 
-from seal_lightning.data import DetectorNoise, MocapDataModule, SyntheticMocap
+from seal_lightning.data import CameraRig, DetectorNoise, MocapDataModule, SyntheticMocap
+from seal_lightning.data.robustness import KeypointCorruption
 from seal_lightning.functional import bone_lengths
 from seal_lightning.skeleton import get_skeleton
 
@@ -110,6 +111,46 @@ def test_incomplete_batches():
     assert [len(b["group"]) for b in module(samples_per_epoch=40).train_dataloader()] == [16, 16]
 
 
+def focal_lengths(dataset):
+    """Focal lengths in pixels that explain clean samples, by least squares."""
+    batch = dataset.__getitems__(list(range(0, len(dataset), 9)))
+    found = []
+    for keypoints, target in zip(batch["keypoints_2d"].double().numpy(), batch["target"].double().numpy(), strict=True):
+        rows = np.array(
+            [row for (u, v), (x, y, _) in zip(keypoints, target, strict=True) for row in ([x, 1, 0, -u], [y, 0, 1, -v])]
+        )
+        sides = np.array([c * z for point, (_, _, z) in zip(keypoints, target, strict=True) for c in point])
+        found.append(500 * np.linalg.lstsq(rows, sides, rcond=None)[0][0])
+    return np.array(found)
+
+
+def test_cameras_of_training_and_evaluation():
+    long, short = CameraRig(focal=(1790.0, 1810.0)), CameraRig(focal=(795.0, 805.0))
+    for options, training, evaluation in (
+        ({}, (1100, 1190), (1100, 1190)),
+        ({"cameras": long}, (1790, 1810), (1790, 1810)),
+        ({"eval_cameras": long}, (1100, 1190), (1790, 1810)),
+        ({"cameras": short, "eval_cameras": long}, (795, 805), (1790, 1810)),
+    ):
+        data = module(noise=None, **options)
+        for side, (low, high) in (("train", training), ("val", evaluation), ("test", evaluation)):
+            focal = focal_lengths(data.dataset(side))
+            assert 0.98 * low < focal.min() < focal.max() < 1.02 * high
+
+
+def test_noise_of_training_and_evaluation():
+    loud = DetectorNoise(scale=0.05)
+    plain, other, noiseless = module(), module(eval_noise=loud), module(noise=None, eval_noise=loud)
+    indices = list(range(30))
+    for side in ("train", "val", "test"):
+        ours, theirs = (data.dataset(side).__getitems__(indices)["keypoints_2d"] for data in (plain, other))
+        assert torch.equal(ours, theirs) == (side == "train")
+    clean = module(noise=None).dataset("train").__getitems__(indices)["keypoints_2d"]
+    assert torch.equal(noiseless.dataset("train").__getitems__(indices)["keypoints_2d"], clean)
+    everywhere = module(noise=loud).dataset("test").__getitems__(indices)["keypoints_2d"]
+    assert torch.equal(noiseless.dataset("test").__getitems__(indices)["keypoints_2d"], everywhere)
+
+
 def test_setup_is_idempotent_and_lazy():
     data = module()
     data.setup("test")
@@ -179,6 +220,9 @@ data:
       joint_scales: {wrist: 3.0}
     confidence: true
     train_cameras: fixed
+    eval_noise: {scale: 0.03}
+    eval_corruption: {occlusion: severe}
+    eval_cameras: {focal: [1700.0, 1800.0], aim: 0.1}
     unit: mm
     batch_size: 4
 trainer: {accelerator: cpu, fast_dev_run: true, enable_progress_bar: false, logger: false}
@@ -190,10 +234,17 @@ trainer: {accelerator: cpu, fast_dev_run: true, enable_progress_bar: false, logg
         subclass_mode_data=True,
         run=False,
         save_config_callback=None,
-        args=["--config", str(config), "--data.init_args.noise.tail", "5"],
+        args=[
+            *("--config", str(config), "--data.init_args.noise.tail", "5"),
+            *("--data.init_args.eval_corruption.swap", "mild"),
+        ],
     )
     data = cli.datamodule
     assert data.noise == DetectorNoise(scale=0.02, tail=5.0, joint_scales={"wrist": 3.0})
+    assert data.eval_noise == DetectorNoise(scale=0.03)
+    assert data.eval_corruption == KeypointCorruption(occlusion="severe", swap="mild")
+    assert data.eval_cameras == CameraRig(focal=(1700.0, 1800.0), aim=0.1)
+    assert data.corruption is data.cameras is None
     assert data.synthetic == SyntheticMocap(subjects=4, clips_per_subject=1, frames=12, seed=2)
     assert data.groups["train"] == ["synthetic/y01", "synthetic/y02"]
     batch = next(iter(data.train_dataloader()))

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seal_lightning.data import resample, window_starts
+from seal_lightning.data.windows import window_grid
 
 
 def test_resampling_of_uniform_motion_is_exact():
@@ -68,3 +69,22 @@ def test_steps_wider_than_a_window_leave_frames_out():
 @pytest.mark.parametrize("frames", [3, 4, 9])
 def test_centred_windows_have_every_frame_in_the_middle(frames):
     assert (window_starts(6, frames, 1, centred=True) + frames // 2).tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_the_grid_of_many_clips_is_that_of_each(centred):
+    lengths = np.arange(1, 40)
+    for frames in (1, 2, 5, 9, 27):
+        for step in (1, 2, 4, 9, 30):
+            count, first, last = window_grid(lengths, frames, step, centred=centred)
+            for i, length in enumerate(lengths.tolist()):
+                starts = np.minimum(first[i] + step * np.arange(count[i]), last[i]).tolist()
+                if centred:
+                    expected = [centre - frames // 2 for centre in range(0, length, step)]
+                elif length < frames:
+                    expected = [-((frames - length) // 2)]
+                else:
+                    expected = list(range(0, length - frames + 1, step))
+                    if step <= frames and expected[-1] + frames < length:
+                        expected.append(length - frames)
+                assert starts == expected == window_starts(length, frames, step, centred=centred).tolist()

@@ -1,0 +1,271 @@
+"""What a test says of the poses: errors by group with their high tail, and scores that need no truth."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from seal_lightning._report import versions
+from seal_lightning._scoring import PoseScorer, macro_average
+from seal_lightning.batch import infer_batch
+from seal_lightning.callbacks._label_free import LabelFreeScores
+from seal_lightning.capture import ModuleCall, record_calls
+from seal_lightning.mixin import SealMixin
+from seal_lightning.skeleton import Skeleton, get_skeleton
+
+__all__ = ["PoseReport"]
+
+_COLUMNS = {
+    "mpjpe": ("MPJPE", 1),
+    "mpjpe_p90": ("p90", 1),
+    "mpjpe_p95": ("p95", 1),
+    "mpjpe_p99": ("p99", 1),
+    "mpjpe_cvar95": ("CVaR95", 1),
+    "p_mpjpe": ("P-MPJPE", 1),
+    "asymmetry_error": ("asymmetry", 1),
+    "body_segment_length_error": ("BSLE %", 2),
+    "limb_length_error": ("LLE %", 2),
+}
+_LABEL_FREE = {
+    "limb_symmetry_error": ("LSE %", 2),
+    "bone_length_variation": ("bone variation %", 2),
+    "reprojection_error": ("reprojection %", 2),
+}
+
+
+class PoseReport(Callback):
+    """Reports what ``seal-lightning test`` and ``validate`` find out about the predicted poses.
+
+    Two tables are printed, with one line a group ("dataset/skeleton"), one a dataset, and their mean, each counting the
+    same: the errors against the truth in millimetres and percent, always with the 90th, 95th and 99th percentile and
+    the mean of the worst 5 % of the poses' MPJPE; and the scores that need no truth, the limb symmetry error, the
+    variation of bone lengths over all poses of a group (`bone_length_variation`: a group is to be one person), and the
+    error of reprojection (`reprojection_error`), beside what the truth itself scores where it is known. All numbers go
+    to ``pose_report_test.json`` and ``.csv`` (``validate`` likewise), and those of datasets and mean to the logger,
+    under ``report/``. Batches without a target, and samples that are not labelled, get the latter scores alone.
+
+    Keypoints, prediction and target are those that a SealMixin captures; those of any other model are found in its step
+    likewise (`infer_batch`), as long as there is one way to read it. During ``fit`` it does nothing.
+
+    Args:
+        output: Directory of the two files. None is that of the run's logs; a file that is there already is kept, and
+            the new one called ``-2``, ``-3``, ...
+        unit: Unit of the poses, "m" or "mm". None is the datamodule's own ``unit``.
+        joints: Names of the joints to score. None scores all. For data that have only some joints of the model's
+            skeleton: a bone counts where both its ends are named.
+        focal: Focal length in the unit of the keypoints, to reproject with a pinhole whose axis meets the image at the
+            keypoints' origin. None reprojects by weak perspective.
+        skeleton: The model's joints. None is the skeleton of a SealMixin, and the datamodule's for any other model.
+
+    Raises:
+        ValueError: At the start, if several processes run, a joint is unknown, the root is not among the joints, or
+            skeleton or unit are not known.
+
+    Example:
+        >>> import lightning as L
+        >>> trainer = L.Trainer(callbacks=[PoseReport()], logger=False, enable_checkpointing=False)
+    """
+
+    def __init__(
+        self,
+        output: str | None = None,
+        unit: Literal["m", "mm"] | None = None,
+        joints: list[str] | None = None,
+        focal: float | None = None,
+        skeleton: str | Skeleton | None = None,
+    ) -> None:
+        if unit not in (None, "m", "mm"):
+            raise ValueError(f"Expected `unit` to be 'm', 'mm' or None, but got {unit!r}.")
+        if focal is not None and not 0.0 < focal < math.inf:
+            raise ValueError(f"Expected `focal` to be above zero, but got {focal!r}.")
+        self.output, self.unit, self.joints, self.focal = output, unit, joints, focal
+        self.skeleton = None if skeleton is None else get_skeleton(skeleton)
+        self.scores: dict[str, dict[str, dict[str, float]]] = {}
+        self._scorer: PoseScorer | None = None
+        self._label_free: LabelFreeScores | None = None
+        self._mask: Tensor | None = None
+        self._watch, self._calls = ExitStack(), list[ModuleCall]()
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Refuse what cannot be scored."""
+        if stage not in ("validate", "test"):
+            return
+        if trainer.world_size > 1:
+            raise ValueError(
+                f"Expected PoseReport to run in one process, but got {trainer.world_size}: with several, Lightning "
+                "gives some samples to two of them. Set `trainer.devices` to 1."
+            )
+        data: Any = getattr(trainer, "datamodule", None)
+        own = pl_module.seal if isinstance(pl_module, SealMixin) else data
+        skeleton = self.skeleton or getattr(own, "skeleton", None)
+        if skeleton is None:
+            raise ValueError("Expected a `skeleton` where neither model nor datamodule has one, but got None.")
+        self._skeleton = get_skeleton(skeleton)
+        self._mask = _mask(self.joints, self._skeleton)
+        unit = self.unit or getattr(data, "unit", None)
+        if unit not in ("m", "mm"):
+            raise ValueError(f"Expected `unit` to be 'm' or 'mm' where the datamodule has none, but got {unit!r}.")
+        names = getattr(data, "group_names", None)
+        self._scorer = PoseScorer("m" if unit == "m" else "mm", names, samples=0)
+        self._label_free = LabelFreeScores(self._skeleton, self.focal)
+        self.scores = {}
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
+        """Watch the step of a model that does not capture it itself."""
+        if self._scorer is not None and not isinstance(pl_module, SealMixin):
+            self._calls = self._watch.enter_context(record_calls(pl_module))
+
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
+        """Watch the step of a model that does not capture it itself."""
+        self.on_validation_batch_start(trainer, pl_module, batch)
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Score a validation batch."""
+        self._score(pl_module, batch)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        """Score a test batch."""
+        self._score(pl_module, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report."""
+        self._report(trainer, pl_module, "validate")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report."""
+        self._report(trainer, pl_module, "test")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the metrics; `scores` stay."""
+        self._watch.close()
+        self._scorer = self._label_free = self._mask = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave the model as it was."""
+        self._watch.close()
+
+    def _score(self, module: Any, batch: Any) -> None:
+        if self._scorer is None or self._label_free is None:
+            return
+        self._watch.close()
+        if isinstance(module, SealMixin):
+            captured = module.seal_captured
+        else:
+            captured = infer_batch(batch, self._calls, self._skeleton.num_joints).detach()
+        if self._mask is not None:
+            mask = self._mask.to(captured.prediction.device).expand(captured.prediction.shape[:-1])
+            seen = mask if captured.visibility is None else captured.visibility.bool() & mask
+            captured = replace(captured, visibility=seen)
+        everything = torch.ones(len(captured.prediction), dtype=torch.bool, device=captured.prediction.device)
+        for name, members in self._scorer.groups(batch, everything).items():
+            self._label_free.update(name, captured, members)
+        if captured.target is not None:
+            self._scorer.score(captured, self._skeleton, batch)
+
+    def _report(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if self._scorer is None or self._label_free is None:
+            return
+        errors = macro_average(self._scorer.scores())[0] if self._scorer.metrics else {}
+        label_free = macro_average(self._label_free.compute())[0]
+        self.scores = {"errors": errors, "label_free": label_free}
+        datasets = {name.split("/")[0] for name in label_free if "/" in name}
+        scopes = [name for name in label_free if name == "mean" or name in datasets]
+        for scope in scopes:
+            prefix = "report" if scope == "mean" else f"report/{scope}"
+            both = label_free[scope] | errors.get(scope, {})
+            pl_module.log_dict({f"{prefix}/{name}": value for name, value in both.items()})
+        print("\n" + self._text(errors, label_free))
+        directory = Path(self.output or trainer.log_dir or trainer.default_root_dir)
+        path = _free(directory, f"pose_report_{stage}")
+        stamp = {"joints": self.joints, "focal": self.focal, "versions": versions()}
+        content = json.dumps(_finite({**stamp, **self.scores}), indent=1, allow_nan=False) + "\n"
+        _write(path.with_suffix(".json"), content)
+        _write_csv(path.with_suffix(".csv"), self.scores)
+        print(f"\nWritten to {path}.json and {path.name}.csv")
+
+    def _text(self, errors: Mapping[str, Mapping[str, float]], label_free: Mapping[str, Mapping[str, float]]) -> str:
+        which = "all joints" if self.joints is None else f"{len(self.joints)} joints: {', '.join(self.joints)}"
+        camera = "weak perspective" if self.focal is None else f"a pinhole of focal length {self.focal:g}"
+        truth = {f"truth_{name}": (f"truth's {title}", digits) for name, (title, digits) in _LABEL_FREE.items()}
+        parts = [f"Scores without truth ({which}; reprojected by {camera})", _table(label_free, _LABEL_FREE | truth)]
+        if errors:
+            parts = [f"Errors in mm, or where it says so in % ({which})", _table(errors, _COLUMNS), *parts]
+        return "\n\n".join(parts)
+
+
+def _mask(joints: Sequence[str] | None, skeleton: Skeleton) -> Tensor | None:
+    if joints is None:
+        return None
+    if unknown := sorted(set(joints) - set(skeleton.names)):
+        raise ValueError(f"Expected `joints` to be joints of the model, {list(skeleton.names)}, but got {unknown}.")
+    roots = [skeleton.names[joint] for joint in skeleton.root_joints]
+    if absent := [name for name in roots if name not in joints]:
+        raise ValueError(f"Expected `joints` to hold the root {roots}, which poses are aligned to, but {absent} lacks.")
+    return torch.tensor([name in joints for name in skeleton.names])
+
+
+def _table(scopes: Mapping[str, Mapping[str, float]], columns: Mapping[str, tuple[str, int]]) -> str:
+    """One aligned Markdown line a scope."""
+    shown = {name: column for name, column in columns.items() if any(name in scores for scores in scopes.values())}
+    rows = [["", *(title for title, _ in shown.values())]]
+    for scope, scores in scopes.items():
+        values = [scores.get(name, math.nan) for name in shown]
+        digits = [digits for _, digits in shown.values()]
+        cells = ["-" if math.isnan(value) else f"{value:.{n}f}" for value, n in zip(values, digits, strict=True)]
+        rows.append([f"**{scope}**" if "/" not in scope else scope, *cells])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    padded = [
+        [row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))] for row in rows
+    ]
+    lines = ["| " + " | ".join(row) + " |" for row in padded]
+    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _free(directory: Path, stem: str) -> Path:
+    """A name in the directory, without ending, that neither file has yet."""
+    path, number = directory / stem, 1
+    while path.with_suffix(".json").exists() or path.with_suffix(".csv").exists():
+        number += 1
+        path = directory / f"{stem}-{number}"
+    directory.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _write(path: Path, content: str) -> None:
+    """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(content)
+    os.replace(part, path)
+
+
+def _write_csv(path: Path, scores: Mapping[str, Mapping[str, Mapping[str, float]]]) -> None:
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with part.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["kind", "scope", "metric", "value"])
+        for kind, scopes in scores.items():
+            for scope, values in scopes.items():
+                writer.writerows([kind, scope, name, repr(value)] for name, value in values.items())
+    os.replace(part, path)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
