@@ -1,4 +1,4 @@
-"""The ``seal-lightning`` command: ``fit``, ``validate``, ``test`` and ``predict`` on LightningCLI, and ``compare``."""
+"""The ``seal-lightning`` command: what LightningCLI offers, ``compare`` and ``convert``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ __all__ = ["SaveRunConfig", "SealCLI", "main"]
 
 _DESCRIPTION = """Train and run any LightningModule on any LightningDataModule, both given by class path.
 
-A fifth command, `seal-lightning compare`, trains a model and its SEAL subclass on equal terms: see its --help."""
+A fifth command, `seal-lightning compare`, trains a model and its SEAL subclass on equal terms, and a sixth,
+`seal-lightning convert`, makes training files of motion capture: see their --help."""
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -91,5 +92,9 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.path.insert(0, os.getcwd())
     if arguments[:1] == ["compare"]:
         CompareCLI(arguments[1:]).compare()
+    elif arguments[:1] == ["convert"]:
+        from seal_lightning.data.convert import main as convert
+
+        convert(arguments[1:])
     else:
         SealCLI(arguments)

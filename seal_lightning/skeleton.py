@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from seal_lightning._bvh import read_hierarchy
 from seal_lightning._skeletons import BUILT_IN
 
 __all__ = ["Skeleton", "get_skeleton"]
@@ -51,11 +54,11 @@ class Skeleton:
     limbs: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("names", "parents", "left", "right"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
-        object.__setattr__(self, "limbs", tuple(tuple(limb) for limb in self.limbs))
-        if isinstance(self.root, Sequence):
-            object.__setattr__(self, "root", tuple(self.root))
+        for field in ("names", "parents", "left", "right", "limbs"):
+            object.__setattr__(self, field, _as_tuple(field, getattr(self, field)))
+        object.__setattr__(self, "limbs", tuple(_as_tuple("limbs", limb) for limb in self.limbs))
+        if self.root is not None and not isinstance(self.root, int):
+            object.__setattr__(self, "root", _as_tuple("root", self.root))
         self._check_tree()
         self._check_partners()
         self._check_root()
@@ -77,11 +80,40 @@ class Skeleton:
             >>> Skeleton.from_parents([-1, 0, 1]).names
             ('joint_0', 'joint_1', 'joint_2')
         """
-        names = [f"joint_{i}" for i in range(len(parents))] if names is None else names
-        joint_root = root if root is None or isinstance(root, int) else tuple(root)
-        return cls(
-            tuple(names), tuple(parents), tuple(left), tuple(right), joint_root, tuple(tuple(limb) for limb in limbs)
-        )
+        names = [f"joint_{i}" for i, _ in enumerate(_as_tuple("parents", parents))] if names is None else names
+        return cls(names, parents, left, right, root, limbs)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_bvh(cls, path: str | os.PathLike[str]) -> Skeleton:
+        """Read the joints of a BVH file, in the order of the file; it may have no motion.
+
+        An End Site is a joint too, ``Head_end`` below ``Head``. Of joints with one name the second becomes ``name_2``.
+        Left/right partners are joints whose names differ in one mark alone: the words left and right, or an L and R
+        that stand alone or begin the name. Where that leaves a choice, or the two do not mirror the tree, there are
+        none.
+
+        Args:
+            path: A BVH file.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the hierarchy is malformed; the message names file and line.
+
+        Example:
+            >>> from pathlib import Path
+            >>> from tempfile import mkdtemp
+            >>> path = Path(mkdtemp(), "legs.bvh")
+            >>> site = "OFFSET 0 -4 0 CHANNELS 1 Xrotation End Site { OFFSET 0 -4 0 } }"
+            >>> legs = f"JOINT LeftLeg {{ {site} JOINT RightLeg {{ {site}"
+            >>> _ = path.write_text("HIERARCHY ROOT Hips { OFFSET 0 0 0 CHANNELS 0 " + legs + " }")
+            >>> skeleton = Skeleton.from_bvh(path)
+            >>> skeleton.names
+            ('Hips', 'LeftLeg', 'LeftLeg_end', 'RightLeg', 'RightLeg_end')
+            >>> skeleton.left, skeleton.right, skeleton.parents
+            ((1, 2), (3, 4), (-1, 0, 1, 0, 3))
+        """
+        hierarchy = read_hierarchy(path)
+        return cls(hierarchy.names, hierarchy.parents, *hierarchy.partners)
 
     @property
     def num_joints(self) -> int:
@@ -139,20 +171,22 @@ class Skeleton:
         for child, parent in self.bones:
             neighbours[child].append(parent)
             neighbours[parent].append(child)
-        hops = torch.full((self.num_joints, self.num_joints), -1, dtype=torch.long, device="cpu")
+        rows = []
         for start in range(self.num_joints):
-            hops[start, start] = 0
-            frontier = [start]
+            hops, frontier = {start: 0}, [start]
             while frontier:
                 joint = frontier.pop()
                 for other in neighbours[joint]:
-                    if hops[start, other] < 0:
-                        hops[start, other] = hops[start, joint] + 1
+                    if other not in hops:
+                        hops[other] = hops[joint] + 1
                         frontier.append(other)
-        return hops
+            rows.append([hops[joint] for joint in range(self.num_joints)])
+        return torch.tensor(rows, dtype=torch.long, device="cpu")
 
     def _check_tree(self) -> None:
         count = len(self.names)
+        if any(not isinstance(name, str) for name in self.names):
+            raise TypeError(f"Expected `names` to be texts, but got {self.names}.")
         if count == 0 or len(set(self.names)) != count:
             raise ValueError(f"Expected `names` to be one different name per joint, but got {self.names}.")
         if len(self.parents) != count:
@@ -208,6 +242,12 @@ class Skeleton:
             raise ValueError(f"Expected `{argument}` to hold every joint once, but got {joints}.")
 
 
+def _as_tuple(argument: str, values: object) -> tuple[Any, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"Expected `{argument}` to be a sequence, but got {values!r}.")
+    return tuple(values)
+
+
 def get_skeleton(skeleton: str | Skeleton) -> Skeleton:
     """Return the built-in skeleton of that name; a `Skeleton` is returned as it is.
 
@@ -224,6 +264,6 @@ def get_skeleton(skeleton: str | Skeleton) -> Skeleton:
     """
     if isinstance(skeleton, Skeleton):
         return skeleton
-    if skeleton not in BUILT_IN:
+    if not isinstance(skeleton, str) or skeleton not in BUILT_IN:
         raise ValueError(f"Expected `skeleton` to be one of {sorted(BUILT_IN)}, but got {skeleton!r}.")
     return Skeleton(**BUILT_IN[skeleton])

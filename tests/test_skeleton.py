@@ -156,3 +156,50 @@ def test_errors(arguments, message):
 def test_unknown_name():
     with pytest.raises(ValueError, match=r"Expected `skeleton` to be one of \['coco17', .*\], but got 'h36m'"):
         get_skeleton("h36m")
+
+
+LEGS = """HIERARCHY
+ROOT Hips
+{
+  OFFSET 0 0 0
+  CHANNELS 6 Xposition Yposition Zposition Zrotation Xrotation Yrotation
+  JOINT RightLeg
+  {
+    OFFSET -1 0 0
+    CHANNELS 3 Zrotation Xrotation Yrotation
+    End Site
+    {
+      OFFSET 0 -4 0
+    }
+  }
+  JOINT LeftLeg
+  {
+    CHANNELS 3 Zrotation Xrotation Yrotation
+    OFFSET 1 0 0
+    End Site
+    {
+      OFFSET 0 -4 0
+    }
+  }
+}
+"""
+
+
+def test_from_bvh(tmp_path):
+    path = tmp_path / "legs.bvh"
+    path.write_text(LEGS)
+    skeleton = Skeleton.from_bvh(path)
+    names = ("Hips", "RightLeg", "RightLeg_end", "LeftLeg", "LeftLeg_end")
+    assert skeleton == Skeleton(names, (-1, 0, 1, 0, 3), left=(3, 4), right=(1, 2))
+    assert Skeleton.from_bvh(str(path)).paired_bones == ((2, 0), (3, 1))
+    path.write_text(LEGS + "MOTION\nFrames: nonsense\n")
+    assert Skeleton.from_bvh(path) == skeleton
+
+
+def test_from_bvh_names_file_and_line(tmp_path):
+    path = tmp_path / "legs.bvh"
+    path.write_text(LEGS.replace("OFFSET 1 0 0", "OFFSET 1 0 x"))
+    with pytest.raises(ValueError, match=r"legs\.bvh, line 18: Expected a finite number, but got 'x'\."):
+        Skeleton.from_bvh(path)
+    with pytest.raises(FileNotFoundError, match=r"absent\.bvh"):
+        Skeleton.from_bvh(tmp_path / "absent.bvh")

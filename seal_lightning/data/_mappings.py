@@ -1,0 +1,74 @@
+"""Tables of the built-in keypoint mappings, as plain data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["BUILT_IN", "EXTRA_SKELETONS"]
+
+Table = dict[str, str | list[str] | dict[str, float]]
+
+_LIMBS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+_SIDES = {"left": "L", "right": "R"}
+_H36M_TO_COCO: Table = {f"{side}_{limb}": letter + limb.title() for side, letter in _SIDES.items() for limb in _LIMBS}
+_COCO_LIMBS: Table = {str(h36m): coco for coco, h36m in _H36M_TO_COCO.items()}
+
+# Thorax and pelvis lie between shoulders and hips and the spine halfway; nose and the middle of the eyes stand for
+# Human3.6M's neck/nose and head, as is usual with detectors that see neither.
+_COCO_TO_H36M: Table = {
+    **_COCO_LIMBS,
+    "Hip": ["left_hip", "right_hip"],
+    "Spine": ["left_hip", "right_hip", "left_shoulder", "right_shoulder"],
+    "Thorax": ["left_shoulder", "right_shoulder"],
+    "Neck": "nose",
+    "Head": ["left_eye", "right_eye"],
+}
+
+_BODY25 = (
+    *("Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist", "MidHip"),
+    *("RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar"),
+    *("LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"),
+)
+_BODY25_TO_H36M: Table = {
+    **{str(joint): joint for joint in _COCO_LIMBS},
+    "Hip": "MidHip",
+    "Spine": ["MidHip", "Neck"],
+    "Thorax": "Neck",
+    "Neck": "Nose",
+    "Head": ["LEye", "REye"],
+}
+_BODY25_TO_COCO: Table = {
+    **_H36M_TO_COCO,
+    "nose": "Nose",
+    **{f"{side}_{part}": letter + part.title() for side, letter in _SIDES.items() for part in ("eye", "ear")},
+}
+_MPI_TO_H36M: Table = {
+    **{str(joint): joint for joint in _COCO_LIMBS},
+    "Hip": "Pelvis",
+    "Spine": "Spine",
+    "Thorax": "Neck",
+    "Neck": "Head",
+    "Head": "HeadTop",
+}
+_COCO_NAMES = ("nose", *(f"{side}_{part}" for side in _SIDES for part in ("eye", "ear", *_LIMBS)))
+
+BUILT_IN: dict[str, Table] = {
+    "coco17_to_h36m17": _COCO_TO_H36M,
+    "h3wb133_to_h36m17": _COCO_TO_H36M,
+    "h3wb133_to_coco17": {name: name for name in _COCO_NAMES},
+    "body25_to_h36m17": _BODY25_TO_H36M,
+    "body25_to_coco17": _BODY25_TO_COCO,
+    "mpi_inf_3dhp17_to_h36m17": _MPI_TO_H36M,
+    "h36m17_to_mpi_inf_3dhp17": {str(mpi): h36m for h36m, mpi in _MPI_TO_H36M.items()},
+    "h36m17_to_coco17": {**_H36M_TO_COCO, "nose": "Neck"},
+}
+
+EXTRA_SKELETONS: dict[str, dict[str, Any]] = {
+    "body25": {
+        "names": _BODY25,
+        "parents": (1, 8, 1, 2, 3, 1, 5, 6, -1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11),
+        "left": (5, 6, 7, 12, 13, 14, 16, 18, 19, 20, 21),
+        "right": (2, 3, 4, 9, 10, 11, 15, 17, 22, 23, 24),
+        "limbs": ((5, 6, 7), (2, 3, 4), (12, 13, 14), (9, 10, 11)),
+    }
+}

@@ -1,0 +1,118 @@
+"""A recorded motion, and what bringing one to millimetres with z up takes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from seal_lightning.skeleton import Skeleton
+
+__all__ = ["MILLIMETRES", "Motion", "Unit", "UpAxis", "rotations", "to_world", "whole_rate"]
+
+Unit = Literal["mm", "cm", "m", "inch", "cmu"]
+UpAxis = Literal["y", "z"]
+
+MILLIMETRES: dict[str, float] = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4, "cmu": 25.4 / 0.45}
+"""Millimetres in a unit; ``cmu`` is that of the CMU Graphics Lab Motion Capture Database, 1/0.45 inch."""
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """Joint positions of one recording.
+
+    Args:
+        positions: Joint positions in millimetres, z up, shape (T, J, 3), float32.
+        skeleton: The joints.
+        fps: Frames per second.
+
+    Raises:
+        ValueError: If the positions do not fit the skeleton, or ``fps`` is not positive.
+
+    Example:
+        >>> Motion(np.zeros((4, 2, 3), np.float32), Skeleton.from_parents([-1, 0]), 25.0).positions.shape
+        (4, 2, 3)
+    """
+
+    positions: npt.NDArray[np.float32]
+    skeleton: Skeleton
+    fps: float
+
+    def __post_init__(self) -> None:
+        shape = np.shape(self.positions)
+        if len(shape) != 3 or shape[1:] != (self.skeleton.num_joints, 3) or shape[0] < 1:
+            raise ValueError(f"Expected `positions` of shape (T, {self.skeleton.num_joints}, 3), but got {shape}.")
+        if not (math.isfinite(self.fps) and self.fps > 0):
+            raise ValueError(f"Expected `fps` to be positive, but got {self.fps}.")
+
+
+def to_world(positions: npt.NDArray[np.floating], unit: Unit | float, up: UpAxis) -> npt.NDArray[np.float32]:
+    """Bring positions to millimetres and a frame with z up, by a rotation: (x, y, z) with y up becomes (x, -z, y).
+
+    Args:
+        positions: Shape (..., 3).
+        unit: The unit that they are in, by name or as millimetres.
+        up: Their axis that points up.
+
+    Raises:
+        ValueError: If the unit is neither known nor a positive number, or the axis is neither ``y`` nor ``z``.
+
+    Example:
+        >>> to_world(np.array([1.0, 2.0, 3.0]), "cm", "y")
+        array([ 10., -30.,  20.], dtype=float32)
+    """
+    scale = MILLIMETRES.get(unit) if isinstance(unit, str) else float(unit)
+    if scale is None or not (math.isfinite(scale) and scale > 0):
+        raise ValueError(
+            f"Expected `unit` to be one of {sorted(MILLIMETRES)} or how many millimetres it is, but got {unit!r}."
+        )
+    if up not in ("y", "z"):
+        raise ValueError(f"Expected `up` to be 'y' or 'z', but got {up!r}.")
+    if up == "y":
+        positions = np.stack([positions[..., 0], 0.0 - positions[..., 2], positions[..., 1]], axis=-1)
+    return (positions * scale).astype(np.float32)
+
+
+def rotations(axes: str, angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rotation matrices of successive rotations, the first axis leftmost: ``R = R_1 R_2 ... R_k``.
+
+    Each turns about an axis of the frame that the ones before it have made; read from right to left, about fixed axes.
+
+    Args:
+        axes: Letters x, y, z.
+        angles: Radians, shape (..., k) for k letters.
+
+    Returns:
+        Shape (..., 3, 3).
+
+    Example:
+        >>> (rotations("zx", np.radians([90.0, 90.0])) @ [0.0, 1.0, 0.0]).round(6) + 0.0
+        array([0., 0., 1.])
+    """
+    result = np.broadcast_to(np.eye(3), (*angles.shape[:-1], 3, 3))
+    for place, axis in enumerate(axes):
+        first = "xyz".index(axis)
+        second, third = (first + 1) % 3, (first + 2) % 3
+        turn = np.zeros_like(result)
+        turn[..., first, first] = 1.0
+        turn[..., second, second] = turn[..., third, third] = np.cos(angles[..., place])
+        turn[..., third, second] = np.sin(angles[..., place])
+        turn[..., second, third] = -turn[..., third, second]
+        result = result @ turn
+    return result
+
+
+def whole_rate(frame_time: float) -> float:
+    """Frames per second of a frame time; a rate within 0.01 % of a whole number is that number.
+
+    Files round the frame time: 0.008333 seconds stands for 120 frames per second.
+
+    Example:
+        >>> whole_rate(0.008333), round(whole_rate(1.001 / 30), 2)
+        (120.0, 29.97)
+    """
+    rate = 1.0 / frame_time
+    return float(round(rate)) if abs(rate - round(rate)) < 1e-4 * rate else rate
