@@ -1,6 +1,10 @@
-"""Lightning callbacks that look at a SEAL training."""
+"""Lightning callbacks: what a SEAL training does, what a test scores, what a prediction looks like."""
 
+from seal_lightning.callbacks.benchmark_scores import BenchmarkScores
+from seal_lightning.callbacks.collapse_monitor import CollapseMonitor
 from seal_lightning.callbacks.energy_monitor import EnergyMonitor
 from seal_lightning.callbacks.pose_plot import PosePlot
+from seal_lightning.callbacks.pose_report import PoseReport
+from seal_lightning.callbacks.pose_writer import PoseWriter
 
-__all__ = ["EnergyMonitor", "PosePlot"]
+__all__ = ["BenchmarkScores", "CollapseMonitor", "EnergyMonitor", "PosePlot", "PoseReport", "PoseWriter"]

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from seal_lightning._values import is_whole, kind_of
+
 __all__ = ["Draws", "seeded_generator", "stable_id"]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
@@ -59,6 +61,8 @@ class Draws:
     def __init__(self, *key: int | Tensor) -> None:
         state = np.zeros(1, dtype=np.uint64)
         for part in key:
+            if not is_whole(part) and not (isinstance(part, Tensor) and not part.is_floating_point()):
+                raise TypeError(f"Expected `key` to be integers or integer tensors, but got {kind_of(part)}.")
             column = np.atleast_1d(torch.as_tensor(part, dtype=torch.long).numpy()).astype(np.uint64)
             state = _mix((state ^ column) + _GAMMA)
         self._state = state

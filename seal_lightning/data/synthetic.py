@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from seal_lightning._values import is_number, is_whole
 from seal_lightning.data.mocap import Mocap
 from seal_lightning.skeleton import get_skeleton
 
@@ -76,10 +77,11 @@ class SyntheticMocap:
 
     def __post_init__(self) -> None:
         for name in ("subjects", "clips_per_subject", "frames", "fps"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"Expected `{name}` to be positive, but got {getattr(self, name)}.")
-        if self.seed < 0:
-            raise ValueError(f"Expected `seed` to be 0 or more, but got {self.seed}.")
+            number = getattr(self, name)
+            if not (is_number if name == "fps" else is_whole)(number) or not 0 < number < math.inf:
+                raise ValueError(f"Expected `{name}` to be positive, but got {number!r}.")
+        if not is_whole(self.seed) or self.seed < 0:
+            raise ValueError(f"Expected `seed` to be 0 or more, but got {self.seed!r}.")
 
     def generate(self) -> Mocap:
         """Make the motion as a `Mocap` named ``synthetic``."""

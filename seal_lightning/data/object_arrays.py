@@ -1,0 +1,179 @@
+"""Reads npz members that hold pickled containers of arrays, without running what a pickle may ask for."""
+
+from __future__ import annotations
+
+import math
+import os
+import pickle
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["array_names", "read_object"]
+
+_PLAIN = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|[SU]\d{1,9}|O8?)")
+
+
+def array_names(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the arrays of an npz.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no npz.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a file at {str(path)!r}, but there is none.")
+    try:
+        with ZipFile(path) as archive:
+            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    except BadZipFile as error:
+        raise ValueError(f"{path.name}: Expected an npz file, but it cannot be read as one ({error}).") from error
+
+
+def read_object(path: str | os.PathLike[str], name: str) -> Any:
+    """Read one array of an npz; of a pickled container (an object array without dimensions) the container.
+
+    A pickle is a program, and one from elsewhere may do anything. Here it can make numbers, texts, lists, tuples,
+    dicts and arrays of these, and nothing else: whatever it asks for by name is refused unless it is one of the four
+    names that arrays are pickled with, by NumPy 1 and 2, and even these are stand-ins that check what they are given.
+    Texts that Python 2 wrote are read as Latin-1.
+
+    Args:
+        path: An npz file.
+        name: Name of the array in it.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no npz, has no such array, or the array holds anything else than is said above.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp(), "poses.npz")
+        >>> np.savez(path, positions_3d=np.array({"S1": {"Walking": np.zeros((4, 32, 3))}}, dtype=object))
+        >>> read_object(path, "positions_3d")["S1"]["Walking"].shape
+        (4, 32, 3)
+    """
+    path = Path(path)
+    if name not in (names := array_names(path)):
+        raise ValueError(f"{path.name}: Expected an array {name!r}, but got {names}.")
+    with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            if version[0] not in (1, 2):
+                raise ValueError(f"Expected a npy file of version 1 or 2, but got {version}.")
+            header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
+            if not header(file)[2].hasobject:
+                file.seek(0)
+                return np.lib.format.read_array(file, allow_pickle=False)
+            array = _Unpickler(file, encoding="latin1").load()
+        except pickle.UnpicklingError as error:
+            raise ValueError(f"{path.name}, array {name!r}: {error}") from error
+        except _BROKEN as error:
+            raise ValueError(f"{path.name}, array {name!r}: Expected a readable array, but {error}.") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path.name}, array {name!r}: Expected an array, but got a {type(array).__name__}.")
+    return array.item() if array.shape == () else array.view(np.ndarray)
+
+
+# What reading a damaged file, or calling a stand-in with what it was not made for, can raise.
+_BROKEN = (
+    *(ValueError, TypeError, EOFError, AttributeError, IndexError, KeyError, OverflowError, MemoryError),
+    *(BadZipFile, UnicodeError, struct.error),
+)
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        """Look a global up, among those that arrays are made with."""
+        if (module, name) not in _ADMITTED:
+            raise pickle.UnpicklingError(
+                f"Expected arrays, numbers, texts, lists, tuples and dicts alone, but the pickle asks for "
+                f"{module}.{name}, which could run code. It is refused."
+            )
+        return _ADMITTED[module, name]
+
+
+class _Checked(np.ndarray[Any, Any]):
+    """An array that is filled from a pickle only with as many bytes as its type and shape want."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, fortran, values = state
+        if not isinstance(dtype, _Type) or any(not isinstance(side, int) or side < 0 for side in shape):
+            raise ValueError(f"the shape {shape} or the type of an array is not one")
+        if dtype.plain.hasobject:
+            found = len(values) if isinstance(values, list) else -1
+            wanted = math.prod(shape)
+        else:
+            values = values.encode("latin1") if isinstance(values, str) else bytes(values)
+            found, wanted = len(values), math.prod(shape) * dtype.plain.itemsize
+        if found != wanted:
+            raise ValueError(f"an array of shape {shape} and type {dtype.plain} has {found} values or bytes")
+        super().__setstate__((1, tuple(shape), dtype.plain, bool(fortran), values))  # type: ignore[arg-type]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle as a plain array."""
+        return self.view(np.ndarray).__reduce_ex__(protocol)
+
+
+class _Type:
+    """The type of an array's numbers, texts or objects; structures, dates and others are not admitted."""
+
+    def __init__(self, code: Any) -> None:
+        if not isinstance(code, str) or not _PLAIN.fullmatch(code):
+            raise ValueError(f"the type {code!r} of an array is neither of numbers, texts nor objects")
+        self.plain = np.dtype(code)
+
+    def __setstate__(self, state: Any) -> None:
+        _, order, *rest = state
+        if order not in ("<", ">", "|", "=") or any(part is not None for part in rest[:3]):
+            raise ValueError("the type of an array has parts")
+        self.plain = self.plain.newbyteorder(order) if order != "|" else self.plain
+
+
+class _StandIn:
+    """Calls a function. It has no attribute that a pickle could set."""
+
+    __slots__ = ("_call",)
+    _call: Callable[..., Any]
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_call", call)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("a name of NumPy is set")
+
+    def __call__(self, *args: Any) -> Any:
+        return self._call(*args)
+
+
+def _not_called(*_: Any) -> Any:
+    raise TypeError("an array is made in another way than NumPy pickles them")
+
+
+def _reconstruct(kind: Any, *_: Any) -> npt.NDArray[Any]:
+    if kind is not _NDARRAY:
+        raise TypeError("something else than an array is to be made as one")
+    return _Checked((0,))
+
+
+def _scalar(dtype: Any, value: Any) -> Any:
+    value = value.encode("latin1") if isinstance(value, str) else value
+    if not isinstance(dtype, _Type) or dtype.plain.hasobject or len(value) != dtype.plain.itemsize:
+        raise ValueError("a number does not have the bytes of its type")
+    return np.frombuffer(value, dtype=dtype.plain)[0]
+
+
+_NDARRAY = _StandIn(_not_called)
+_ADMITTED = {
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): _StandIn(lambda code, *_: _Type(code)),
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _StandIn(_reconstruct) for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _StandIn(_scalar) for core in ("core", "_core")},
+}
