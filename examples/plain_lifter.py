@@ -50,7 +50,8 @@ class LitLifter(L.LightningModule):
     """Trains `SimpleBaseline` on the mean joint distance.
 
     A batch is a dict with "keypoints_2d" (B, J, 2) or, with confidences, (B, J, 3), and "target" (B, J, 3). Windows of
-    T frames, (B, T, J, ...), are lifted frame by frame. Errors are logged in the unit of the targets.
+    T frames, (B, T, J, ...), are lifted frame by frame. Errors are logged in the unit of the targets. A batch may have
+    "visibility", bool (B, J) or (B, T, J): the network sees zeros for a joint that is missing, and no error counts it.
 
     Args:
         num_joints: Number of joints J.
@@ -76,15 +77,21 @@ class LitLifter(L.LightningModule):
         self.lr = lr
         self.net = SimpleBaseline(num_joints, channels, hidden, stages, dropout)
 
-    def forward(self, keypoints_2d: Tensor) -> Tensor:
+    def forward(self, keypoints_2d: Tensor, visibility: Tensor | None = None) -> Tensor:
         """Lift (B, J, 2|3) or (B, T, J, 2|3) keypoints to poses (B, J, 3) or (B, T, J, 3)."""
+        if visibility is not None:
+            keypoints_2d = torch.where(visibility[..., None], keypoints_2d, 0.0)
         frames = keypoints_2d[..., : self.channels].flatten(0, -3)
         return self.net(frames).unflatten(0, keypoints_2d.shape[:-2])
 
     def mean_joint_distance(self, batch: Batch) -> Tensor:
-        """Mean distance between predicted and true joints."""
-        prediction = self(batch["keypoints_2d"])
-        return (prediction - batch["target"]).norm(dim=-1).mean()
+        """Mean distance between predicted and true joints, of those that are visible."""
+        visibility = batch.get("visibility")
+        error = self(batch["keypoints_2d"], visibility) - batch["target"]
+        if visibility is None:
+            return error.norm(dim=-1).mean()
+        error = torch.where(visibility[..., None], error, 0.0)
+        return error.norm(dim=-1).sum() / visibility.sum().clamp(min=1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One optimisation step."""
@@ -102,7 +109,7 @@ class LitLifter(L.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the poses of one batch."""
-        return self(batch["keypoints_2d"])
+        return self(batch["keypoints_2d"], batch.get("visibility"))
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam, its learning rate warmed up and annealed over the whole training."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,12 +11,8 @@ from torch import Tensor
 
 from seal_lightning._random import own_random_numbers
 from seal_lightning.capture import ModuleCall, tensors_in
-from seal_lightning.functional import limb_symmetry_error
-from seal_lightning.skeleton import Skeleton
 
-__all__ = ["SealBatch", "gradient_at_prediction", "infer_batch", "warn_unless_a_body"]
-
-_IMPLAUSIBLE_ASYMMETRY = 15.0  # percent; measured bodies have below 5
+__all__ = ["SealBatch", "gradient_at_prediction", "infer_batch"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +25,9 @@ class SealBatch:
         target: True poses of the same shape and unit; None where a static loss-net needs none.
         visibility: Bool (..., J); an invisible joint counts nowhere.
         labelled: Bool (B,); False for a sample whose target is not to be read.
+
+    Raises:
+        TypeError: If keypoints or prediction are no tensors, or another field is neither a tensor nor None.
     """
 
     keypoints_2d: Tensor
@@ -37,6 +35,11 @@ class SealBatch:
     target: Tensor | None = None
     visibility: Tensor | None = None
     labelled: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isinstance(value, Tensor) and (value is not None or name in ("keypoints_2d", "prediction")):
+                raise TypeError(f"Expected `{name}` of SealBatch to be a tensor, but got {type(value).__name__}.")
 
     def some_frames(self, count: int | None, seed: int, draw: int) -> SealBatch:
         """Keep ``count`` random frames of every clip, in order; all of them where there are no more, or no clips."""
@@ -62,7 +65,9 @@ def infer_batch(batch: Any, calls: Sequence[ModuleCall], joints: int) -> SealBat
     The prediction is the one output of an outermost module call whose shape, ``(..., J, 3)`` or flattened
     ``(..., 3J)``, is that of exactly one tensor of the batch that was not passed into the call: the target. The
     keypoints are the first pose-shaped input of that call; where it is a window and only its centre frame is
-    predicted, the centre frame.
+    predicted, the centre frame. Where the batch is a mapping, its ``"visibility"``, bool (B[, T], J), marks the joints
+    that count, again at the centre frame if only that is predicted, and its ``"labelled"``, bool (B,), the samples
+    whose target is to be read.
 
     Args:
         batch: The batch as the step received it.
@@ -73,11 +78,11 @@ def infer_batch(batch: Any, calls: Sequence[ModuleCall], joints: int) -> SealBat
         The batch that was found.
 
     Raises:
-        ValueError: If there is no way to read the step, or more than one.
+        ValueError: If there is no way to read the step, or more than one, or a mask is not bool or of another shape.
     """
     found = []
     for call in calls:
-        passed = {_identity(tensor) for tensor in tensors_in(call.inputs)}
+        passed = {_identity(tensor) for tensor in tensors_in(call.inputs) if tensor.numel()}  # empty ones share a place
         targets = [tensor for tensor in _poses(batch, joints) if _identity(tensor) not in passed]
         for output in _poses(call.output, joints):
             shape = _unflatten(output, joints).shape
@@ -93,7 +98,44 @@ def infer_batch(batch: Any, calls: Sequence[ModuleCall], joints: int) -> SealBat
         )
     ((call, output, target),) = found
     prediction, target = _unflatten(output, joints), _unflatten(target, joints)
-    return SealBatch(_keypoints(call.inputs, prediction.shape[:-2], joints), prediction, target)
+    leading = prediction.shape[:-2]
+    masks = batch if isinstance(batch, Mapping) else {}
+    return SealBatch(
+        _keypoints(call.inputs, leading, joints),
+        prediction,
+        target,
+        _mask("visibility", masks, (*leading, joints)),
+        _mask("labelled", masks, (leading[0],)),
+    )
+
+
+def _mask(name: str, batch: Mapping[Any, Any], shape: tuple[int, ...]) -> Tensor | None:
+    """The mask of that name, or its centre frame, in this shape; None where the batch has none."""
+    mask = batch.get(name)
+    if mask is None:
+        return None
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(
+            f"Expected `{name}` of the batch to be a bool tensor, but got {found}. Override "
+            "`seal_batch(self, batch, inputs, output)` if it means something else."
+        )
+    fitting = mask if mask.shape == shape else _centre_frame(mask, shape)
+    if fitting is None:
+        raise ValueError(
+            f"Expected `{name}` of the batch to be {shape} like the prediction, but got {tuple(mask.shape)}. "
+            "Override `seal_batch(self, batch, inputs, output)`."
+        )
+    return fitting
+
+
+def _centre_frame(window: Tensor, shape: Sequence[int]) -> Tensor | None:
+    """The centre frame of windows (B, T, ...) in the shape (B, ...) or (B, 1, ...); None where there is none."""
+    centred = window.dim() > 2 and window.shape[1] % 2 == 1
+    wanted = (window.shape[0], *window.shape[2:]), (window.shape[0], 1, *window.shape[2:])
+    if not centred or tuple(shape) not in wanted:
+        return None
+    return window[:, window.shape[1] // 2].reshape(tuple(shape))
 
 
 def _keypoints(inputs: Any, leading: torch.Size, joints: int) -> Tensor:
@@ -103,12 +145,11 @@ def _keypoints(inputs: Any, leading: torch.Size, joints: int) -> Tensor:
             tensor = tensor.reshape(*tensor.shape[:-1], joints, 2)
         if not tensor.is_floating_point() or tensor.dim() < 3 or tensor.shape[-2:] not in ((joints, 2), (joints, 3)):
             continue
-        shape = tensor.shape[:-2]
-        if shape == leading:
+        if tensor.shape[:-2] == leading:
             return tensor
-        frames = shape[1] if len(shape) == 2 else 0
-        if frames % 2 == 1 and leading in ((shape[0],), (shape[0], 1)):
-            return tensor[:, frames // 2].reshape(*leading, *tensor.shape[-2:])
+        centre = _centre_frame(tensor, (*leading, *tensor.shape[-2:])) if tensor.dim() == 4 else None
+        if centre is not None:
+            return centre
         raise ValueError(
             f"Expected the keypoints to have the frames of the prediction {tuple(leading)}, or an odd number of which "
             f"it is the centre, but got {tuple(tensor.shape)}. Override `seal_batch(self, batch, inputs, output)`."
@@ -162,18 +203,3 @@ def gradient_at_prediction(
 
 def _gradient(value: Tensor, at: Tensor) -> Tensor | None:
     return torch.autograd.grad(value, at, retain_graph=True, allow_unused=True)[0]
-
-
-def warn_unless_a_body(read: SealBatch, skeleton: Skeleton) -> None:
-    """Warn where the truth's left and right bones differ as no body's do: the poses are then no coordinates."""
-    if read.target is None or not skeleton.paired_bones:
-        return
-    asymmetry = float(limb_symmetry_error(read.target.float(), skeleton, visibility=read.visibility))
-    if asymmetry > _IMPLAUSIBLE_ASYMMETRY:
-        warnings.warn(
-            f"The true poses' left and right bones differ by {asymmetry:.0f} % on average. If the targets are "
-            "normalised by mean and standard deviation, override `seal_batch(self, batch, inputs, output)` and return "
-            "`SealBatch(keypoints_2d, prediction * std + mean, target * std + mean)`; if the joints are in another "
-            "order, set `skeleton` in SealConfig.",
-            stacklevel=2,
-        )

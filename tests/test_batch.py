@@ -95,6 +95,61 @@ def test_no_keypoints_among_the_inputs():
         infer_batch((x, y), [ModuleCall((x,), pose(4))], J)
 
 
+@pytest.mark.parametrize("leading", [(4,), (4, 5)])
+def test_masks_are_read(leading):
+    x, y, out = pose(*leading, channels=2), pose(*leading), pose(*leading)
+    visibility, labelled = torch.rand(*leading, J) > 0.5, torch.tensor([True, False, True, True])
+    calls = [ModuleCall((x,), out)]
+    found = infer_batch({"x": x, "y": y, "visibility": visibility, "labelled": labelled}, calls, J)
+    assert torch.equal(found.visibility, visibility)
+    assert torch.equal(found.labelled, labelled)
+    for batch in ({"x": x, "y": y}, {"x": x, "y": y, "visibility": None, "labelled": None}, (x, y, visibility)):
+        found = infer_batch(batch, calls, J)
+        assert found.target is y
+        assert found.visibility is None
+        assert found.labelled is None
+
+
+@pytest.mark.parametrize("keep_axis", [False, True])
+@pytest.mark.parametrize("of_the_window", [False, True])
+def test_visibility_of_the_centre_frame(keep_axis, of_the_window):
+    x, y = pose(4, 5, channels=2), pose(4, 1) if keep_axis else pose(4)
+    window = torch.rand(4, 5, J) > 0.5
+    centre = window[:, 2].reshape(y.shape[:-1])
+    given = {"x": x, "y": y, "visibility": window if of_the_window else centre}
+    assert torch.equal(infer_batch(given, [ModuleCall((x,), torch.randn_like(y))], J).visibility, centre)
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        (
+            {"visibility": torch.ones(4, J)},
+            r"`visibility` of the batch to be a bool tensor, but got torch.float32. Override",
+        ),
+        ({"visibility": [True] * J}, r"`visibility` of the batch to be a bool tensor, but got list. Override"),
+        ({"labelled": torch.ones(4)}, r"`labelled` of the batch to be a bool tensor, but got torch.float32"),
+        (
+            {"visibility": torch.ones(4, J - 1).bool()},
+            r"`visibility` .* to be \(4, 17\) like the prediction, but got \(4, 16\)",
+        ),
+        (
+            {"visibility": torch.ones(4, J, 1).bool()},
+            r"to be \(4, 17\) like the prediction, but got \(4, 17, 1\). Override",
+        ),
+        ({"visibility": torch.ones(4, 4, J).bool()}, r"to be \(4, 17\) like the prediction, but got \(4, 4, 17\)"),
+        (
+            {"labelled": torch.ones(3).bool()},
+            r"`labelled` of the batch to be \(4,\) like the prediction, but got \(3,\)",
+        ),
+    ],
+)
+def test_masks_of_another_kind_are_refused(masks, message):
+    x, y = pose(4, channels=2), pose(4)
+    with pytest.raises(ValueError, match=message):
+        infer_batch({"x": x, "y": y, **masks}, [ModuleCall((x,), pose(4))], J)
+
+
 def test_some_frames():
     batch = SealBatch(pose(2, 5, channels=2), pose(2, 5).requires_grad_(), visibility=torch.ones(2, 5, J))
     kept = batch.some_frames(2, seed=0, draw=0)

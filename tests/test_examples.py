@@ -86,6 +86,20 @@ def test_lifter_trains_on_the_mean_joint_distance(lifters):
     assert float(loss.detach()) == pytest.approx(np.sqrt(((predicted - true) ** 2).sum(-1)).mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(4,), (2, 5)])
+def test_lifter_leaves_missing_joints_out(lifters, shape):
+    """Zeros for the network, nothing for the error, whatever stands there."""
+    model, batch = lifters.LitLifter(hidden=16, channels=3).eval(), batch_of(*shape, channels=3)
+    seen = torch.rand(*shape, 17) > 0.3
+    poses = model(batch["keypoints_2d"] * seen[..., None]).detach().numpy()
+    distances = [np.linalg.norm(poses[tuple(i)] - batch["target"].numpy()[tuple(i)]) for i in np.argwhere(seen.numpy())]
+    for filler in (1e6, float("nan")):
+        filled = {name: value.masked_fill(~seen[..., None], filler) for name, value in batch.items()}
+        loss = model.mean_joint_distance({**filled, "visibility": seen})
+        assert float(loss.detach()) == pytest.approx(np.mean(distances), rel=1e-5)
+        assert torch.equal(model.predict_step({**filled, "visibility": seen}, 0), torch.from_numpy(poses))
+
+
 def test_lifter_logs_and_predicts(lifters, make_trainer):
     model, batch = lifters.LitLifter(hidden=16, lr=0.01), batch_of(8)
     batches = loader(batch, batch, batch)
@@ -141,6 +155,23 @@ def test_fit_configs_run(name, tmp_path):
     ]
     main(["fit", "--config", f"examples/configs/{name}.yaml", *SMALL, *logger])
     assert (tmp_path / "config.yaml").exists()
+
+
+def test_own_keypoints_config_runs(tmp_path):
+    """On pixels of COCO's joints, some of them missing."""
+    rng = np.random.default_rng(0)
+    keypoints = rng.uniform(100, 900, size=(24, 17, 3))
+    keypoints[..., 2] = rng.uniform(size=(24, 17)) > 0.1
+    people = {"clip_start": np.arange(0, 24, 8), "clip_length": np.full(3, 8), "subject": np.array(["a", "b", "c"])}
+    positions = rng.normal(scale=300, size=(24, 17, 3))
+    np.savez(
+        tmp_path / "mine.npz", keypoints_2d=keypoints, positions_3d=positions, visibility=keypoints[..., 2], **people
+    )
+    data = [f"--data.path={tmp_path / 'mine.npz'}", "--data.batch_size=4"]
+    data += ['--data.split={"train": ["a"], "val": ["b"], "test": ["c"]}', f"--trainer.default_root_dir={tmp_path}"]
+    logger = ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--model.hidden=8"]
+    for command in ("fit", "test"):
+        main([command, "--config", "examples/configs/own_keypoints.yaml", *data, *QUICK, *logger])
 
 
 def test_plain_and_seal_config_differ_in_the_model_alone():

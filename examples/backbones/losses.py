@@ -1,4 +1,8 @@
-"""The loss terms of the papers, as modules that add up in a YAML file."""
+"""The loss terms of the papers, as modules that add up in a YAML file.
+
+All take a visibility, bool (..., J), as third argument where there is one: a term that needs an invisible joint is left
+out of the mean, so that not even a NaN there reaches a value or a gradient.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,24 @@ def _check(prediction: Tensor, target: Tensor, *, clips: bool = False) -> None:
         raise ValueError(f"Expected clips (B, T, J, 3) of at least two frames, but got {tuple(prediction.shape)}.")
 
 
+def _mean(terms: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean of terms (..., n) or (..., n, 3), of those that count where `counted`, bool (..., n), says so."""
+    if counted is None:
+        return terms.mean()
+    counted = counted if counted.dim() == terms.dim() else counted[..., None].expand_as(terms)
+    return torch.where(counted, terms, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+def _error(prediction: Tensor, target: Tensor, visibility: Tensor | None) -> Tensor:
+    """Prediction minus target, zero where a joint is invisible."""
+    error = prediction - target
+    return error if visibility is None else torch.where(visibility[..., None], error, 0.0)
+
+
+def _both_frames(visibility: Tensor | None) -> Tensor | None:
+    return None if visibility is None else visibility[:, 1:] & visibility[:, :-1]
+
+
 class MPJPE(nn.Module):
     """Mean distance between predicted and true joints (..., J, 3): VideoPose3D, PoseFormerV2, P-STMO.
 
@@ -42,19 +64,19 @@ class MPJPE(nn.Module):
         5.0
     """
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> Tensor:
         """Return the mean as a scalar."""
         _check(prediction, target)
-        return (prediction - target).norm(dim=-1).mean()
+        return _mean(_error(prediction, target, visibility).norm(dim=-1), visibility)
 
 
 class MSE(nn.Module):
     """Mean squared difference of the coordinates (..., J, 3): SimpleBaseline, SemGCN."""
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> Tensor:
         """Return the mean as a scalar."""
         _check(prediction, target)
-        return (prediction - target).square().mean()
+        return _mean(_error(prediction, target, visibility).square(), visibility)
 
 
 class WeightedMPJPE(nn.Module):
@@ -72,21 +94,23 @@ class WeightedMPJPE(nn.Module):
         super().__init__()
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> Tensor:
         """Return the weighted mean as a scalar; weights are not normalised."""
         _check(prediction, target)
-        return (self.weights * (prediction - target).norm(dim=-1)).mean()
+        return _mean(self.weights * _error(prediction, target, visibility).norm(dim=-1), visibility)
 
 
 class NMPJPE(nn.Module):
     """Mean joint distance after each predicted pose (..., J, 3) got its best scale: MotionAGFormer."""
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> Tensor:
         """Return the mean as a scalar."""
         _check(prediction, target)
+        if visibility is not None:
+            prediction, target = (torch.where(visibility[..., None], pose, 0.0) for pose in (prediction, target))
         square = prediction.square().sum(dim=(-2, -1), keepdim=True)
         scale = (prediction * target).sum(dim=(-2, -1), keepdim=True) / square.clamp(min=1e-12)
-        return (scale * prediction - target).norm(dim=-1).mean()
+        return _mean((scale * prediction - target).norm(dim=-1), visibility)
 
 
 class VelocityLoss(nn.Module):
@@ -99,10 +123,12 @@ class VelocityLoss(nn.Module):
         5.0
     """
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> Tensor:
         """Return the mean as a scalar."""
         _check(prediction, target, clips=True)
-        return (prediction.diff(dim=1) - target.diff(dim=1)).norm(dim=-1).mean()
+        if visibility is not None:
+            prediction, target = (torch.where(visibility[..., None], pose, 0.0) for pose in (prediction, target))
+        return _mean((prediction.diff(dim=1) - target.diff(dim=1)).norm(dim=-1), _both_frames(visibility))
 
 
 class Smoothness(nn.Module):
@@ -116,10 +142,10 @@ class Smoothness(nn.Module):
         super().__init__()
         self.register_buffer("weights", torch.tensor(weights), persistent=False)
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> Tensor:
         """Return the weighted mean as a scalar; the target's values play no part."""
         _check(prediction, target, clips=True)
-        return (self.weights[:, None] * prediction.diff(dim=1).square()).mean()
+        return _mean(self.weights[:, None] * prediction.diff(dim=1).square(), _both_frames(visibility))
 
 
 class BoneVectorLoss(nn.Module):
@@ -135,11 +161,12 @@ class BoneVectorLoss(nn.Module):
         self.register_buffer("child", torch.tensor([child for child, _ in bones]), persistent=False)
         self.register_buffer("parent", torch.tensor([parent for _, parent in bones]), persistent=False)
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> Tensor:
         """Return the mean as a scalar."""
         _check(prediction, target)
-        error = prediction - target
-        return (error[..., self.child, :] - error[..., self.parent, :]).square().mean()
+        error = _error(prediction, target, visibility)
+        seen = None if visibility is None else visibility[..., self.child] & visibility[..., self.parent]
+        return _mean((error[..., self.child, :] - error[..., self.parent, :]).square(), seen)
 
 
 class WeightedSum(nn.Module):
@@ -164,7 +191,8 @@ class WeightedSum(nn.Module):
             raise ValueError(f"Expected one weight per loss, but got {len(weights)} for {len(losses)}.")
         self.losses, self.weights = nn.ModuleList(losses), weights
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> Tensor:
         """Return the sum as a scalar."""
         terms = zip(self.weights, self.losses, strict=True)
-        return torch.stack([weight * loss(prediction, target) for weight, loss in terms]).sum()
+        masks = [] if visibility is None else [visibility]
+        return torch.stack([weight * loss(prediction, target, *masks) for weight, loss in terms]).sum()

@@ -176,6 +176,64 @@ def test_keypoints_alone_are_enough_to_predict(backbone):
     assert list(model.on_after_batch_transfer({"keypoints_2d": torch.zeros(1)}, 0)) == ["keypoints_2d"]
 
 
+@pytest.mark.parametrize("backbone", [SimpleBaseline, MixSTE])
+def test_the_mask_is_mirrored_with_its_joints(backbone):
+    """A joint is missing after mirroring where its partner was before."""
+    model = in_stage(LitLifter(tiny(backbone)), training=True)
+    batch = batch_of(backbone)
+    partner = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13]
+    batch["visibility"] = torch.rand(batch["target"].shape[:-1]) > 0.3
+    mirrored = 0
+    for _ in range(25):
+        given = model.on_after_batch_transfer(batch, 0)
+        for sample in range(4):
+            flip = not torch.equal(given["target"][sample], batch["target"][sample])
+            expected = batch["visibility"][sample][..., partner] if flip else batch["visibility"][sample]
+            assert torch.equal(given["visibility"][sample], expected)
+            mirrored += flip
+    assert 30 <= mirrored <= 70
+
+
+def test_a_frame_without_visible_joints_stays_context():
+    """Frames that an evaluation counts elsewhere are invisible as a whole, and the others are lifted in their light."""
+    model = LitLifter(tiny(MixSTE), flip_test=False).eval()
+    keypoints = batch_of(MixSTE)["keypoints_2d"]
+    visibility = torch.ones(keypoints.shape[:-1], dtype=torch.bool)
+    visibility[:, 0] = False
+    assert torch.equal(model(keypoints, visibility), model(keypoints))
+    broken = keypoints.clone()
+    broken[:, 0, 3] = torch.nan
+    assert model(broken, visibility).isfinite().all()
+    visibility[:, 0, 1:] = True
+    assert not torch.equal(model(keypoints, visibility), model(keypoints))
+
+
+@pytest.mark.parametrize("of_the_window", [False, True])
+def test_a_centre_frame_network_counts_the_joints_of_the_centre_frame(of_the_window):
+    model = in_stage(LitLifter(tiny(VideoPose3D), flip_augmentation=False), training=False).eval()
+    batch = batch_of(VideoPose3D)
+    window = torch.rand(4, FRAMES, 17) > 0.3
+    batch["visibility"] = window if of_the_window else window[:, 4]
+    given = model.on_after_batch_transfer(batch, 0)
+    shown = batch["keypoints_2d"] * window[..., None] if of_the_window else batch["keypoints_2d"]
+    distance = (model(shown) - batch["target"][:, 4]).norm(dim=-1)
+    torch.testing.assert_close(model._mean_joint_distance(given), distance[window[:, 4]].mean())
+
+
+def test_the_sequence_head_of_pstmo_minds_the_mask():
+    model = in_stage(LitLifter(tiny(PSTMO), flip_augmentation=False), training=True)
+    batch = batch_of(PSTMO)
+    batch["visibility"] = torch.rand(4, FRAMES, 17) > 0.3
+    hidden = ~batch["visibility"][..., None]
+    losses = []
+    for filler in (0.0, float("nan")):
+        torch.manual_seed(0)
+        filled = batch | {name: batch[name].masked_fill(hidden, filler) for name in ("keypoints_2d", "target")}
+        losses.append(model.training_step(model.on_after_batch_transfer(filled, 0), 0))
+    assert torch.equal(*losses)
+    assert losses[0].isfinite()
+
+
 def test_the_loss_is_the_one_given():
     net = tiny(MixSTE)
     batch = batch_of(MixSTE)

@@ -101,3 +101,61 @@ def test_weights_move_with_the_module_but_stay_out_of_checkpoints():
         assert loss.state_dict() == {}
         prediction = torch.zeros(1, 2, 17, 3, device="meta")
         assert loss.to("meta")(prediction, prediction).device.type == "meta"
+
+
+def masked_reference(name, prediction, target, seen):
+    """The mean over what is visible, one number after another."""
+    numbers = []
+    for clip, frame, joint in np.argwhere(seen):
+        visible = [other for other in range(prediction.shape[2]) if seen[clip, frame, other]]
+        p, t = prediction[clip, frame], target[clip, frame]
+        distance, bone = np.sqrt(((p[joint] - t[joint]) ** 2).sum()), PARENTS[joint]
+        before = frame > 0 and seen[clip, frame - 1, joint]
+        if name == "MPJPE":
+            numbers.append(distance)
+        elif name == "WeightedMPJPE":
+            numbers.append(WEIGHTS[joint] * distance)
+        elif name == "MSE":
+            numbers.extend((p[joint] - t[joint]) ** 2)
+        elif name == "NMPJPE":
+            scale = (p[visible] * t[visible]).sum() / (p[visible] ** 2).sum()
+            numbers.append(np.sqrt(((scale * p[joint] - t[joint]) ** 2).sum()))
+        elif name == "BoneVectorLoss" and bone in visible:
+            numbers.extend(((p[joint] - p[bone]) - (t[joint] - t[bone])) ** 2)
+        elif name == "VelocityLoss" and before:
+            steps = (p - prediction[clip, frame - 1])[joint] - (t - target[clip, frame - 1])[joint]
+            numbers.append(np.sqrt((steps**2).sum()))
+        elif name == "Smoothness" and before:
+            numbers.extend(WEIGHTS[joint] * (p - prediction[clip, frame - 1])[joint] ** 2)
+    return np.mean(numbers)
+
+
+@every_term
+@pytest.mark.parametrize("filler", [0.0, 1e6, float("nan")])
+def test_missing_joints_are_left_out(loss, filler):
+    """Against a loop over the visible joints; what stands in the others reaches neither value nor gradient."""
+    prediction, target = torch.randn(2, 3, 4, 3, requires_grad=True), torch.randn(2, 3, 4, 3)
+    visibility = torch.rand(2, 3, 4) > 0.3
+    expected = masked_reference(type(loss).__name__, prediction.detach().numpy(), target.numpy(), visibility.numpy())
+    value = loss(prediction, target.masked_fill(~visibility[..., None], filler), visibility)
+    assert value.item() == pytest.approx(expected, rel=1e-5)
+    value.backward()
+    assert prediction.grad.isfinite().all()
+    assert (prediction.grad[~visibility] == 0).all()
+    assert (prediction.grad[visibility] != 0).any()
+
+
+@every_term
+def test_nothing_visible_is_no_loss(loss):
+    prediction = torch.randn(2, 3, 4, 3, requires_grad=True)
+    value = loss(prediction, torch.full((2, 3, 4, 3), torch.nan), torch.zeros(2, 3, 4, dtype=torch.bool))
+    value.backward()
+    assert value.item() == 0.0
+    assert (prediction.grad == 0).all()
+
+
+def test_a_sum_passes_the_visibility_on():
+    prediction, target, visibility = torch.randn(2, 3, 4, 3), torch.randn(2, 3, 4, 3), torch.rand(2, 3, 4) > 0.3
+    total = WeightedSum([MPJPE(), VelocityLoss()], [1.0, 2.0])(prediction, target, visibility)
+    apart = MPJPE()(prediction, target, visibility) + 2 * VelocityLoss()(prediction, target, visibility)
+    torch.testing.assert_close(total, apart)

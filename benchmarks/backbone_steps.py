@@ -1,0 +1,86 @@
+"""Time and memory of a training step of the eight backbones, plain and with SEAL, interleaved in one process.
+
+    python -m benchmarks.backbone_steps
+    python -m benchmarks.backbone_steps --size published --batch 1 --rounds 3 --backbones MixSTE
+
+The default is what the table of docs/backbones.md trains: `tiny()` sizes, windows of 27 frames, the default energy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks.measure import interleaved, metered, versions
+from benchmarks.step import lightning_step
+from examples import backbones
+from seal_lightning import SealConfig
+from seal_lightning.compare import seal_class
+
+BATCHES = {
+    **{"SimpleBaseline": 16, "SemGCN": 4, "VideoPose3D": 64, "PoseFormerV2": 64, "PSTMO": 64},
+    **{"MixSTE": 4, "KTPFormer": 4, "MotionAGFormer": 4},
+}
+"""Windows of a batch, as in benchmarks/studies/backbones_*.yaml."""
+
+
+def measure(name: str, size: str, batch_size: int, rounds: int) -> dict[str, Any]:
+    """One backbone, a row of the table."""
+
+    def make(seal: SealConfig | None = None) -> Any:
+        network = getattr(backbones, name)
+        torch.manual_seed(0)
+        net = network.tiny() if size == "tiny" else network()
+        host = backbones.LitLifter if seal is None else seal_class(backbones.LitLifter)
+        return host(net, flip_augmentation=False, **({} if seal is None else {"seal": seal}))
+
+    net = make().net
+    frames, channels = getattr(net, "frames", 27), net.channels
+    centre = getattr(net, "centre_frame_only", False)
+    target = torch.randn(batch_size, *([] if centre else [frames]), 17, 3)
+    batch = {"keypoints_2d": torch.randn(batch_size, frames, 17, channels), "target": target}
+    if centre:
+        batch["target_sequence"] = torch.randn(batch_size, frames, 17, 3)
+    steps = {"plain": lightning_step(make(), batch), "SEAL": lightning_step(make(SealConfig()), batch)}
+    seconds = {step: median(times) for step, times in interleaved(steps, rounds).items()}
+    megabytes = {step: metered(run).peak / 2**20 for step, run in steps.items()}
+    parameters = sum(parameter.numel() for parameter in net.parameters())
+    return {
+        **{"backbone": name, "parameters": parameters, "frames": frames, "batch": batch_size},
+        **{"milliseconds": {step: 1e3 * value for step, value in seconds.items()}, "megabytes": megabytes},
+    }
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    """Run the benchmark and return what is written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbones", nargs="+", default=list(BATCHES), choices=BATCHES)
+    parser.add_argument("--size", default="tiny", choices=("tiny", "published"))
+    parser.add_argument("--batch", type=int, help="windows of a batch, instead of those of the study")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--output", type=Path, help="JSON file")
+    options = parser.parse_args(arguments)
+    print("| backbone | parameters | frames | batch | plain ms | SEAL ms | ratio | plain MiB | SEAL MiB |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
+    rows = []
+    for name in options.backbones:
+        row = measure(name, options.size, options.batch or BATCHES[name], options.rounds)
+        (plain, seal), memory = row["milliseconds"].values(), row["megabytes"].values()
+        cells = [f"{row['parameters'] / 1e6:.2f} M", row["frames"], row["batch"], f"{plain:.1f}", f"{seal:.1f}"]
+        cells += [f"{seal / plain:.2f}", *(f"{peak:.0f}" for peak in memory)]
+        print(f"| {name} | " + " | ".join(map(str, cells)) + " |", flush=True)
+        rows.append(row)
+    written = {"size": options.size, "threads": torch.get_num_threads(), "versions": versions(), "rows": rows}
+    if options.output is not None:
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(written, indent=1) + "\n")
+    return written
+
+
+if __name__ == "__main__":
+    main()

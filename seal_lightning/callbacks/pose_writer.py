@@ -1,0 +1,149 @@
+"""Predicted poses, written to files and drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
+from torch import Tensor
+
+from seal_lightning.animation import animate_lifting, check_animation, plot_lifting
+from seal_lightning.data.keypoint_file import KeypointFileDataModule
+
+__all__ = ["PoseWriter"]
+
+_NOTE = (
+    "Poses are in the camera's frame (x right, y down, z away) relative to the root joint. Where the person stands and "
+    "how large they are is unknown: the scale is that of the bodies which the model was trained on."
+)
+
+
+class PoseWriter(BasePredictionWriter):
+    """Writes what a model predicts of a `KeypointFileDataModule`: ``poses.npz``, ``poses.json`` and pictures.
+
+    Poses are aligned at the root and in the unit of the training. **Where the person stands and how large they are is
+    unknown**: from one camera nobody can tell a small person from a distant one, so the scale is that of the bodies
+    which the model was trained on. Frames in which nobody was seen have no pose: NaN in the npz, null in the json.
+
+    The npz has ``poses`` (T, J, 3), ``keypoints_2d`` (T, J, 3) as in the file, brought to the model's joints, with
+    confidences, ``visibility`` (T, J), ``frame``, the names of the frames, ``joints``, ``parents``, ``unit``, and, of a
+    video, ``fps``. The json has the same, frame by frame.
+
+    Args:
+        output: Folder to write to; files of an earlier run there are replaced. None is the trainer's root directory.
+        unit: Unit of the targets in training, "m" or "mm"; written beside the poses.
+        pictures: Number of poses in ``poses.png``; 0 draws none. Needs matplotlib.
+        animation: What to animate a video as: "gif", or "mp4" where ffmpeg is installed. None animates nothing.
+
+    Raises:
+        ValueError: If an argument is out of its range, or the model predicts no poses of its data's joints.
+        TypeError: If the data are not those of a `KeypointFileDataModule`.
+    """
+
+    def __init__(
+        self,
+        output: str | None = None,
+        unit: Literal["m", "mm"] = "m",
+        pictures: int = 4,
+        animation: Literal["gif", "mp4"] | None = "gif",
+    ) -> None:
+        super().__init__("batch")
+        if unit not in ("m", "mm"):
+            raise ValueError(f"Expected `unit` to be 'm' or 'mm', but got {unit!r}.")
+        if pictures < 0:
+            raise ValueError(f"Expected `pictures` to be 0 or more, but got {pictures}.")
+        if animation not in (None, "gif", "mp4"):
+            raise ValueError(f"Expected `animation` to be 'gif', 'mp4' or None, but got {animation!r}.")
+        self.output, self.unit, self.pictures, self.animation = output, unit, pictures, animation
+        self._poses = torch.zeros(0)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make room for the poses, and see that they can be written."""
+        data = _keypoint_file(trainer)
+        if trainer.world_size > 1:
+            raise ValueError(f"Expected one process to predict in, but got {trainer.world_size}. Set `devices: 1`.")
+        if self.animation is not None and data.fps is not None:
+            check_animation(f".{self.animation}")
+        self._poses = torch.full((len(data.names), data.skeleton.num_joints, 3), torch.nan)
+
+    def write_on_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        prediction: Any,
+        batch_indices: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Keep the poses of the frames that the batch is for."""
+        frame, joints = batch["frame"], self._poses.shape[1:]
+        shapes = ((*frame.shape, *joints), (len(frame), 1, *joints)) if frame.dim() == 1 else ((*frame.shape, *joints),)
+        if not isinstance(prediction, Tensor) or tuple(prediction.shape) not in shapes:
+            found = tuple(prediction.shape) if isinstance(prediction, Tensor) else type(prediction).__name__
+            raise ValueError(
+                f"Expected `predict_step` to return poses {shapes[0]} of this batch, but got {found}. The data's "
+                "`frames` and `centre_target` have to be those of the training."
+            )
+        wanted = (frame >= 0).flatten()
+        poses = prediction.detach().float().reshape(-1, *joints)[wanted]
+        self._poses[frame.flatten()[wanted].cpu()] = poses.cpu()
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the files."""
+        data = _keypoint_file(trainer)
+        folder = Path(trainer.default_root_dir if self.output is None else self.output)
+        folder.mkdir(parents=True, exist_ok=True)
+        somebody = torch.from_numpy(data.visibility.any(axis=1))
+        root = self._poses[:, list(data.skeleton.root_joints)].mean(dim=1, keepdim=True)
+        poses = torch.where(somebody[:, None, None], self._poses - root, torch.nan)
+        self._write(folder, data, poses.numpy())
+        keypoints = torch.from_numpy(data.keypoints_2d)
+        if self.pictures:
+            seen = somebody.nonzero().flatten()
+            shown = seen[torch.linspace(0, len(seen) - 1, min(self.pictures, len(seen))).round().long()]
+            titles = [f"frame {data.names[frame]}" for frame in shown.tolist()]
+            figure = plot_lifting(poses[shown], keypoints[shown], data.skeleton, titles=titles)
+            figure.savefig(folder / "poses.png", dpi=120)
+        if self.animation is not None and data.fps is not None:
+            path = folder / f"poses.{self.animation}"
+            animate_lifting(path, poses, keypoints, data.skeleton, fps=data.fps)
+
+    def _write(self, folder: Path, data: KeypointFileDataModule, poses: Any) -> None:
+        skeleton = data.skeleton
+        time: dict[str, Any] = {} if data.fps is None else {"fps": data.fps}
+        arrays: dict[str, Any] = {
+            **{"poses": poses, "keypoints_2d": data.keypoints_2d, "visibility": data.visibility},
+            **{"frame": np.array(data.names), "joints": np.array(skeleton.names)},
+            **{"parents": np.array(skeleton.parents), "unit": np.array(self.unit), **time},
+        }
+        np.savez(folder / "poses.npz", **arrays)
+        content = {
+            **{"note": _NOTE, "unit": self.unit, "joints": skeleton.names, "parents": skeleton.parents, **time},
+            "frames": [
+                {"frame": name, "pose": _plain(pose), "keypoints_2d": _plain(keypoints), "visibility": seen.tolist()}
+                for name, pose, keypoints, seen in zip(
+                    data.names, poses, data.keypoints_2d, data.visibility, strict=True
+                )
+            ],
+        }
+        (folder / "poses.json").write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+
+
+def _keypoint_file(trainer: Trainer) -> KeypointFileDataModule:
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, KeypointFileDataModule):
+        raise TypeError(f"Expected PoseWriter to go with a KeypointFileDataModule, but got {type(data).__name__}.")
+    return data
+
+
+def _plain(points: Any) -> list[list[float] | None] | None:
+    """Points as lists; None for a point that is not known, and for all where none is."""
+    if not np.isfinite(points[..., :2]).any():
+        return None
+    return [point.tolist() if np.isfinite(point).all() else None for point in points]
