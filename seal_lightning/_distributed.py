@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["average_gradients", "broadcast", "rank", "sum_over_ranks", "world_size"]
+__all__ = ["average_gradients", "broadcast", "mean_over_ranks", "rank", "sum_over_ranks", "unshare", "world_size"]
 
 
 def world_size() -> int:
@@ -30,15 +30,29 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return value
 
 
+def mean_over_ranks(value: Tensor, counted: Tensor | None = None) -> Tensor:
+    """Mean of the values, or of those that are counted, over all processes; zero where there is none."""
+    if counted is None and world_size() == 1:
+        return value.detach().mean()
+    counted = torch.ones_like(value) if counted is None else counted
+    total = sum_over_ranks(torch.stack([(value * counted).sum(), counted.sum()]))
+    return total[0] / total[1].clamp(min=1)
+
+
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Replace the gradients by their means over all processes, in one collective call."""
+    """Replace the gradients by their means over all processes, in one collective call.
+
+    A parameter that has no gradient counts as one with a gradient of zero: another process may have one for it.
+    """
     if world_size() == 1:
         return
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    if not trained:
+        return
+    gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in trained]
     flat = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients])) / world_size()
-    means = torch.split(flat, [gradient.numel() for gradient in gradients])
-    for gradient, mean in zip(gradients, means, strict=True):
-        gradient.copy_(mean.view_as(gradient))
+    for parameter, mean in zip(trained, torch.split(flat, [parameter.numel() for parameter in trained]), strict=True):
+        parameter.grad = mean.view_as(parameter)
 
 
 def broadcast(tensors: Iterable[Tensor]) -> None:
@@ -46,3 +60,10 @@ def broadcast(tensors: Iterable[Tensor]) -> None:
     if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor.detach(), src=0)
+
+
+def unshare(tensors: Iterable[Tensor]) -> None:
+    """Give each tensor memory of its own: those of a spawned process lie in that of the process that spawned it."""
+    for tensor in tensors:
+        if tensor.is_shared():  # type: ignore[no-untyped-call]
+            tensor.data = tensor.data.clone()

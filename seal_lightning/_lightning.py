@@ -6,11 +6,14 @@ import inspect
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 __all__ = [
     "check_bases",
+    "check_strategy",
     "defines_step",
+    "hands_back",
     "in_swa_update",
     "logs",
     "loss_scale",
@@ -19,6 +22,7 @@ __all__ = [
 ]
 
 _LIGHTNING = ("lightning.pytorch.", "pytorch_lightning.")
+_REFUSED = {"FSDPStrategy": "FSDP", "DeepSpeedStrategy": "DeepSpeed"}
 
 
 def defines_step(cls: type, name: str) -> bool:
@@ -49,6 +53,32 @@ def in_swa_update(module: Any) -> bool:
     """Whether the trainer passes over the data only to refresh batch-norm statistics."""
     trainer = trainer_of(module)
     return trainer is not None and trainer.fit_loop._skip_backward
+
+
+def hands_back(module: Any) -> bool:
+    """Whether this is a spawned or forked process after its fit, of which the module's `state_dict` alone returns."""
+    trainer = trainer_of(module)
+    launcher = getattr(getattr(trainer, "strategy", None), "launcher", None)
+    # The process that started the others has this launcher, too, but no part in their group.
+    started = hasattr(launcher, "_start_method") and dist.is_available() and dist.is_initialized()
+    return started and trainer.state.fn == "fit" and trainer.state.finished
+
+
+def check_strategy(module: Any) -> None:
+    """Raise a `TypeError` under a strategy whose own hooks on the backward pass SEAL would set off too early."""
+    trainer = trainer_of(module)
+    if trainer is None or trainer.state.fn != "fit":
+        return
+    strategy = type(trainer.strategy)
+    for base in strategy.__mro__:
+        if base.__name__ in _REFUSED:
+            raise TypeError(
+                f"Expected the trainer's `strategy` to be one that SEAL trains under, but got {strategy.__name__}: "
+                f"{_REFUSED[base.__name__]} hooks the backward pass, ahead of which SEAL takes the gradient at the "
+                "prediction. Use `strategy='ddp'`; for a host too large for one device, "
+                "`ModelParallelStrategy(data_parallel_size=..., tensor_parallel_size=1)` with "
+                "`torch.distributed.fsdp.fully_shard` in the host's `configure_model`."
+            )
 
 
 def step_key(module: Any) -> tuple[int, int, int] | None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-__all__ = ["ModuleCall", "RecordedIterator", "record_calls", "replaced", "tensors_in"]
+from seal_lightning import _lightning as host
+
+__all__ = ["ModuleCall", "RecordedIterator", "record_calls", "replaced", "tensors_in", "watched_step"]
 
 
 class ModuleCall(NamedTuple):
@@ -123,3 +128,38 @@ def replaced(module: nn.Module, name: str, value: Any) -> Iterator[None]:
             own[name] = before
         else:
             del own[name]
+
+
+def watched_step(step: Callable[..., Any], training: bool) -> Callable[..., Any]:
+    """Let SEAL see a step; only the outermost of nested steps (an override that calls super) is looked at."""
+    signature = inspect.signature(step)
+    first = [*signature.parameters.values()][1]  # the batch, or the iterator that it is drawn from
+
+    # Where the module is compiled as a whole, its forward stays so and the rest is left alone.
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def watched(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._seal_calls is not None or (training and (not torch.is_grad_enabled() or host.in_swa_update(self))):
+            return step(self, *args, **kwargs)
+        bound = signature.bind(self, *args, **kwargs)
+        source = bound.arguments[first.name]
+        if first.kind is first.VAR_POSITIONAL:
+            source = source[0]
+        elif first.name == "dataloader_iter":
+            source = bound.arguments[first.name] = RecordedIterator(source)
+        run = functools.partial(step, *bound.args, **bound.kwargs)
+        self._seal_calls, self._seal_last = [], None
+        try:
+            if training:
+                return self._seal_training_step(run, source)
+            with record_calls(self) as calls:
+                output = run()
+            self._seal_last = (source, calls)
+            return output
+        finally:
+            self._seal_calls = None
+
+    wrapper: Any = functools.wraps(step)(watched)  # outermost: Lightning looks past one `__wrapped__` only
+    wrapper._seal_wrapped = True
+    # Torch 2.6 would call what `disable` was given, without the instance, where the module is compiled as a whole.
+    vars(wrapper).pop("_torchdynamo_orig_callable", None)
+    return wrapper  # type: ignore[no-any-return]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import partial
@@ -9,7 +11,11 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch.optim import Optimizer
 
+from seal_lightning._checks import check_options, energies_by_name
+from seal_lightning._stored import check_imports
+from seal_lightning._values import is_number, is_whole
 from seal_lightning.forces import ForceRatio
 from seal_lightning.gradient_penalties import GradientPenalty
 from seal_lightning.loss_nets import LossNet
@@ -39,6 +45,8 @@ class SealConfig:
             pulls of a loss-net that knows nothing yet out of the training.
         lr_scheduler: Learning-rate scheduler of the loss-nets, stepped after each of their updates.
         gradient_clip_val: Largest norm of the loss-nets' gradient.
+        max_skipped_updates: Training stops when this many updates of the loss-nets in a row were skipped because a
+            number was NaN or infinite; never where not given.
         update: ``"alternating"``: a loss-net takes its step and the pose-net feels the new one; ``"simultaneous"``: one
             pass through the loss-net serves both nets, which costs less.
         mode: ``"dynamic"`` trains the loss-nets beside the pose-net; ``"static"`` leaves them frozen.
@@ -48,6 +56,7 @@ class SealConfig:
         seed: Seed of the loss-nets' initialisation, of the negatives and of the choice of frames.
 
     Raises:
+        TypeError: If a field is of the wrong kind.
         ValueError: If fields contradict each other or are out of range.
 
     Example:
@@ -66,6 +75,7 @@ class SealConfig:
     warmup_steps: int = 0
     lr_scheduler: LRSchedulerCallable | None = None
     gradient_clip_val: float | None = None
+    max_skipped_updates: int | None = 100
     update: Literal["alternating", "simultaneous"] = "alternating"
     mode: Literal["dynamic", "static"] = "dynamic"
     checkpoint: str | None = None
@@ -82,18 +92,38 @@ class SealConfig:
             )
         if self.energies is not None and not self.energies:
             raise ValueError("Expected `energies` to hold at least one term, but got none.")
+        if self.energies is not None:
+            energies_by_name(self.energies)
+        if self.checkpoint is not None:
+            self._check_checkpoint()
+        for name in ("optimizer", "lr_scheduler"):
+            factory = getattr(self, name)
+            if factory is not None and (not callable(factory) or isinstance(factory, Optimizer)):
+                raise TypeError(f"Expected `{name}` to be a class or a function that makes it, but got {factory!r}.")
         if self.mode not in ("dynamic", "static"):
             raise ValueError(f"Expected `mode` to be 'dynamic' or 'static', but got {self.mode!r}.")
-        if self.update not in ("alternating", "simultaneous"):
-            raise ValueError(f"Expected `update` to be 'alternating' or 'simultaneous', but got {self.update!r}.")
+        check_options(self.update, self.precision, self.seed)
         if self.mode == "static" and self.checkpoint is None:
             raise ValueError("Expected a `checkpoint` to take the loss-nets from in static mode, but got None.")
         if self.mode == "static" and self.warmup_steps:
             raise ValueError(f"Expected no `warmup_steps` in static mode, but got {self.warmup_steps}.")
-        for name, least in (("warmup_steps", 0), ("frames_per_clip", 1), ("gradient_clip_val", 0), ("seed", 0)):
+        for name, least in (
+            ("warmup_steps", 0),
+            ("gradient_clip_val", 0),
+            ("frames_per_clip", 1),
+            ("max_skipped_updates", 1),
+        ):
             value = getattr(self, name)
-            if value is not None and value < least:
+            if value is None and name != "warmup_steps":
+                continue
+            if not (is_number if least == 0 else is_whole)(value):
+                kind = "a number" if least == 0 else "an integer"
+                raise TypeError(f"Expected `{name}` to be {kind}, but got {value!r}.")
+            if not value >= least:
                 raise ValueError(f"Expected `{name}` to be at least {least}, but got {value}.")
+        if self.gradient_clip_val == 0:
+            warnings.warn("`gradient_clip_val=0` leaves the loss-nets no gradient; None clips nothing.", stacklevel=3)
+        self.terms()  # whose own checks find what is wrong with the fields of a single energy
 
     def terms(self) -> list[EnergyTerm]:
         """The energies in use."""
@@ -121,6 +151,7 @@ class SealConfig:
             raise ValueError(f"Expected `seal` to be given anew, since the checkpoint could not hold it. {value}")
         if not isinstance(value, Mapping):
             raise TypeError(f"Expected `seal` to be a SealConfig, but got {type(value).__name__}.")
+        check_imports(value)
         parser = ArgumentParser(exit_on_error=False)
         parser.add_argument("--seal", type=cls)
         try:
@@ -138,6 +169,14 @@ class SealConfig:
             return {field.name: _to_plain(getattr(self, field.name), field.name) for field in fields(self)}
         except ValueError as error:
             return str(error)
+
+    def _check_checkpoint(self) -> None:
+        checkpoint: Any = self.checkpoint
+        if not isinstance(checkpoint, str | os.PathLike):
+            raise TypeError(f"Expected `checkpoint` to be the path of a file, but got {checkpoint!r}.")
+        if not os.fspath(checkpoint):
+            raise ValueError("Expected `checkpoint` to be the path of a file, but got an empty text.")
+        object.__setattr__(self, "checkpoint", os.fspath(checkpoint))
 
     def _shorthand(self) -> dict[str, Any]:
         names = ("loss_net", "objective", "negatives", "gradient_penalty", "optimizer")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seal_lightning._values import is_number
 from seal_lightning.batch import infer_batch
 from seal_lightning.capture import record_calls
 from seal_lightning.functional._checks import as_pair, as_visible, index_on
@@ -242,7 +243,9 @@ def constrain(model: Any, constraint: Constraint, weight: float) -> None:
         weight: What it is multiplied with, in the unit of the loss.
 
     Raises:
-        ValueError: If the model steps its optimizers itself; in a step, if prediction and target cannot be found.
+        TypeError: If the model is no LightningModule, or the constraint is no `Constraint`.
+        ValueError: If the weight is negative, or the model steps its optimizers itself; in a step, if prediction and
+            target cannot be found.
 
     Example:
         >>> import lightning as L
@@ -258,6 +261,12 @@ def constrain(model: Any, constraint: Constraint, weight: float) -> None:
         >>> bool(model.training_step(batch, 0) > 0)
         True
     """
+    if not hasattr(model, "automatic_optimization") or not hasattr(model, "training_step"):
+        raise TypeError(f"Expected `model` to be a LightningModule, but got {type(model).__name__}.")
+    if not isinstance(constraint, Constraint):
+        raise TypeError(f"Expected `constraint` to be a Constraint, but got {constraint!r}.")
+    if not is_number(weight) or not 0 <= weight < float("inf"):
+        raise ValueError(f"Expected `weight` to be finite and not negative, but got {weight!r}.")
     if not model.automatic_optimization:
         raise ValueError("Expected a model with `automatic_optimization`; add the constraint to its own loss instead.")
     step, joints = model.training_step, get_skeleton(constraint.skeleton).num_joints

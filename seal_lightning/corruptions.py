@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from seal_lightning._bone_tree import bone_tree
 from seal_lightning._damage import DAMAGE
+from seal_lightning._values import is_number, kind_of
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["SEVERITIES", "CorruptionScore", "corrupt", "energy_report"]
@@ -65,6 +66,7 @@ def corrupt(kind: str, poses: Tensor, skeleton: str | Skeleton, severity: float,
         Detached poses (N, J, 3).
 
     Raises:
+        TypeError: If the poses are not a floating-point tensor.
         ValueError: If there is no such kind, the severity is out of range, the shape does not fit, or the skeleton
             lacks what the kind needs: limbs, paired joints, or limbs with a knee or an elbow by name.
 
@@ -77,9 +79,11 @@ def corrupt(kind: str, poses: Tensor, skeleton: str | Skeleton, severity: float,
     skeleton = get_skeleton(skeleton)
     if kind not in DAMAGE:
         raise ValueError(f"Expected `kind` to be one of {sorted(DAMAGE)}, but got {kind!r}.")
-    if not 0 < severity <= _LARGEST.get(kind, 1.0) or math.isinf(severity):
+    if not is_number(severity) or not 0 < severity <= _LARGEST.get(kind, 1.0) or math.isinf(severity):
         most = _LARGEST.get(kind, 1.0)
-        raise ValueError(f"Expected `severity` of {kind!r} to be above 0 and at most {most}, but got {severity}.")
+        raise ValueError(f"Expected `severity` of {kind!r} to be above 0 and at most {most}, but got {severity!r}.")
+    if not isinstance(poses, Tensor) or not poses.is_floating_point():
+        raise TypeError(f"Expected `poses` to be a floating-point tensor, but got {kind_of(poses)}.")
     if poses.ndim != 3 or poses.shape[1:] != (skeleton.num_joints, 3):
         raise ValueError(f"Expected `poses` to have shape (N, {skeleton.num_joints}, 3), but got {tuple(poses.shape)}.")
     if not skeleton.bones:
@@ -130,6 +134,7 @@ def energy_report(
         Scores by kind.
 
     Raises:
+        TypeError: If keypoints, truths or energies are no tensors.
         ValueError: If the energies are not one finite number a pose, or as `corrupt`.
 
     Example:
@@ -143,6 +148,14 @@ def energy_report(
         (1.0, 1.0, 1.0, 1.0)
     """
     skeleton = get_skeleton(skeleton)
+    for name, given in (("keypoints_2d", keypoints_2d), ("truths", truths)):
+        if not isinstance(given, Tensor):
+            raise TypeError(f"Expected `{name}` to be a tensor, but got {kind_of(given)}.")
+    if not len(truths) or keypoints_2d.shape[:-1] != truths.shape[:-1]:
+        raise ValueError(
+            "Expected `keypoints_2d` and `truths` to be (N, J, 2 or 3) and (N, J, 3) of one N above 0, "
+            f"but got {tuple(keypoints_2d.shape)} and {tuple(truths.shape)}."
+        )
     true = _energies(energy, keypoints_2d, truths)
     report = {}
     for kind in kinds:
@@ -160,6 +173,8 @@ def energy_report(
 def _energies(energy: Callable[[Tensor, Tensor], Tensor], keypoints_2d: Tensor, poses: Tensor) -> Tensor:
     with torch.no_grad():
         energies = energy(keypoints_2d, poses)
+    if not isinstance(energies, Tensor):
+        raise TypeError(f"Expected `energy` to return a tensor, but got {kind_of(energies)}.")
     if energies.shape != poses.shape[:1] or not energies.isfinite().all():
         raise ValueError(
             f"Expected `energy` to return one finite number a pose, shape {tuple(poses.shape[:1])}, "

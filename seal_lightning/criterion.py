@@ -8,10 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from seal_lightning._checks import check_poses
+from seal_lightning import _distributed as ranks
+from seal_lightning._checks import check_gradient, check_options, check_poses, energies_by_name
 from seal_lightning._random import own_random_numbers
-from seal_lightning.forces import TINY, ForceControl, Pull, mean_over_ranks, row_norm
-from seal_lightning.frame import BodyFrame, FramedPoses
+from seal_lightning.forces import TINY, ForceControl, Pull, felt, row_norm
+from seal_lightning.frame import BodyFrame, FramedPoses, weighted_mean
 from seal_lightning.functional import mpjpe
 from seal_lightning.scoring import LossNets
 from seal_lightning.shared_pass import SharedPass, identity
@@ -46,6 +47,7 @@ class SealLoss(nn.Module):
         seed: Seed of the negatives and of dropout in the loss-nets; the global random state is never touched.
 
     Raises:
+        TypeError: If an argument is of the wrong kind.
         ValueError: If shapes do not fit together, or a loss-net does not return one energy a pose.
 
     Example:
@@ -73,16 +75,9 @@ class SealLoss(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if update not in ("alternating", "simultaneous"):
-            raise ValueError(f"Expected `update` to be 'alternating' or 'simultaneous', but got {update!r}.")
-        if precision not in ("float32", "bfloat16"):
-            raise ValueError(f"Expected `precision` to be 'float32' or 'bfloat16', but got {precision!r}.")
-        terms = default_energies() if energies is None else list(energies)
-        names = [term.name or f"energy_{i}" for i, term in enumerate(terms)]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"Expected `energies` to be one or more terms with different names, but got {names}.")
+        check_options(update, precision, seed, task_loss)
         self.skeleton = get_skeleton(skeleton)
-        self.energies = dict(zip(names, terms, strict=True))
+        self.energies = energies_by_name(default_energies() if energies is None else energies)
         self.task_loss = task_loss
         self.update = update
         self.seed = seed
@@ -92,7 +87,7 @@ class SealLoss(nn.Module):
             nets = {name: term.loss_net(self.skeleton) for name, term in self.energies.items()}
             self.loss_nets = LossNets(nets, precision)
             self.frame = BodyFrame(self.skeleton)
-            self.forces = ForceControl([term.weight for term in terms])
+            self.forces = ForceControl([term.weight for term in self.energies.values()])
         self._passes: dict[tuple[int, ...], dict[str, SharedPass]] = {}
 
     def forward(
@@ -114,7 +109,7 @@ class SealLoss(nn.Module):
             visibility: Bool (..., J); an invisible joint counts nowhere.
             labelled: Bool (B,); False for a sample that feels the energies alone.
         """
-        check_poses(self.skeleton, prediction, keypoints_2d, target, visibility, labelled)
+        check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
         task = self._task(prediction, target, visibility, labelled)
         if torch.is_grad_enabled() and task.requires_grad and prediction.requires_grad:
             (gradient,) = torch.autograd.grad(task, prediction, retain_graph=True)
@@ -146,32 +141,36 @@ class SealLoss(nn.Module):
             visibility: Bool (..., J); an invisible joint counts nowhere.
             labelled: Bool (B,); the task's mean force is taken over these samples.
         """
-        check_poses(self.skeleton, prediction, keypoints_2d, None, visibility, labelled)
+        check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled)
+        check_gradient(task_gradient, prediction)
         batch = prediction.shape[0]
         leaf = prediction.detach().float().requires_grad_()
         task_norm = row_norm(task_gradient, batch)
-        task_force = mean_over_ranks(task_norm, None if labelled is None else labelled.to(task_norm))
-        value, force, pull, energies = leaf.new_zeros(()), leaf.new_zeros(()), torch.zeros_like(leaf), []
+        task_force = ranks.mean_over_ranks(task_norm, None if labelled is None else labelled.to(task_norm))
+        value, pull, sums = leaf.new_zeros(()), torch.zeros_like(leaf), []
         with torch.enable_grad():
             poses = self.frame(leaf, keypoints_2d, visibility)
-        share = poses.valid * batch / len(poses.valid)  # of a frame in its clip
+        frames = max(1, len(poses.valid) // max(1, batch))
+        counted = (poses.valid.view(batch, frames).sum(1) > 0).to(task_norm) if poses.masked else None
         passes = self._passes.pop(identity(prediction), {})
         for i, name in enumerate(self.energies):
             score, slope = self._slope(name, poses, passes.get(name))
-            energy = (score * share).view(batch, -1).sum(1)
-            slope = slope * share[:, None, None]
+            energy = (score * poses.valid).view(batch, frames).sum(1) / frames
+            slope = slope * (poses.valid / frames)[:, None, None]
             (term_pull,) = torch.autograd.grad(poses.pose, leaf, slope, retain_graph=True)
             moved = term_pull
             if at is not None:
                 (moved,) = torch.autograd.grad(prediction, at, term_pull.to(prediction.dtype), retain_graph=True)
             pull_norm = row_norm(moved, batch)
-            factor = self.forces(i, pull_norm, task_force)
-            force = force + (factor * pull_norm).mean()
-            value = value + (factor * energy).sum()
-            pull = pull + _as_rows(factor, leaf) * term_pull
-            energies.append(energy.mean())
+            factor = self.forces(i, pull_norm + 0.0 * energy, task_force, counted)  # NaN where the energy is not finite
+            value = value + felt(factor, energy).sum()
+            pull = pull + felt(_as_rows(factor, leaf), term_pull)
+            sums.append(torch.stack([factor, felt(factor, pull_norm), energy, torch.ones_like(energy)]).sum(1))
+        weight, force, total, samples = ranks.sum_over_ranks(torch.stack(sums)).unbind(1)
+        self.forces.weight.copy_(weight / ranks.world_size())
+        force = (force / samples.clamp(min=1)).sum()
         self.stats |= {
-            "energy": torch.stack(energies).mean(),
+            "energy": (total / samples.clamp(min=1)).mean(),
             "weight": self.forces.weight.mean(),
             "force_ratio": torch.where(task_force > 0, force / task_force.clamp(min=TINY), 0.0),
         }
@@ -197,9 +196,9 @@ class SealLoss(nn.Module):
             labelled: Bool (B,); only these samples are ranked.
 
         Returns:
-            Scalar loss, with gradients for the loss-nets alone.
+            Scalar loss, with gradients for the loss-nets alone; its mean over processes is that over all their poses.
         """
-        check_poses(self.skeleton, prediction, keypoints_2d, target, visibility, labelled)
+        check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
         given, prediction, target = prediction, prediction.detach().float(), target.detach().float()
         if labelled is not None:
             target = torch.where(_as_rows(labelled, target), target, prediction)
@@ -207,6 +206,7 @@ class SealLoss(nn.Module):
             self.frame.update(target, visibility, labelled)
         truth = self.frame(target, keypoints_2d, visibility)
         predicted = self.frame(prediction, keypoints_2d, visibility).pose
+        weights = truth.weights(labelled)
         passes: dict[str, SharedPass] = {}
         total: Tensor = truth.pose.new_zeros(())
         accuracies = []
@@ -224,11 +224,12 @@ class SealLoss(nn.Module):
                 )
                 distance = truth.distance_to(negatives)
                 loss = term.objective(energy_true, energy_negative, distance) + penalty
-                total = total + truth.mean(loss, labelled)
-                accuracies.append(truth.mean((energy_true < energy_negative).float().mean(0), labelled))
+                total = total + weighted_mean(loss, weights)
+                accuracies.append(weighted_mean((energy_true < energy_negative).float().mean(0), weights))
         self.draws += 1
         self._passes = {identity(given): passes}
-        self.stats |= {"loss_net_loss": total.detach(), "ranking_accuracy": torch.stack(accuracies).mean()}
+        stats = ranks.sum_over_ranks(torch.stack([total, torch.stack(accuracies).mean()])) / ranks.world_size()
+        self.stats |= {"loss_net_loss": stats[0], "ranking_accuracy": stats[1]}
         return total
 
     def energy(self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> dict[str, Tensor]:
@@ -242,7 +243,7 @@ class SealLoss(nn.Module):
         Returns:
             Per term energies (B,) or (B, T); zero where the root is invisible.
         """
-        check_poses(self.skeleton, pose, keypoints_2d, None, visibility, None)
+        check_poses(self.skeleton, pose, keypoints_2d, visibility, None)
         poses = self.frame(pose.float(), keypoints_2d, visibility)
         with own_random_numbers(self.seed, self.draws, pose.device):
             return {
@@ -255,7 +256,7 @@ class SealLoss(nn.Module):
         """Take the energy into ``stats`` of a step in which the pose-net does not feel it."""
         energies = self.energy(prediction, keypoints_2d, visibility).values()
         zero = torch.zeros((), device=prediction.device)
-        mean = torch.stack([energy.mean() for energy in energies]).mean()
+        mean = ranks.mean_over_ranks(torch.stack(list(energies)))
         self.stats |= {"energy": mean, "weight": zero, "force_ratio": zero}
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -281,6 +282,8 @@ class SealLoss(nn.Module):
             counted = torch.ones_like(loss) if visibility is None else visibility.bool().any(-1).to(loss)
         else:
             loss = self.task_loss(prediction, target)
+            if not isinstance(loss, Tensor):
+                raise TypeError(f"Expected `task_loss` to return a tensor, but got {type(loss).__name__}.")
             counted = torch.ones_like(loss)
         if labelled is not None:
             if loss.dim() == 0:

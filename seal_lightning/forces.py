@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from seal_lightning import _distributed as ranks
+from seal_lightning._values import is_number
 
-__all__ = ["ForceControl", "ForceRatio", "Pull", "mean_over_ranks", "row_norm"]
+__all__ = ["ForceControl", "ForceRatio", "Pull", "felt", "row_norm"]
 
 _MEMORY = 0.01  # share of a new step in the running mean of the pull
 TINY = 1e-20
@@ -39,10 +40,10 @@ class ForceRatio:
     amplification: float = 10.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.ratio < float("inf"):
-            raise ValueError(f"Expected `ratio` to be finite and not negative, but got {self.ratio}.")
-        if not 1 <= self.amplification < float("inf"):
-            raise ValueError(f"Expected `amplification` to be finite and at least 1, but got {self.amplification}.")
+        if not is_number(self.ratio) or not 0 <= self.ratio < float("inf"):
+            raise ValueError(f"Expected `ratio` to be finite and not negative, but got {self.ratio!r}.")
+        if not is_number(self.amplification) or not 1 <= self.amplification < float("inf"):
+            raise ValueError(f"Expected `amplification` to be finite and at least 1, but got {self.amplification!r}.")
 
 
 class ForceControl(nn.Module):
@@ -61,28 +62,30 @@ class ForceControl(nn.Module):
         self.register_buffer("usual_pull", torch.zeros(len(self.weights)))
         self.register_buffer("weight", torch.zeros(len(self.weights)))
 
-    def forward(self, index: int, pull: Tensor, task_force: Tensor) -> Tensor:
+    def forward(self, index: int, pull: Tensor, task_force: Tensor, counted: Tensor | None = None) -> Tensor:
         """What each sample's energy is multiplied with.
 
         Args:
             index: Which energy.
             pull: Length of each sample's pull (B,).
             task_force: Mean length of the task's gradient at a sample, a scalar.
+            counted: 1 for a sample that has a pull, else 0 (B,); the usual pull is that of these.
 
         Returns:
-            Factors (B,); their sum is the weight of the mean energy.
+            Factors (B,); their sum is the weight of the mean energy. Zero where a pull or the task's force is not
+            finite, which leaves the running state as it is, too.
         """
         weight = self.weights[index]
         if isinstance(weight, ForceRatio):
-            mean = mean_over_ranks(pull)
+            mean = ranks.mean_over_ranks(pull, counted)
             before = self.usual_pull[index]
-            self.usual_pull[index] = torch.where(before > 0, torch.lerp(before, mean, _MEMORY), mean)
+            usual = torch.where(before > 0, torch.lerp(before, mean, _MEMORY), mean)
+            self.usual_pull[index] = torch.where(torch.isfinite(mean), usual, before)
             floor = self.usual_pull[index] / weight.amplification
             factor = weight.ratio * task_force / torch.maximum(pull, floor).clamp(min=TINY)
         else:
-            factor = torch.full_like(pull, weight / pull.numel())
-        self.weight[index] = ranks.sum_over_ranks(factor.sum()) / ranks.world_size()
-        return factor
+            factor = torch.full_like(pull, weight / max(1, pull.numel()))
+        return torch.where(torch.isfinite(pull) & torch.isfinite(task_force), factor, 0.0)
 
 
 class Pull(torch.autograd.Function):
@@ -102,16 +105,13 @@ class Pull(torch.autograd.Function):
         return (gradients[0] * pull).to(ctx.dtype), None
 
 
+def felt(factor: Tensor, value: Tensor) -> Tensor:
+    """What the factor makes of the value: nothing where it is zero, even if the value is not finite."""
+    return torch.where(factor > 0, factor * value, 0.0)
+
+
 def row_norm(gradient: Tensor, rows: int) -> Tensor:
     """Length of the gradient of every sample (rows,)."""
-    norm: Tensor = torch.linalg.vector_norm(gradient.detach().float().reshape(rows, -1), dim=1)
+    rowwise = gradient.detach().float().reshape(rows, gradient.numel() // max(1, rows))
+    norm: Tensor = torch.linalg.vector_norm(rowwise, dim=1)
     return norm
-
-
-def mean_over_ranks(value: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Mean of the values, or of those that are counted, over all processes."""
-    if counted is None and ranks.world_size() == 1:
-        return value.detach().mean()
-    counted = torch.ones_like(value) if counted is None else counted
-    total = ranks.sum_over_ranks(torch.stack([(value * counted).sum(), counted.sum()]))
-    return total[0] / total[1].clamp(min=1)

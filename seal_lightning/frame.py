@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seal_lightning import _distributed as ranks
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["BodyFrame", "FramedPoses"]
+__all__ = ["BodyFrame", "FramedPoses", "weighted_mean"]
 
 _MEMORY = 1e8  # bones after which the running mean becomes an exponential one
 
@@ -36,14 +36,24 @@ class FramedPoses(NamedTuple):
             return distance.mean(-1)
         return (distance * self.seen).sum(-1) / self.seen.sum(-1).clamp(min=1)
 
-    def mean(self, values: Tensor, labelled: Tensor | None = None) -> Tensor:
-        """Mean of one value a pose (N,) over those that are valid, and labelled (B,) where that is given."""
-        if not self.masked and labelled is None:
-            return values.mean()
+    def weights(self, labelled: Tensor | None = None) -> Tensor | None:
+        """Weight of each pose (N,) in a mean over those valid, and labelled (B,) where that is given.
+
+        A sum so weighted, averaged over the processes, is the mean over the poses of them all, however many each of
+        them has. None where all poses of a single process count alike.
+        """
+        processes = ranks.world_size()
+        if not self.masked and labelled is None and processes == 1:
+            return None
         counted = self.valid
         if labelled is not None:
-            counted = counted * labelled.to(counted).repeat_interleave(counted.numel() // labelled.numel())
-        return (values * counted).sum() / counted.sum().clamp(min=1)
+            counted = counted * labelled.to(counted).repeat_interleave(counted.numel() // max(1, labelled.numel()))
+        return counted * (processes / ranks.sum_over_ranks(counted.sum()).clamp(min=1))
+
+
+def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
+    """Mean of one value a pose (N,), with what `FramedPoses.weights` returned."""
+    return values.mean() if weights is None else (values * weights).sum()
 
 
 class BodyFrame(nn.Module):
@@ -106,12 +116,13 @@ class BodyFrame(nn.Module):
         return FramedPoses(framed, keypoints_2d, seen, (count > 0).to(pose))
 
     def update(self, truth: Tensor, visibility: Tensor | None = None, labelled: Tensor | None = None) -> None:
-        """Take true poses (..., J, 3) of all processes into the running mean of the bone length."""
+        """Take true poses (..., J, 3) of all processes into the running mean of the bone length, if all are finite."""
         seen = None if visibility is None else visibility.bool().to(torch.float32)
         if labelled is not None:
             rows = labelled.to(torch.float32).view(-1, *[1] * (truth.dim() - 2))
             seen = rows.expand(truth.shape[:-1]) if seen is None else seen * rows
-        total, count = ranks.sum_over_ranks(torch.stack(self._bones(truth.detach().float(), seen))).unbind()
+        bones = ranks.sum_over_ranks(torch.stack(self._bones(truth.detach().float(), seen)))
+        total, count = torch.where(torch.isfinite(bones).all(), bones, 0.0).unbind()
         self.bone_count.add_(count).clamp_(max=_MEMORY)
         self.bone_length.add_((total - self.bone_length * count) / self.bone_count.clamp(min=1))
         self._surely_known = self._surely_known or (seen is None and len(truth) > 0)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seal_lightning._bone_tree import bone_tree
+from seal_lightning._values import check_above_zero, is_number, kind_of
 from seal_lightning.frame import FramedPoses
 from seal_lightning.skeleton import Skeleton
 
@@ -73,7 +74,7 @@ class R1(GradientPenalty):
     weight: float
 
     def __post_init__(self) -> None:
-        _check_weight(self.weight)
+        check_above_zero(weight=self.weight)
 
     def draw(self, truth: FramedPoses, negative: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Probe:
         """Return the truth itself and the penalty there."""
@@ -103,7 +104,7 @@ class InterpolatedPenalty(GradientPenalty):
     weight: float = 10.0
 
     def __post_init__(self) -> None:
-        _check_weight(self.weight)
+        check_above_zero(weight=self.weight)
 
     def draw(self, truth: FramedPoses, negative: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Probe:
         """Return poses on the way and the penalty there."""
@@ -152,9 +153,10 @@ class DenoisingScore(GradientPenalty):
     weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high < float("inf"):
-            raise ValueError(f"Expected 0 < `low` <= `high`, both finite, but got {self.low} and {self.high}.")
-        _check_weight(self.weight)
+        numbers = is_number(self.low) and is_number(self.high)
+        if not numbers or not 0 < self.low <= self.high < float("inf"):
+            raise ValueError(f"Expected 0 < `low` <= `high`, both finite, but got {self.low!r} and {self.high!r}.")
+        check_above_zero(weight=self.weight)
 
     def draw(self, truth: FramedPoses, negative: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Probe:
         """Return noised truths and the penalty there."""
@@ -200,6 +202,9 @@ def gradient_penalty(energy_true: Tensor, truth: Tensor) -> Tensor:
         Mescheder et al., "Which Training Methods for GANs do actually Converge?", ICML 2018.
         https://arxiv.org/abs/1801.04406
     """
+    for name, values in (("energy_true", energy_true), ("truth", truth)):
+        if not isinstance(values, Tensor):
+            raise TypeError(f"Expected `{name}` to be a tensor, but got {kind_of(values)}.")
     if truth.ndim != 3 or energy_true.shape != truth.shape[:1]:
         raise ValueError(
             "Expected `energy_true` and `truth` to have shapes (N,) and (N, J, 3), "
@@ -212,7 +217,9 @@ def gradient_penalty(energy_true: Tensor, truth: Tensor) -> Tensor:
 
 def _slope(energy: Tensor, pose: Tensor) -> Tensor:
     """Gradient of the energies (N,) at the poses (N, J, 3), to be differentiated once more."""
-    (slope,) = torch.autograd.grad(energy.sum(), pose, create_graph=True)
+    (slope,) = torch.autograd.grad(energy.sum(), pose, create_graph=True, allow_unused=True)
+    if slope is None:
+        raise ValueError("Expected the energies to depend on the poses whose slope is asked for, but they do not.")
     return slope
 
 
@@ -223,8 +230,3 @@ def _free(shift: Tensor, truth: FramedPoses, skeleton: Skeleton) -> Tensor:
     seen = truth.seen.index_select(1, root)[..., None]
     mean = shift.index_select(1, root).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
     return shift.index_add(1, root, -mean * seen)
-
-
-def _check_weight(weight: float) -> None:
-    if not 0 < weight < float("inf"):
-        raise ValueError(f"Expected `weight` to be above 0 and finite, but got {weight}.")

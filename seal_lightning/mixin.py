@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import warnings
 from collections.abc import Callable, Mapping
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,8 +13,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seal_lightning import _lightning as host
-from seal_lightning.batch import SealBatch, gradient_at_prediction, infer_batch, warn_unless_a_body
-from seal_lightning.capture import ModuleCall, RecordedIterator, record_calls, replaced
+from seal_lightning._first_look import FirstLook
+from seal_lightning._guard import finite_with
+from seal_lightning._torchscript import hide_from_torchscript
+from seal_lightning.batch import SealBatch, gradient_at_prediction, infer_batch
+from seal_lightning.capture import ModuleCall, RecordedIterator, record_calls, replaced, watched_step
 from seal_lightning.config import SealConfig
 from seal_lightning.criterion import SealLoss
 from seal_lightning.optimization import LossNetOptimization
@@ -27,6 +30,7 @@ else:
 __all__ = ["SealMixin"]
 
 _STEPS = ("training_step", "validation_step", "test_step")
+_PROPERTIES = ("seal_captured", "seal_optimizer")
 _OURS = ("seal", "seal_batch", "seal_captured", "seal_optimizer", "seal_step")
 
 
@@ -70,10 +74,11 @@ class SealMixin(_Host):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         host.check_bases(cls, SealMixin, _OURS)
+        hide_from_torchscript(cls, ("seal", *_PROPERTIES))
         for name in _STEPS:
             step = getattr(cls, name, None)
             if step is not None and host.defines_step(cls, name) and not hasattr(step, "_seal_wrapped"):
-                setattr(cls, name, _wrap(step, training=name == "training_step"))
+                setattr(cls, name, watched_step(step, training=name == "training_step"))
 
     def __init__(self, *args: Any, seal: SealConfig | None = None, **kwargs: Any) -> None:
         config = SealConfig.of(seal)
@@ -95,7 +100,7 @@ class SealMixin(_Host):
         self._seal_calls: list[ModuleCall] | None = None
         self._seal_last: tuple[Any, list[ModuleCall]] | SealBatch | None = None
         self._seal_key: tuple[int, int, int] | None = None
-        self._seal_checked = False
+        self._seal_look = FirstLook(criterion.skeleton)
 
     def seal_batch(self, batch: Any, inputs: Any, output: Any) -> SealBatch:
         """Say what are keypoints, prediction and target of a step; override where they cannot be found.
@@ -141,10 +146,40 @@ class SealMixin(_Host):
     def seal_step(self, ranking_loss: Tensor) -> None:
         """One update of the loss-nets: zero_grad, backward, average over processes, clip, step. May be overridden.
 
+        The update is skipped, on all processes, where the loss or the gradient is not finite on one of them.
+
         Args:
-            ranking_loss: Scalar from `SealLoss.ranking_loss`; its graph holds loss-nets alone.
+            ranking_loss: Scalar from `SealLoss.ranking_loss`, whose graph holds loss-nets alone; NaN where the host's
+                loss or its gradient at the prediction is not finite.
         """
         self._seal_optimization.step(ranking_loss)
+
+    def __dir__(self) -> list[str]:
+        """Leave out the properties that may have no value yet: TorchScript asks for all that is listed."""
+        return sorted({*super().__dir__()} - {*_PROPERTIES})  # type: ignore[no-untyped-call]
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse to train under a strategy that SEAL does not work with.
+
+        Raises:
+            TypeError: If the trainer's strategy is FSDP (the first; `ModelParallelStrategy` works) or DeepSpeed.
+        """
+        host.check_strategy(self)
+        super().setup(*args, **kwargs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The host's; and SEAL's state under the key ``seal`` where a spawned process hands its work back."""
+        state = super().state_dict(*args, **kwargs)
+        if host.hands_back(self):
+            state["seal"] = self._seal_optimization.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Load the host's; and SEAL's state where a spawned process handed it back."""
+        if "seal" in state_dict:
+            state_dict = copy(state_dict)  # with the versions of the host's modules, an attribute of it
+            self._seal_optimization.load_state_dict(state_dict.pop("seal"))  # type: ignore[attr-defined]
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add loss-nets, running statistics, optimizer and scheduler under the key ``seal``."""
@@ -164,6 +199,8 @@ class SealMixin(_Host):
         self._seal_key = None
         if "seal" in checkpoint:
             self._seal_optimization.load_state_dict(checkpoint["seal"])
+        else:
+            warnings.warn("The checkpoint has no entry `seal`: the loss-nets start as they are.", stacklevel=2)
 
     def train(self, mode: bool = True) -> Any:
         """Set training mode, of the loss-nets too unless they are frozen."""
@@ -231,16 +268,15 @@ class SealMixin(_Host):
             self.seal.train(self._seal_optimization.trains)
         key = host.step_key(self)
         again, self._seal_key = key is not None and key == self._seal_key, key
-        if not self._seal_checked:
-            self._seal_checked = True
-            warn_unless_a_body(read, self.seal.skeleton)
+        self._seal_look(read)
         used = read.some_frames(self._seal_config.frames_per_clip, self.seal.seed, self.seal.draws)
         masks = {"visibility": used.visibility, "labelled": used.labelled}
         if self._seal_optimization.trains and not again:
             if used.target is None:
                 raise ValueError("Expected `seal_batch` to return a `target` to train the loss-nets on, but got None.")
             self._seal_optimization.prepare()
-            self.seal_step(self.seal.ranking_loss(used.prediction, used.target, used.keypoints_2d, **masks))
+            ranking_loss = self.seal.ranking_loss(used.prediction, used.target, used.keypoints_2d, **masks)
+            self.seal_step(finite_with(ranking_loss, loss, gradient))
             self._seal_optimization.schedule()
         elif not again:
             self.seal.draws += 1
@@ -252,41 +288,9 @@ class SealMixin(_Host):
 
     def _seal_log(self) -> None:
         if host.logs(self) and isinstance(self._seal_last, SealBatch):
-            stats = {f"seal/{name}": value for name, value in self.seal.stats.items()}
+            stats = {**self.seal.stats, "skipped_updates": self._seal_optimization.guard.skipped.float()}
+            stats = {f"seal/{name}": value for name, value in stats.items()}
             self.log_dict(stats, batch_size=len(self._seal_last.prediction))
-
-
-def _wrap(step: Callable[..., Any], training: bool) -> Callable[..., Any]:
-    """Let SEAL see a step; only the outermost of nested steps (an override that calls super) is looked at."""
-    signature = inspect.signature(step)
-    first = [*signature.parameters.values()][1]  # the batch, or the iterator that it is drawn from
-
-    # Where the module is compiled as a whole, its forward stays so and the rest is left alone.
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def watched(self: SealMixin, *args: Any, **kwargs: Any) -> Any:
-        if self._seal_calls is not None or (training and (not torch.is_grad_enabled() or host.in_swa_update(self))):
-            return step(self, *args, **kwargs)
-        bound = signature.bind(self, *args, **kwargs)
-        source = bound.arguments[first.name]
-        if first.kind is first.VAR_POSITIONAL:
-            source = source[0]
-        elif first.name == "dataloader_iter":
-            source = bound.arguments[first.name] = RecordedIterator(source)
-        run = functools.partial(step, *bound.args, **bound.kwargs)
-        self._seal_calls, self._seal_last = [], None
-        try:
-            if training:
-                return self._seal_training_step(run, source)
-            with record_calls(self) as calls:
-                output = run()
-            self._seal_last = (source, calls)
-            return output
-        finally:
-            self._seal_calls = None
-
-    wrapper: Any = functools.wraps(step)(watched)  # outermost: Lightning looks past one `__wrapped__` only
-    wrapper._seal_wrapped = True
-    return wrapper  # type: ignore[no-any-return]
 
 
 @functools.cache

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from seal_lightning._bone_tree import bone_tree
-from seal_lightning.skeleton import Skeleton
+from seal_lightning._values import check_above_zero, check_counts, is_number, kind_of
+from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = [
     "AsymmetryNegatives",
@@ -54,8 +55,13 @@ class Negatives(ABC):
             Detached negatives, shape ``(K, N, J, 3)``.
 
         Raises:
+            TypeError: If a pose is not a floating-point tensor.
             ValueError: If the shapes fit neither each other nor the skeleton.
         """
+        skeleton = get_skeleton(skeleton)
+        for name, poses in (("truth", truth), ("prediction", prediction)):
+            if not isinstance(poses, Tensor) or not poses.is_floating_point():
+                raise TypeError(f"Expected `{name}` to be a floating-point tensor, but got {kind_of(poses)}.")
         if truth.ndim != 3 or truth.shape[1:] != (skeleton.num_joints, 3):
             expected = f"(N, {skeleton.num_joints}, 3)"
             raise ValueError(f"Expected `truth` to have shape {expected}, but got {tuple(truth.shape)}.")
@@ -114,7 +120,8 @@ class BoneLengthNegatives(Negatives):
     count: int = 1
 
     def __post_init__(self) -> None:
-        _check(self.count, scale=self.scale)
+        check_counts(count=self.count)
+        check_above_zero(scale=self.scale)
 
     def draw(self, truth: Tensor, prediction: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
         """Return the stretched poses ``(K, N, J, 3)``."""
@@ -153,9 +160,9 @@ class BoneDirectionNegatives(Negatives):
     count: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.angle <= 180:
-            raise ValueError(f"Expected `angle` to be above 0 and at most 180 degrees, but got {self.angle}.")
-        _check(self.count)
+        if not is_number(self.angle) or not 0 < self.angle <= 180:
+            raise ValueError(f"Expected `angle` to be above 0 and at most 180 degrees, but got {self.angle!r}.")
+        check_counts(count=self.count)
 
     def draw(self, truth: Tensor, prediction: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
         """Return the turned poses ``(K, N, J, 3)``."""
@@ -191,7 +198,7 @@ class GaussianNegatives(Negatives):
     std: float = 0.1
 
     def __post_init__(self) -> None:
-        _check(std=self.std)
+        check_above_zero(std=self.std)
 
     def draw(self, truth: Tensor, prediction: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
         """Return the noisy poses ``(1, N, J, 3)``."""
@@ -223,7 +230,7 @@ class AsymmetryNegatives(Negatives):
     scale: float = 0.1
 
     def __post_init__(self) -> None:
-        _check(scale=self.scale)
+        check_above_zero(scale=self.scale)
 
     def draw(self, truth: Tensor, prediction: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
         """Return the lopsided poses ``(1, N, J, 3)``."""
@@ -279,8 +286,8 @@ class InterpolationNegatives(Negatives):
     high: float = 0.75
 
     def __post_init__(self) -> None:
-        if not 0 < self.low <= self.high <= 1:
-            raise ValueError(f"Expected 0 < `low` <= `high` <= 1, but got {self.low} and {self.high}.")
+        if not is_number(self.low) or not is_number(self.high) or not 0 < self.low <= self.high <= 1:
+            raise ValueError(f"Expected 0 < `low` <= `high` <= 1, but got {self.low!r} and {self.high!r}.")
 
     def draw(self, truth: Tensor, prediction: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
         """Return the poses in between ``(1, N, J, 3)``."""
@@ -290,11 +297,3 @@ class InterpolationNegatives(Negatives):
 
 def _normal(shape: tuple[int, ...], generator: torch.Generator, like: Tensor) -> Tensor:
     return torch.randn(shape, generator=generator, device="cpu").to(like, non_blocking=True)
-
-
-def _check(count: int = 1, **sizes: float) -> None:
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"Expected `count` to be a positive integer, but got {count!r}.")
-    for name, size in sizes.items():
-        if not 0 < size < math.inf:
-            raise ValueError(f"Expected `{name}` to be above 0 and finite, but got {size}.")

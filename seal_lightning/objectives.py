@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seal_lightning._values import is_number, kind_of
 from seal_lightning.gradient_penalties import (
     R1,
     DenoisingScore,
@@ -58,9 +59,14 @@ class Objective(ABC):
             Losses, shape ``(N,)``.
 
         Raises:
+            TypeError: If one of them is not a floating-point tensor.
             ValueError: If the shapes differ from these. Nothing is broadcast: ``(B,)`` against ``(B, 1)`` would
                 silently compare every pose with every other.
         """
+        named = {"energy_true": energy_true, "energy_negative": energy_negative, "distance": distance}
+        for name, values in named.items():
+            if not isinstance(values, Tensor) or not values.is_floating_point():
+                raise TypeError(f"Expected `{name}` to be a floating-point tensor, but got {kind_of(values)}.")
         if energy_true.ndim != 1:
             raise ValueError(f"Expected `energy_true` to have shape (N,), but got {tuple(energy_true.shape)}.")
         count = energy_true.shape[0]
@@ -130,8 +136,8 @@ class NCEObjective(Objective):
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"Expected `temperature` to be above 0, but got {self.temperature}.")
+        if not is_number(self.temperature) or not self.temperature > 0:
+            raise ValueError(f"Expected `temperature` to be above 0, but got {self.temperature!r}.")
 
     def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
         """Return losses ``(N,)``."""
@@ -164,8 +170,8 @@ class MarginObjective(Objective):
     ratio: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.ratio > 0:
-            raise ValueError(f"Expected `ratio` to be above 0, but got {self.ratio}.")
+        if not is_number(self.ratio) or not 0 < self.ratio < float("inf"):
+            raise ValueError(f"Expected `ratio` to be above 0, but got {self.ratio!r}.")
 
     def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
         """Return losses ``(N,)``."""

@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seal_lightning import _distributed as ranks
+from seal_lightning._guard import Guard
+from seal_lightning._stored import FORMAT, check_entry, package_version, read_entry
+from seal_lightning.capture import tensors_in
 from seal_lightning.config import SealConfig
 from seal_lightning.criterion import SealLoss
 
 __all__ = ["LossNetOptimization"]
 
-_FORMAT = 1
+_PARTS = ("optimizer", "lr_scheduler")
 
 
 class LossNetOptimization:
@@ -26,21 +29,30 @@ class LossNetOptimization:
         config: Configuration of the SEAL training.
 
     Raises:
-        ValueError: If frozen loss-nets do not fit the checkpoint they are taken from.
+        FileNotFoundError: If there is no file at ``checkpoint``.
+        ValueError: If the checkpoint cannot be read, or holds other loss-nets.
     """
 
     def __init__(self, criterion: SealLoss, config: SealConfig) -> None:
         self.criterion = criterion
         self.config = config
         self.trains = config.mode == "dynamic"
+        self.guard = Guard(config.max_skipped_updates)
         self._optimizer: Optimizer | None = None
         self._scheduler: Any = None
         self._restored: dict[str, Any] = {}
         if config.checkpoint is not None:
-            saved = torch.load(config.checkpoint, map_location="cpu", weights_only=True)
-            self._load_criterion(saved.get("seal", {"format": _FORMAT, "criterion": saved}))
+            self._load_criterion(read_entry(config.checkpoint))
         if not self.trains:
             criterion.requires_grad_(False).eval()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Own the tensors: those of a module Lightning itself takes out of memory that spawned processes share."""
+        vars(self).update(state)
+        optimizer = None if self._optimizer is None else self._optimizer.state
+        ranks.unshare(
+            (*self.criterion.parameters(), *self.criterion.buffers(), *tensors_in((optimizer, self._restored)))
+        )
 
     @property
     def optimizer(self) -> Optimizer:
@@ -64,22 +76,41 @@ class LossNetOptimization:
             if self.config.lr_scheduler is not None:
                 self._scheduler = self.config.lr_scheduler(self._optimizer)
             if self._restored:
-                self._optimizer.load_state_dict(self._restored["optimizer"])
-                if self._scheduler is not None and self._restored["lr_scheduler"] is not None:
-                    self._scheduler.load_state_dict(self._restored["lr_scheduler"])
-                self._restored = {}
+                self._restore(self._optimizer)
         return self._optimizer
 
+    def _restore(self, optimizer: Optimizer) -> None:
+        try:
+            optimizer.load_state_dict(self._restored["optimizer"])
+            if self._scheduler is not None and self._restored.get("lr_scheduler") is not None:
+                self._scheduler.load_state_dict(self._restored["lr_scheduler"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                "Expected the state of the loss-nets' optimizer in the checkpoint to fit `optimizer` of `seal`; pass "
+                f"the configuration of the run that wrote it. {error}"
+            ) from error
+        self._restored = {}
+
     def step(self, ranking_loss: Tensor) -> None:
-        """One update: zero_grad, backward, average over processes, clip, step."""
+        """One update: zero_grad, backward, average over processes, clip, step.
+
+        Where the loss or its gradient is not finite on any process, all of them skip the update.
+
+        Raises:
+            RuntimeError: If ``max_skipped_updates`` in a row were skipped.
+        """
         optimizer = self.optimizer
         optimizer.zero_grad()
-        ranking_loss.backward()  # type: ignore[no-untyped-call]
+        if ranking_loss.requires_grad or ranks.world_size() == 1:  # one process may have nothing to learn from
+            ranking_loss.backward()  # type: ignore[no-untyped-call]
         parameters = list(self.criterion.parameters())
-        ranks.average_gradients(parameters)
+        loss = torch.zeros_like(ranking_loss, requires_grad=True)
+        loss.grad = ranking_loss.detach()  # shares the one collective call
+        ranks.average_gradients([*parameters, loss])
+        norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
         if self.config.gradient_clip_val is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip_val)
-        optimizer.step()
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip_val, norm)
+        self.guard.step(optimizer, torch.isfinite(loss.grad + norm))
         optimizer.zero_grad()
 
     def schedule(self) -> None:
@@ -89,7 +120,9 @@ class LossNetOptimization:
 
     def state_dict(self) -> dict[str, Any]:
         """Loss-nets, running statistics, optimizer and scheduler, as plain data and tensors."""
-        entry = {"format": _FORMAT, "criterion": self.criterion.state_dict(), **self._restored}
+        entry = {"format": FORMAT, "version": package_version(), "criterion": self.criterion.state_dict()}
+        entry |= self._restored
+        entry["guard"] = self.guard.state_dict()
         if self._optimizer is not None:
             entry["optimizer"] = self._optimizer.state_dict()
             entry["lr_scheduler"] = None if self._scheduler is None else self._scheduler.state_dict()
@@ -102,16 +135,16 @@ class LossNetOptimization:
             ValueError: If the entry is of another format or describes other loss-nets.
         """
         self._load_criterion(entry)
+        self.guard.load_state_dict(entry.get("guard", Guard(None).state_dict()))
         # The optimizer is made anew when it is next asked for, on the device that the loss-nets are on by then.
         self._optimizer = self._scheduler = None
-        self._restored = {key: entry[key] for key in ("optimizer", "lr_scheduler") if key in entry}
+        self._restored = {key: entry[key] for key in _PARTS if key in entry}
 
     def _load_criterion(self, entry: Mapping[str, Any]) -> None:
-        if entry["format"] != _FORMAT:
-            raise ValueError(f"Expected the checkpoint's `seal` entry to have format {_FORMAT}, got {entry['format']}.")
+        check_entry(entry, {*self.state_dict(), *_PARTS})
         try:
             self.criterion.load_state_dict(entry["criterion"])
-        except RuntimeError as error:
+        except (RuntimeError, KeyError, TypeError) as error:
             raise ValueError(
                 "Expected the checkpoint's loss-nets to be those that `seal` describes; pass the configuration of the "
                 f"run that wrote it. {error}"

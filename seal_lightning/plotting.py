@@ -137,6 +137,8 @@ def plot_comparison(
         >>> len(plot_comparison(poses, {"energy": {"seed 0": [(0, 1.0), (10, 0.5)]}}, "h36m17").axes)
         3
     """
+    if not poses:
+        raise ValueError("Expected `poses` to hold at least one column, but got none.")
     figure = _new_figure((14.0, 7.2))
     halves: Any = figure.subfigures(1, 2, wspace=0.03)
     plot_poses(poses, skeleton, reference=next(iter(poses)), figure=halves[0])
@@ -156,9 +158,16 @@ def _new_figure(size: tuple[float, float]) -> Figure:
 
 def _check_poses(poses: Mapping[str, Tensor], skeleton: Skeleton, reference: str | None) -> None:
     shapes = [tuple(pose.shape) for pose in poses.values()]
-    if len(set(shapes)) != 1 or len(shapes[0]) not in (2, 3) or shapes[0][-2:] != (skeleton.num_joints, 3):
+    if (
+        any(0 in shape for shape in shapes)
+        or len(set(shapes)) != 1
+        or len(shapes[0]) not in (2, 3)
+        or shapes[0][-2:] != (skeleton.num_joints, 3)
+    ):
         expected = f"({skeleton.num_joints}, 3) or (N, {skeleton.num_joints}, 3)"
         raise ValueError(f"Expected `poses` to hold poses of one shape {expected}, but got {shapes}.")
+    if broken := [name for name, pose in poses.items() if not pose.isfinite().all()]:
+        raise ValueError(f"Expected `poses` to be finite, but {broken} hold NaN or infinity.")
     if reference is not None and reference not in poses:
         raise ValueError(f"Expected `reference` to be one of {list(poses)}, but got {reference!r}.")
 

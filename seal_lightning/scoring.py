@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from seal_lightning._values import kind_of
 from seal_lightning.frame import FramedPoses
 from seal_lightning.gradient_penalties import Probe
 from seal_lightning.loss_nets import LossNet
@@ -22,9 +23,18 @@ class LossNets(nn.ModuleDict):
     Args:
         nets: One loss-net an energy.
         precision: ``"float32"``, or ``"bfloat16"`` for autocast.
+
+    Raises:
+        TypeError: If a net is no module.
+        ValueError: If a name cannot be that of a module.
     """
 
     def __init__(self, nets: Mapping[str, LossNet], precision: str) -> None:
+        for name, net in nets.items():
+            if not isinstance(net, nn.Module):
+                raise TypeError(f"Expected `loss_net` of {name!r} to return a LossNet, but got {kind_of(net)}.")
+            if "." in name or hasattr(LossNets, name) or name in ("precision", "training"):
+                raise ValueError(f"Expected `name` of an energy to be free for a module, but got {name!r}.")
         super().__init__(nets)
         self.precision = precision
 

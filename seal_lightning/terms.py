@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
-from torch import Tensor
+from torch import Tensor, nn
 
+from seal_lightning._values import is_number
 from seal_lightning.forces import ForceRatio
 from seal_lightning.frame import FramedPoses
 from seal_lightning.gradient_penalties import R1, DenoisingScore, GradientPenalty, InterpolatedPenalty, Probe
@@ -40,6 +42,7 @@ class EnergyTerm:
         name: Key of this term's energies; ``energy_0``, ``energy_1``, ... where not given.
 
     Raises:
+        TypeError: If a part is of the wrong kind: a loss-net that is made already, an objective that is not.
         ValueError: If there are no negatives, the weight or the gradient penalty is negative, or the gradient penalty
             is not what the objective cannot do without.
     """
@@ -53,15 +56,18 @@ class EnergyTerm:
     name: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.negatives, Negatives):
+            raise TypeError(f"Expected `negatives` to be a sequence of Negatives, but got {self.negatives}.")
         negatives = (PredictionNegatives(),) if self.negatives is None else tuple(self.negatives)
         object.__setattr__(self, "negatives", negatives)
+        self._check_kinds(negatives)
         if not self.negatives:
             raise ValueError("Expected `negatives` to hold at least one source of negatives, but got none.")
-        if not isinstance(self.weight, ForceRatio) and not 0 <= self.weight < float("inf"):
-            raise ValueError(f"Expected `weight` to be finite and not negative, but got {self.weight}.")
         penalty = self.gradient_penalty
-        if not isinstance(penalty, GradientPenalty) and not 0 <= penalty < float("inf"):
-            raise ValueError(f"Expected `gradient_penalty` to be finite and not negative, but got {penalty}.")
+        for name, kind in (("weight", ForceRatio), ("gradient_penalty", GradientPenalty)):
+            value = getattr(self, name)
+            if not isinstance(value, kind) and not (is_number(value) and 0 <= value < float("inf")):
+                raise ValueError(f"Expected `{name}` to be finite and not negative, but got {value!r}.")
         if isinstance(self.objective, WassersteinObjective) and not isinstance(penalty, InterpolatedPenalty):
             raise ValueError(
                 "Expected `gradient_penalty` to be an InterpolatedPenalty to go with WassersteinObjective, "
@@ -71,6 +77,16 @@ class EnergyTerm:
             raise ValueError(
                 f"Expected a `gradient_penalty` for the loss-net to learn from with NoObjective, but got {penalty}."
             )
+
+    def _check_kinds(self, negatives: tuple[Any, ...]) -> None:
+        for name, factory in (("loss_net", self.loss_net), ("optimizer", self.optimizer)):
+            if not callable(factory) or isinstance(factory, nn.Module):
+                raise TypeError(f"Expected `{name}` to be a class or a function that makes it, but got {factory!r}.")
+        for name, value in (("objective", self.objective), *(("negatives", source) for source in negatives)):
+            if not callable(value) or isinstance(value, type):
+                raise TypeError(f"Expected `{name}` to be made, not named: an instance of a class, but got {value!r}.")
+        if self.name is not None and not isinstance(self.name, str):
+            raise TypeError(f"Expected `name` to be a text, but got {self.name!r}.")
 
     @property
     def row_of_prediction(self) -> int | None:

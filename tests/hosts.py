@@ -114,7 +114,12 @@ class DictHost(ForwardHost):
 
     def training_step(self, batch, batch_idx):
         output = self(batch["inputs"]["keypoints"])
-        return {"loss": distance(output["joints"], batch["truth"]), "note": "kept"}
+        loss = distance(output["joints"], batch["truth"])
+        self.log("train_loss", loss)
+        return {"loss": loss, "note": "kept"}
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", distance(self(batch["inputs"]["keypoints"])["joints"], batch["truth"]))
 
     @staticmethod
     def loader(**kwargs):
@@ -197,6 +202,37 @@ class ManualHost(ForwardHost):
         self.manual_backward(loss)
         optimizer.step()
         self.log("train_loss", loss)
+
+
+class Loaders:
+    """Before a host among the base classes: few data for training and validation, drawn by the host itself."""
+
+    batch_size = 8
+    drawn = 0
+
+    def train_dataloader(self):
+        self.drawn += 1
+        return type(self).loader(batch_size=self.batch_size, count=32)
+
+    def val_dataloader(self):
+        return type(self).loader(batch_size=self.batch_size, count=32, shuffle=False)
+
+
+def on_pytorch_lightning():
+    """`ForwardHost` as its author would write it on the package `pytorch_lightning`."""
+    import pytorch_lightning as pl
+
+    class PytorchLightningHost(pl.LightningModule):
+        def __init__(self, lr: float = 1e-2, dropout: float = 0.2):
+            super().__init__()
+            self.save_hyperparameters()
+            self.net = net(dropout=dropout)
+
+        forward, training_step = ForwardHost.forward, ForwardHost.training_step
+        validation_step, configure_optimizers = ForwardHost.validation_step, ForwardHost.configure_optimizers
+        loader = staticmethod(ForwardHost.loader)
+
+    return PytorchLightningHost
 
 
 class NormalisedHost(ForwardHost):

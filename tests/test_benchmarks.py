@@ -9,6 +9,7 @@ from benchmarks import data_wait, step, step_chart
 from benchmarks.measure import interleaved, metered, products_alone
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 cannot hash the products that it counts")
 def test_step(tmp_path, capsys):
     output = tmp_path / "new" / "step.json"
     arguments = ["--hosts", "simple", "seq2seq", "--frames", "3", "--hidden", "64", "--batch", "4", "8"]
@@ -37,6 +38,7 @@ def test_rounds_are_interleaved():
     assert [len(values) for values in seconds.values()] == [3, 3]
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 cannot hash the products that it counts")
 def test_meter_counts_arithmetic_and_memory():
     left, right = torch.randn(10, 20), torch.randn(20, 30, requires_grad=True)
 

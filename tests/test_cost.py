@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.measure import metered
 from benchmarks.step import lightning_step, loss_net_pass, make_batch, make_host
-from seal_lightning import SealConfig
+from seal_lightning import SealConfig, _guard
 from seal_lightning.loss_nets import GraphLossNet
 from seal_lightning.objectives import MarginObjective
 
@@ -59,7 +59,8 @@ def test_peak_memory(host, hidden, batch, fields):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("update", ["alternating", "simultaneous"])
 @pytest.mark.parametrize("fields", [{}, GRAPH], ids=["default", "graph"])
-def test_a_step_waits_for_no_device(no_fetch, fields, update, precision):
+def test_a_step_waits_for_no_device(no_fetch, monkeypatch, fields, update, precision):
+    monkeypatch.setattr(_guard, "_on_the_host", lambda finite: False)
     optimizer = partial(torch.optim.SGD, lr=1e-3)  # Adam reads its count of steps, which is on the host
     seal = SealConfig(update=update, precision=precision, gradient_clip_val=1.0, optimizer=optimizer, **fields)
     model, batch = make_host("simple", joints=17, frames=1, hidden=64)(seal), make_batch("simple", 17, 1, BATCH)

@@ -68,7 +68,7 @@ def test_every_host_trains_and_its_loss_net_too(make_trainer, host):
     assert not equal_states(plain, model)
     assert any(not torch.equal(a, b) for a, b in zip(before.parameters(), model.seal.parameters(), strict=True))
     logged = {key for key in trainer.callback_metrics if key.startswith("seal/")}
-    names = ("energy", "loss_net_loss", "weight", "force_ratio", "ranking_accuracy")
+    names = ("energy", "loss_net_loss", "weight", "force_ratio", "ranking_accuracy", "skipped_updates")
     assert logged == {f"seal/{name}" for name in names}
     assert trainer.callback_metrics["seal/force_ratio"] == pytest.approx(0.1, abs=0.02)
     assert trainer.global_step == 12

@@ -22,7 +22,7 @@ def above(quantile, degrees):
     x = np.linspace(0, quantile, 20_001)
     log_scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - 0.5 * math.log(degrees * math.pi)
     density = np.exp(log_scale - (degrees + 1) / 2 * np.log1p(x**2 / degrees))
-    return 0.5 - np.trapezoid(density, x)
+    return 0.5 - (density[1:] + density[:-1]) @ np.diff(x) / 2
 
 
 def quantile_in_use(degrees):

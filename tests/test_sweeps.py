@@ -223,7 +223,7 @@ def test_two_runs_of_a_sweep_in_one_directory(agent, tmp_path, monkeypatch):
         main(command[2:])  # at the same time, in this process
     finally:
         wandb.finish()
-    assert process.wait(timeout=300) == 0
+    assert process._popen.wait(timeout=300) == 0  # the agent's own `wait` takes no timeout in old versions
     for run_id, row in zip(("one", "two"), rows, strict=True):
         (log,) = tmp_path.glob(f"wandb/offline-run-*-{run_id}/run-{run_id}.wandb")
         config, history, metrics = contents(log)

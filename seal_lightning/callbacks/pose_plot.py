@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from seal_lightning._values import is_whole
 from seal_lightning.plotting import plot_poses
 
 __all__ = ["PosePlot"]
@@ -29,8 +30,8 @@ class PosePlot(Callback):
 
     def __init__(self, every_n_epochs: int = 1, poses: int = 4) -> None:
         for name, value in (("every_n_epochs", every_n_epochs), ("poses", poses)):
-            if value < 1:
-                raise ValueError(f"Expected `{name}` to be 1 or more, but got {value}.")
+            if not is_whole(value) or value < 1:
+                raise ValueError(f"Expected `{name}` to be 1 or more, but got {value!r}.")
         self.every_n_epochs = every_n_epochs
         self.poses = poses
 

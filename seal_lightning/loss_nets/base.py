@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from seal_lightning._values import is_number, kind_of
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["EnergyHead", "LossNet"]
@@ -78,8 +79,12 @@ class LossNet(nn.Module, ABC):
             Keypoints ``(N, J, 3)``, poses ``(N, J, 3)``, and the leading dimensions to give the energies back in.
 
         Raises:
+            TypeError: If one of them is no tensor of real numbers.
             ValueError: If the shapes fit neither each other nor the skeleton.
         """
+        for name, given in (("keypoints_2d", keypoints_2d), ("pose", pose)):
+            if not isinstance(given, Tensor) or given.is_complex() or (given is pose and not pose.is_floating_point()):
+                raise TypeError(f"Expected `{name}` to be a tensor of real numbers, but got {kind_of(given)}.")
         joints, leading = self.skeleton.num_joints, pose.shape[:-2]
         if pose.shape[-2:] != (joints, 3):
             raise ValueError(f"Expected `pose` to have shape (..., {joints}, 3), but got {tuple(pose.shape)}.")
@@ -128,14 +133,7 @@ class EnergyHead(nn.Module):
         return (normed * self.weight).sum(-1) + self.bias
 
 
-def check_sizes(**sizes: int) -> None:
-    """Raise a ValueError that names the first of the sizes that is not a positive integer."""
-    for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
-            raise ValueError(f"Expected `{name}` to be a positive integer, but got {size!r}.")
-
-
 def check_dropout(dropout: float) -> None:
     """Raise a ValueError unless the dropout probability leaves something over."""
-    if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"Expected `dropout` to be at least 0 and below 1, but got {dropout}.")
+    if not is_number(dropout) or not 0.0 <= dropout < 1.0:
+        raise ValueError(f"Expected `dropout` to be at least 0 and below 1, but got {dropout!r}.")

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seal_lightning.loss_nets.base import EnergyHead, LossNet, check_dropout, check_sizes
+from seal_lightning._values import check_counts, is_number
+from seal_lightning.loss_nets.base import EnergyHead, LossNet, check_dropout
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["AttentionBias", "GraphLossNet"]
@@ -65,12 +66,12 @@ class GraphLossNet(LossNet):
         dropout: float = 0.0,
     ) -> None:
         super().__init__(skeleton)
-        check_sizes(dim=dim, depth=depth, heads=heads)
+        check_counts(dim=dim, depth=depth, heads=heads)
         check_dropout(dropout)
         if dim % heads:
             raise ValueError(f"Expected `dim` to be a multiple of `heads`, but got {dim} and {heads}.")
-        if not round(dim * mlp_ratio) >= 1:
-            raise ValueError(f"Expected `mlp_ratio` times `dim` to be at least 1, but got {mlp_ratio} times {dim}.")
+        if not is_number(mlp_ratio) or not 0.5 < dim * mlp_ratio < float("inf"):
+            raise ValueError(f"Expected `mlp_ratio` times `dim` to be at least 1, but got {mlp_ratio!r} times {dim}.")
         by_name = {name: row for row, name in enumerate(sorted(self.skeleton.names))}
         embedding_row = torch.tensor([by_name[name] for name in self.skeleton.names])
         self.register_buffer("embedding_row", embedding_row, persistent=False)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seal_lightning.loss_nets.base import EnergyHead, LossNet, check_sizes
+from seal_lightning._values import check_counts
+from seal_lightning.loss_nets.base import EnergyHead, LossNet
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["KCSLossNet"]
@@ -52,7 +53,7 @@ class KCSLossNet(LossNet):
 
     def __init__(self, skeleton: str | Skeleton, hidden: int = 1000, pose_hidden: int = 100) -> None:
         super().__init__(skeleton)
-        check_sizes(hidden=hidden, pose_hidden=pose_hidden)
+        check_counts(hidden=hidden, pose_hidden=pose_hidden)
         names = self.skeleton.names
         bones = sorted(self.skeleton.bones, key=lambda bone: names[bone[0]])
         pairs = [(one, other) for one in range(len(bones)) for other in range(one, len(bones))]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seal_lightning.loss_nets.base import EnergyHead, LossNet, check_dropout, check_sizes
+from seal_lightning._values import check_counts
+from seal_lightning.loss_nets.base import EnergyHead, LossNet, check_dropout
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["MLPLossNet"]
@@ -49,7 +50,7 @@ class MLPLossNet(LossNet):
 
     def __init__(self, skeleton: str | Skeleton, hidden: int = 1024, stages: int = 2, dropout: float = 0.0) -> None:
         super().__init__(skeleton)
-        check_sizes(hidden=hidden, stages=stages)
+        check_counts(hidden=hidden, stages=stages)
         check_dropout(dropout)
         names = self.skeleton.names
         joint_order = torch.tensor(sorted(range(len(names)), key=names.__getitem__))

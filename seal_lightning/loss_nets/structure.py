@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seal_lightning.loss_nets.base import EnergyHead, LossNet, check_sizes
+from seal_lightning._values import check_counts
+from seal_lightning.loss_nets.base import EnergyHead, LossNet
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["StructureLossNet"]
@@ -52,7 +53,7 @@ class StructureLossNet(LossNet):
 
     def __init__(self, skeleton: str | Skeleton, hidden: int = 128, depth: int = 3) -> None:
         super().__init__(skeleton)
-        check_sizes(hidden=hidden, depth=depth)
+        check_counts(hidden=hidden, depth=depth)
         names = self.skeleton.names
         bones = sorted(self.skeleton.bones, key=lambda bone: names[bone[0]])
         place = {child: i for i, (child, _) in enumerate(bones)}

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from seal_lightning.functional._checks import Root, check_positive
+from seal_lightning.functional._checks import Root, check_count, check_positive
 from seal_lightning.functional._terms import (
     Terms,
     mpjpe_terms,
@@ -168,7 +168,7 @@ class PCKAUC(PoseMean):
     ) -> None:
         super().__init__(**kwargs)
         check_positive("threshold", threshold)
-        check_positive("steps", steps)
+        check_count("steps", steps)
         self.threshold = threshold * per_millimetre(unit)
         self.steps = steps
         self.root = root

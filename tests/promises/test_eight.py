@@ -15,8 +15,8 @@
    tests/test_mixin.py::test_resume_in_mid_epoch_is_exact
    tests/test_mixin.py::test_checkpoints_interchange_with_the_host
 4. Plain `ddp` works: equal loss-nets, and two processes equal one at the summed batch.
-   tests/test_ddp.py::test_two_processes_equal_each_other_and_one_at_the_summed_batch
-   tests/test_ddp.py::test_random_negatives_differ_between_processes_that_stay_equal
+   tests/test_ddp.py::test_processes_equal_one_at_the_summed_batch
+   tests/test_ddp.py::test_processes_draw_numbers_of_their_own
 5. Keypoints, prediction and truth are found where that is unambiguous; elsewhere an error names `seal_batch`.
    tests/test_mixin.py::test_every_host_trains_and_its_loss_net_too
    tests/test_mixin.py::test_an_ambiguous_step_raises_and_names_the_override

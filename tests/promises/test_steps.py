@@ -241,7 +241,7 @@ def test_01_a_barebones_trainer(make_trainer):
 def test_01_nothing_else_is_logged_and_the_progress_bar_is_the_hosts(make_trainer):
     plain, _, felt = twins(make_trainer, hosts.ForwardHost)
     more = set(felt.trainer.callback_metrics) - set(plain.trainer.callback_metrics)
-    names = ("energy", "loss_net_loss", "weight", "force_ratio", "ranking_accuracy")
+    names = ("energy", "loss_net_loss", "weight", "force_ratio", "ranking_accuracy", "skipped_updates")
     assert more == {f"seal/{name}" for name in names}
     assert set(felt.trainer.progress_bar_metrics) == set(plain.trainer.progress_bar_metrics)
 

@@ -29,8 +29,8 @@
    tests/test_mixin.py::test_checkpoints_interchange_with_the_host
    tests/promises/test_tuning_and_averaging.py::test_09_a_checkpoint_with_averaged_weights_resumes_exactly
 5. Two `ddp` processes equal each other, and one at twice the batch.
-   tests/test_ddp.py::test_two_processes_equal_each_other_and_one_at_the_summed_batch
-   tests/test_ddp.py::test_random_negatives_differ_between_processes_that_stay_equal
+   tests/test_ddp.py::test_processes_equal_one_at_the_summed_batch
+   tests/test_ddp.py::test_processes_draw_numbers_of_their_own
    tests/promises/test_ranks.py::test_05_the_energy_acts_and_the_processes_stay_equal
 6. Under a gradient scaler with clipping weights stay finite, and the norm is taken after unscaling.
    tests/test_mixin.py::test_loss_scaling_does_not_change_the_force

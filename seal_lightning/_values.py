@@ -1,0 +1,54 @@
+"""What kind of value a user handed in, and whether a number is in range."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any
+
+from torch import Tensor
+
+__all__ = ["check_above_zero", "check_counts", "is_number", "is_whole", "kind_of"]
+
+
+def is_number(value: Any) -> bool:
+    """Whether this is a real number; a truth value, a text and a tensor are none.
+
+    Example:
+        >>> is_number(0.5), is_number("0.5"), is_number(True)
+        (True, False, False)
+    """
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether this is an integer.
+
+    Example:
+        >>> is_whole(2), is_whole(2.5), is_whole(True)
+        (True, False, False)
+    """
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def kind_of(value: Any) -> str:
+    """What a message calls a value of the wrong kind: the dtype of a tensor, the type of anything else.
+
+    Example:
+        >>> kind_of([1.0]), kind_of(Tensor([1]).int())
+        ('list', 'torch.int32')
+    """
+    return str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+
+
+def check_counts(**counts: int) -> None:
+    """Raise a ValueError that names the first of the counts that is not a positive integer."""
+    for name, count in counts.items():
+        if not is_whole(count) or count < 1:
+            raise ValueError(f"Expected `{name}` to be a positive integer, but got {count!r}.")
+
+
+def check_above_zero(**sizes: float) -> None:
+    """Raise a ValueError that names the first of the sizes that is not a finite number above zero."""
+    for name, size in sizes.items():
+        if not is_number(size) or not 0 < size < float("inf"):
+            raise ValueError(f"Expected `{name}` to be above 0 and finite, but got {size!r}.")
