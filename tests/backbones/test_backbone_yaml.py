@@ -6,6 +6,8 @@ import importlib
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from jsonargparse import ArgumentParser
 
 from examples.backbones import (
@@ -78,6 +80,32 @@ def test_the_cpu_size_is_a_class_path(backbone):
     assert isinstance(made, backbone)
     assert made.channels == 3
     assert {name: getattr(made, name) for name in window} == window
+
+
+@pytest.mark.parametrize("backbone", FRAME + TEMPORAL)
+def test_fit_and_test_with_seal_in_the_cpu_size(backbone, tmp_path, capsys):
+    """Windows of 27 frames, no line of the host changed; what was trained is what is tested."""
+    net = {"class_path": f"examples.backbones.{backbone.__name__}.tiny"}
+    if backbone is MotionAGFormer:
+        net["init_args"] = {"channels": 2}
+    if backbone is PSTMO:
+        net["init_args"] = {"sequence_head": False}
+    centre = getattr(backbone, "centre_frame_only", False)
+    synthetic = {"subjects": 3, "clips_per_subject": 1, "frames": 30}
+    data = {"synthetic": synthetic, "frames": 27, "centre_target": centre, "train_frame_step": 9, "batch_size": 2}
+    config = {
+        "model": {"class_path": "examples.seal_backbone.SealBackbone", "init_args": {"net": net, "seal": {}}},
+        "data": {"class_path": "seal_lightning.data.MocapDataModule", "init_args": {**data, "eval_frame_step": 27}},
+        "trainer": {"max_steps": 2, "accelerator": "cpu", "enable_progress_bar": False, "logger": False},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump({**config, "trainer": {**config["trainer"], "default_root_dir": str(tmp_path)}}))
+    main(["fit", "--config", str(path)])
+    (checkpoint,) = (tmp_path / "checkpoints").glob("*.ckpt")
+    stored = torch.load(checkpoint, weights_only=True)
+    assert stored["seal"]["criterion"]["frame.bone_count"] > 0
+    main(["test", "--config", str(path), "--ckpt_path", str(checkpoint)])
+    assert "test_mpjpe" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
