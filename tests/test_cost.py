@@ -12,6 +12,8 @@ from seal_lightning import SealConfig, _guard
 from seal_lightning.loss_nets import GraphLossNet
 from seal_lightning.objectives import MarginObjective
 
+pytestmark = pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 cannot hash what is counted")
+
 BATCH = 64
 GRAPH = {"loss_net": partial(GraphLossNet, dim=64, depth=3, heads=4), "objective": MarginObjective()}
 

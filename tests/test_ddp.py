@@ -21,6 +21,8 @@ EXACT = (
     *("clips_hidden_unlabelled", "uneven", "uneven_hidden_unlabelled", "nothing", "broken", "two_energies", "manual"),
     *("find_unused", "static_graph", "resumed", "sharded", "sharded_resumed"),
 )
+if torch.__version__.startswith("2.6."):  # which cannot shard on a CPU
+    EXACT = tuple(name for name in EXACT if "sharded" not in name)
 ROUNDED = ("bfloat16",)
 OF_THEIR_OWN = ("random", "random_clips", "other_graphs")  # what they draw or compute differs between the processes
 ON_FOUR = (

@@ -51,6 +51,7 @@ CONFIG = {
     "update": ("simultaneous", ["update=simultaneous"]),
     "precision": ("bfloat16", ["precision=bfloat16"]),
     "frames_per_clip": (2, ["frames_per_clip=2"]),
+    "max_skipped_updates": (7, ["max_skipped_updates=7"]),
     "seed": (4, ["seed=4"]),
 }
 NAMED = {"name": ("first", ["name=first"])}
@@ -121,7 +122,15 @@ def test_every_field_of_the_config(source):
     assert config.skeleton == CHAIN
     (term,) = config.terms()
     same_term(term, **WANTED)
-    for name in ("warmup_steps", "gradient_clip_val", "update", "precision", "frames_per_clip", "seed"):
+    for name in (
+        "warmup_steps",
+        "gradient_clip_val",
+        "max_skipped_updates",
+        "update",
+        "precision",
+        "frames_per_clip",
+        "seed",
+    ):
         assert getattr(config, name) == CONFIG[name][0]
         assert getattr(config, name) != getattr(SealConfig(), name)
     optimizer = term.optimizer(term.loss_net(CHAIN).parameters())

@@ -135,7 +135,7 @@ def test_01_a_module_compiled_as_a_whole_trains_as_the_host_alone(make_trainer, 
 
 def test_01_a_logging_host_compiled_as_a_whole_fails_alone_and_not_under_seal(make_trainer, compiler):
     """Lightning's `log` cannot be traced; SEAL keeps the step from being traced, and the forward stays compiled."""
-    if not torch.__version__.startswith("2.6."):  # which could trace it
+    if torch.__version__.startswith(("2.12.", "2.13.")):  # others can trace it
         with pytest.raises(Exception, match=r"'method' object has no attribute '__dict__'"):
             whole(make_trainer, compiler, ForwardHost)
     eager = train(make_trainer, seal(ForwardHost), seal=config())
