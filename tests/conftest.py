@@ -7,10 +7,13 @@ import warnings
 import lightning as L
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 os.environ.setdefault("WANDB_MODE", "offline")
 torch.set_num_threads(1)
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -307,7 +307,7 @@ def test_a_saved_criterion_will_do(tmp_path):
         assert torch.equal(mine, theirs)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=100), st.sampled_from([b"", b"\x80\x02", b"\x80\x02}q\x00", b"PK\x03\x04", b"(dp0\n"]))
 def test_any_bytes_are_no_checkpoint(content, start):
     with tempfile.TemporaryDirectory() as folder:

@@ -202,7 +202,7 @@ def test_asymmetry_needs_two_sides():
         draw(AsymmetryNegatives(), torch.zeros(2, 2, 3), torch.zeros(2, 2, 3), Skeleton.from_parents([-1, 0]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(samples=st.integers(2, 40), seed=st.integers(0, 2**31))
 def test_every_sample_gets_the_pose_of_another_and_every_pose_is_used(samples, seed):
     truth = torch.arange(samples, dtype=torch.float32).view(-1, 1, 1).expand(-1, 17, 3)

@@ -374,7 +374,7 @@ def two_poses(draw):
 @pytest.mark.filterwarnings("ignore:The skeleton has no bones")
 @pytest.mark.filterwarnings("ignore:.*ComplexWarning")
 @pytest.mark.parametrize("name", REFERENCES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(two_poses())
 def test_a_metric_is_right_or_refuses(name, case):
     (p, y), seen, dtype = case
@@ -399,7 +399,7 @@ def test_a_metric_is_right_or_refuses(name, case):
     np.testing.assert_allclose(value.item(), expected, rtol=2e-4, atol=1e-5)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(-2, 6), max_size=6),
     st.lists(st.integers(-1, 6), max_size=3),
@@ -432,7 +432,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.dictionaries(st.sampled_from([*vars(SealConfig())]) | st.text(max_size=4), PLAIN, max_size=2))
 def test_plain_data_is_a_configuration_or_refused(fields):
     with warnings.catch_warnings():
@@ -452,7 +452,7 @@ ARRAYS = st.one_of(
 KEYS = st.sampled_from(["positions", "clip_start", "clip_length", "skeleton_id", "subject", "description", "fps", "x"])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.dictionaries(KEYS, ARRAYS, max_size=8), st.booleans())
 @example(
     {
@@ -470,7 +470,7 @@ def test_a_mocap_file_is_read_or_refused(content, compressed):
     read_or_refused(file.getvalue())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=200), st.sampled_from([b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00"]))
 def test_any_bytes_are_no_mocap_file(content, start):
     with pytest.raises(ValueError, match="Expected"):

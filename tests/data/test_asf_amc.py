@@ -303,7 +303,7 @@ EDIT = st.tuples(
 
 
 @given(st.lists(EDIT, min_size=1, max_size=3))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_mutated_files_parse_or_say_where(tmp_path, edits):
     words = {kind: list(found) for kind, found in WORDS.items()}
     for which, index, kind, word in edits:

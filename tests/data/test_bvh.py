@@ -330,7 +330,7 @@ EDIT = st.tuples(
 
 
 @given(st.lists(EDIT, min_size=1, max_size=4))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_mutated_files_parse_or_say_where(tmp_path, edits):
     words = list(WORDS)
     for index, kind, word in edits:

@@ -107,7 +107,7 @@ def test_a_mean_is_as_sure_as_its_least_sure_joint():
     assert made[H36M.index("RWrist")] == coco[10, 2]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.lists(st.booleans(), min_size=17, max_size=17), st.sampled_from([np.nan, np.inf, 1e6]))
 def test_a_missing_joint_reaches_what_is_made_of_it_alone(seen, filler):
     mapping = get_mapping("coco17_to_h36m17")

@@ -20,7 +20,7 @@ from seal_lightning.data._memory_map import MappedArray, load_npz_mapped, npz_na
 PLAIN = st.sampled_from(["<f4", ">f8", "<i8", "u1", "?", "<U3", "<c8"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     array=PLAIN.flatmap(
         lambda kind: arrays_of.arrays(kind, arrays_of.array_shapes(min_dims=0, min_side=0, max_side=5))

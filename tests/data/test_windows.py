@@ -44,7 +44,7 @@ def test_single_frame_clip():
 
 
 @given(length=st.integers(1, 60), frames=st.integers(1, 30), data=st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_windows_cover_every_frame(length, frames, data):
     step = data.draw(st.integers(1, frames))
     starts = window_starts(length, frames, step)
