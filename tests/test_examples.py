@@ -146,7 +146,7 @@ def test_lines_of_the_readme_train(lifters, make_trainer):
     lifters.LitLifter(hidden=256).load_state_dict(model.state_dict())
 
 
-@pytest.mark.parametrize("name", ["plain", "seal", "paper_simple_baseline"])
+@pytest.mark.parametrize("name", ["plain", "seal", "paper_simple_baseline", "robustness"])
 def test_fit_configs_run(name, tmp_path):
     logger = [
         "--trainer.logger=false",

@@ -95,6 +95,18 @@ def test_round_trip_to_a_batch(tmp_path, capsys):
     assert isinstance(mocap.positions, np.memmap)
 
 
+def test_what_was_converted_trains_with_the_config_of_the_examples(tmp_path, monkeypatch):
+    root = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(root)
+    monkeypatch.syspath_prepend(root)
+    raw = folder(tmp_path, A_1=bvh(), B_1=bvh(scale=0.09), C_1=bvh(scale=0.11))
+    run(raw, "--output", tmp_path / "mine.npz", *CM)
+    split = json.dumps({"train": ["A"], "val": ["B"], "test": ["C"]})
+    data = [f"--data.paths=[{tmp_path / 'mine.npz'}]", f"--data.split={split}", "--data.batch_size=4"]
+    quick = ["--trainer.fast_dev_run=true", "--trainer.accelerator=cpu", "--model.hidden=8"]
+    main(["fit", "--config", "examples/configs/own_motion.yaml", *data, *quick])
+
+
 def test_equal_bone_lengths_are_one_skeleton(tmp_path, capsys):
     site = "End Site { OFFSET 0 0 0 }"
     raw = folder(tmp_path, A_1=bvh(), B_1=bvh(seed=1), C_1=bvh(scale=0.1005), D_1=bvh().replace(site, site * 2, 1))
