@@ -31,6 +31,8 @@ class KTPFormer(nn.Module):
         depth: Number of pairs of a spatial and a temporal block behind the first pair, which has the priors.
         heads: Number of attention heads.
         drop_path: Probability of stochastic depth in the last pair of blocks; it grows from 0 in the first.
+        position_std: Standard deviation of the first values of the learned positions. The authors start at zero, from
+            which a network trained for a few thousand steps is slow to tell joints apart.
 
     Reference:
         Peng, Zhou, Mok, "KTPFormer: Kinematics and trajectory prior knowledge-enhanced transformer for 3D human pose
@@ -46,14 +48,15 @@ class KTPFormer(nn.Module):
         depth: int = 7,
         heads: int = 8,
         drop_path: float = 0.1,
+        position_std: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_joints, self.channels, self.frames = len(parents), channels, frames
         path = range(-1, frames - 1)
         self.kinematics = _PriorLayer(channels, dim, parents)
         self.trajectory = nn.Sequential(_PriorLayer(dim, dim, path), _PriorLayer(dim, dim, path))
-        self.joint_position = nn.Parameter(torch.zeros(len(parents), dim))
-        self.frame_position = nn.Parameter(torch.zeros(frames, dim))
+        self.joint_position = nn.Parameter(torch.randn(len(parents), dim) * position_std)
+        self.frame_position = nn.Parameter(torch.randn(frames, dim) * position_std)
         rates = [drop_path * pair / max(depth, 1) for pair in range(depth + 1)]
         self.space = nn.ModuleList(TransformerBlock(dim, heads, drop_path=rate) for rate in rates)
         self.time = nn.ModuleList(TransformerBlock(dim, heads, drop_path=rate) for rate in rates)
@@ -64,7 +67,7 @@ class KTPFormer(nn.Module):
     @classmethod
     def tiny(cls, parents: Sequence[int] = H36M_PARENTS, channels: int = 2, frames: int = 27) -> KTPFormer:
         """A size for the CPU: 0.23 M parameters at 27 frames."""
-        return cls(parents, channels, frames, dim=64, depth=2, heads=4, drop_path=0.0)
+        return cls(parents, channels, frames, dim=64, depth=2, heads=4, drop_path=0.0, position_std=0.5)
 
     def forward(self, keypoints_2d: Tensor) -> Tensor:
         """Lift windows (B, frames, J, channels) to the poses of all their frames (B, frames, J, 3)."""

@@ -28,6 +28,8 @@ class MixSTE(nn.Module):
         depth: Number of pairs of a spatial and a temporal block.
         heads: Number of attention heads.
         drop_path: Probability of stochastic depth in the last pair of blocks; it grows from 0 in the first.
+        position_std: Standard deviation of the first values of the learned positions. The authors start at zero, from
+            which a network trained for a few thousand steps is slow to tell joints apart.
 
     Reference:
         Zhang, Tu, Yang, Chen, Yuan, "MixSTE: Seq2seq mixed spatio-temporal encoder for 3D human pose estimation in
@@ -43,12 +45,13 @@ class MixSTE(nn.Module):
         depth: int = 8,
         heads: int = 8,
         drop_path: float = 0.1,
+        position_std: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_joints, self.channels, self.frames = num_joints, channels, frames
         self.embedding = nn.Linear(channels, dim)
-        self.joint_position = nn.Parameter(torch.zeros(num_joints, dim))
-        self.frame_position = nn.Parameter(torch.zeros(frames, dim))
+        self.joint_position = nn.Parameter(torch.randn(num_joints, dim) * position_std)
+        self.frame_position = nn.Parameter(torch.randn(frames, dim) * position_std)
         rates = [drop_path * pair / max(depth - 1, 1) for pair in range(depth)]
         self.space = nn.ModuleList(TransformerBlock(dim, heads, drop_path=rate) for rate in rates)
         self.time = nn.ModuleList(TransformerBlock(dim, heads, drop_path=rate) for rate in rates)
@@ -59,7 +62,7 @@ class MixSTE(nn.Module):
     @classmethod
     def tiny(cls, num_joints: int = 17, channels: int = 2, frames: int = 27) -> MixSTE:
         """A size for the CPU: 0.20 M parameters at 27 frames."""
-        return cls(num_joints, channels, frames, dim=64, depth=3, heads=4, drop_path=0.0)
+        return cls(num_joints, channels, frames, dim=64, depth=3, heads=4, drop_path=0.0, position_std=0.5)
 
     def forward(self, keypoints_2d: Tensor) -> Tensor:
         """Lift windows (B, frames, J, channels) to the poses of all their frames (B, frames, J, 3)."""

@@ -34,6 +34,8 @@ class MotionAGFormer(nn.Module):
         mlp_ratio: Width of the hidden layers of the MLPs, as a multiple of `dim`.
         neighbours: Number of frames that a frame is joined to in the temporal graph.
         representation: Width of the last hidden layer.
+        position_std: Standard deviation of the first values of the learned positions. The authors start at zero, from
+            which a network trained for a few thousand steps is slow to tell joints apart.
 
     Raises:
         ValueError: If there are more `neighbours` than frames.
@@ -54,13 +56,14 @@ class MotionAGFormer(nn.Module):
         mlp_ratio: float = 4.0,
         neighbours: int = 2,
         representation: int = 512,
+        position_std: float = 0.0,
     ) -> None:
         super().__init__()
         if not 1 <= neighbours <= frames:
             raise ValueError(f"Expected `neighbours` to be from 1 to the {frames} frames, but got {neighbours}.")
         self.num_joints, self.channels, self.frames = len(parents), channels, frames
         self.embedding = nn.Linear(channels, dim)
-        self.joint_position = nn.Parameter(torch.zeros(len(parents), dim))
+        self.joint_position = nn.Parameter(torch.randn(len(parents), dim) * position_std)
         self.layers = nn.Sequential(*(_Layer(parents, frames, dim, heads, mlp_ratio, neighbours) for _ in range(depth)))
         self.norm = nn.LayerNorm(dim)
         self.head = nn.Sequential(nn.Linear(dim, representation), nn.Tanh(), nn.Linear(representation, 3))
@@ -68,7 +71,17 @@ class MotionAGFormer(nn.Module):
     @classmethod
     def tiny(cls, parents: Sequence[int] = H36M_PARENTS, channels: int = 3, frames: int = 27) -> MotionAGFormer:
         """A size for the CPU: 0.22 M parameters."""
-        return cls(parents, channels, frames, dim=48, depth=2, heads=4, neighbours=min(2, frames), representation=128)
+        return cls(
+            parents,
+            channels,
+            frames,
+            dim=48,
+            depth=2,
+            heads=4,
+            neighbours=min(2, frames),
+            representation=128,
+            position_std=0.5,
+        )
 
     def forward(self, keypoints_2d: Tensor) -> Tensor:
         """Lift windows (B, frames, J, channels) to the poses of all their frames (B, frames, J, 3)."""
