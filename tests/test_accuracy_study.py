@@ -13,6 +13,7 @@ from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.controls import ShuffledObjective
 from benchmarks.accuracy.errors import EvaluationSet, Rescaling, angle_error, pose_errors, rescale
 from benchmarks.accuracy.few_labels import FewLabelsLifter
+from benchmarks.accuracy.report import Outcome
 from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
 from benchmarks.accuracy.study import Study
 from benchmarks.accuracy.training import _fit, train
@@ -245,6 +246,16 @@ def test_means_are_over_frames_then_skeletons_then_datasets():
     errors = np.array([[1.0, 3.0, 5.0, 7.0, 100.0]])
     sums = ClipSums.of(errors, np.array([0, 0, 1, 2, 3]), np.array([0, 0, 0, 1, 2]), names)
     assert sums.mean() == pytest.approx(((9 / 3 + 7) / 2 + 100) / 2)
+
+
+def test_the_curve_of_runs_that_were_validated_at_other_steps():
+    often = {"curve": [[2, 8.0], [4, 6.0], [6, 5.0], [8, 4.0]]}
+    seldom = {"curve": [[4, 8.0], [8, 2.0]]}
+    errors = ClipSums(np.zeros((3, 2, 1)), np.ones(1), np.zeros(1, dtype=int), ["a/b"])
+    outcome = Outcome([often, seldom], errors, Rescaling(), errors, errors, np.zeros((1, 3)), np.zeros(1))
+    steps, values = outcome.curve
+    assert steps.tolist() == [4, 8]
+    assert values.tolist() == [7, 3]
 
 
 def test_bootstrap_spreads_like_the_mean_of_clips_and_seeds():

@@ -36,7 +36,7 @@ def draw(outcomes: Mapping[str, Outcome], primary: Sequence[str]) -> Figure:
     for name, outcome in outcomes.items():
         share = 100 * (1 - np.arange(len(outcome.tail)) / len(outcome.tail))
         tail.plot(outcome.tail, share, linewidth=1, label=name)
-        steps, values = np.mean([run["curve"] for run in outcome.runs], axis=0).T
+        steps, values = outcome.curve
         learning.plot(steps, 1e3 * values, linewidth=1)
     tail.set_yscale("log")
     tail.set_xlabel("MPJPE (mm)")

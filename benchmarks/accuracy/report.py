@@ -45,6 +45,13 @@ class Outcome:
     frontier: Array
     tail: Array
 
+    @property
+    def curve(self) -> tuple[Array, Array]:
+        """Steps, and the mean validation MPJPE (m) there; runs that were validated more often are interpolated."""
+        curves = [np.transpose(run["curve"]) for run in self.runs]
+        steps = min((steps for steps, _ in curves), key=len)
+        return steps, np.mean([np.interp(steps, *curve) for curve in curves], axis=0)
+
 
 def write_report(
     study: Study,
@@ -192,7 +199,7 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) 
 
 
 def _last_fifth(outcome: Outcome) -> float:
-    steps, values = np.mean([run["curve"] for run in outcome.runs], axis=0).T
+    steps, values = outcome.curve
     return float(100 * (values[-1] / np.interp(0.8 * steps[-1], steps, values) - 1))
 
 

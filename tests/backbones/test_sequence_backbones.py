@@ -23,6 +23,7 @@ def test_the_place_in_time_is_told_before_the_first_temporal_block(backbone):
         block = getattr(net, name)[0]
         block.register_forward_hook(lambda _, inputs, __, name=name: entering.update({name: inputs[0].clone()}))
     keypoints = torch.randn(1, 4, 17, 2)
+    nn.init.zeros_(net.frame_position)
     net(keypoints)
     before = dict(entering)
     position = nn.init.normal_(net.frame_position).detach()
@@ -39,8 +40,16 @@ def test_the_trajectory_prior_is_added_to_the_tokens():
     keypoints = torch.randn(1, 4, 17, 2)
     net(keypoints)
     tokens = outputs[0].transpose(1, 2)
-    torch.testing.assert_close(entering[0], tokens + net.trajectory(tokens))
+    torch.testing.assert_close(entering[0], tokens + net.trajectory(tokens) + net.frame_position)
     assert not torch.allclose(entering[0], tokens)
+
+
+@pytest.mark.parametrize("backbone", [MixSTE, KTPFormer, MotionAGFormer])
+def test_positions_start_at_zero_as_the_authors_do_or_spread_as_told(backbone):
+    assert not backbone(dim=16, heads=4).joint_position.any()
+    assert backbone(dim=256, heads=4, depth=1, position_std=0.5).joint_position.std().item() == pytest.approx(
+        0.5, rel=0.1
+    )
 
 
 @pytest.mark.parametrize("backbone", [MixSTE, KTPFormer])
