@@ -13,7 +13,7 @@ from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.controls import ShuffledObjective
 from benchmarks.accuracy.errors import EvaluationSet, Rescaling, angle_error, pose_errors, rescale
 from benchmarks.accuracy.few_labels import FewLabelsLifter
-from benchmarks.accuracy.report import Outcome
+from benchmarks.accuracy.report import Outcome, Rescaled
 from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
 from benchmarks.accuracy.study import Study
 from benchmarks.accuracy.training import _fit, train
@@ -87,7 +87,7 @@ def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
     text = (folder / "toy_val.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert (folder / "toy_val.png").read_bytes().startswith(b"\x89PNG")
-    primary, relative, apart, absolute, steady, knowledge = text.split("\n\n")[2::2]
+    primary, relative, apart, absolute, by_clip, steady, knowledge = text.split("\n\n")[2::2]
     assert [row.split(" | ")[3] for row in apart.splitlines()[2:]] == ["synthetic"] * (len(METHODS) - 1)
     curve = np.mean([record["curve"] for record in records if record["method"] == "host"], axis=0)[:, 1]
     gain = 100 * (curve[-1] / np.interp(0.8 * 8, range(1, 9), curve) - 1)
@@ -96,7 +96,9 @@ def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
     assert [row.split(" | ")[0] for row in knowledge.splitlines()[2:]] == ["| SEAL", "| longer SEAL", "| frozen"]
     assert [row.split(" | ")[0] for row in absolute.splitlines()[2:]] == [f"| {name}" for name in METHODS]
     assert [row.split(" | ")[0] for row in relative.splitlines()[2:]] == [f"| {name}" for name in list(METHODS)[1:]]
-    assert len(primary.splitlines()) == len(relative.splitlines())
+    assert len(primary.splitlines()) == len(by_clip.splitlines()) == len(relative.splitlines())
+    assert all(row.split(" | ")[3].count("clip mean") == 2 for row in by_clip.splitlines()[2:])
+    assert "clip mean" not in primary
     assert not (folder / "toy_test.md").exists()
 
 
@@ -252,7 +254,8 @@ def test_the_curve_of_runs_that_were_validated_at_other_steps():
     often = {"curve": [[2, 8.0], [4, 6.0], [6, 5.0], [8, 4.0]]}
     seldom = {"curve": [[4, 8.0], [8, 2.0]]}
     errors = ClipSums(np.zeros((3, 2, 1)), np.ones(1), np.zeros(1, dtype=int), ["a/b"])
-    outcome = Outcome([often, seldom], errors, Rescaling(), errors, errors, np.zeros((1, 3)), np.zeros(1))
+    rescaled = Rescaled(Rescaling(), errors)
+    outcome = Outcome([often, seldom], errors, rescaled, rescaled, np.zeros((1, 3)), np.zeros(1))
     steps, values = outcome.curve
     assert steps.tolist() == [4, 8]
     assert values.tolist() == [7, 3]

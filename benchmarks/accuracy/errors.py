@@ -27,7 +27,7 @@ from seal_lightning.functional import (
 )
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["RESCALINGS", "EvaluationSet", "Rescaling", "angle_error", "pose_errors", "rescale"]
+__all__ = ["CLIP_RESCALINGS", "RESCALINGS", "EvaluationSet", "Rescaling", "angle_error", "pose_errors", "rescale"]
 
 
 class Rescaling(NamedTuple):
@@ -49,6 +49,9 @@ RESCALINGS = tuple(
     Rescaling(alpha, both) for alpha, both in product((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0), (False, True))
 )
 """The single-frame frontier: what anybody can do to any prediction without knowing what comes before or after it."""
+
+CLIP_RESCALINGS = tuple(how._replace(clip_mean=True) for how in RESCALINGS)
+"""The same after every bone got its mean length over the clip."""
 
 
 @dataclass(frozen=True)

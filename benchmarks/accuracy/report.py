@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-from benchmarks.accuracy.errors import ERRORS, RESCALINGS, EvaluationSet, Rescaling, pose_errors, rescale
+from benchmarks.accuracy.errors import (
+    CLIP_RESCALINGS,
+    ERRORS,
+    RESCALINGS,
+    EvaluationSet,
+    Rescaling,
+    pose_errors,
+    rescale,
+)
 from benchmarks.accuracy.picture import draw
 from benchmarks.accuracy.statistics import Array, ClipSums, bootstrap, geometric_mean, holm, interval, p_value
 from benchmarks.accuracy.study import Study
 from benchmarks.accuracy.training import make_data
 from seal_lightning.functional import bone_lengths
 
-__all__ = ["PRIMARY", "Outcome", "write_report"]
+__all__ = ["PRIMARY", "Outcome", "Rescaled", "write_report"]
 
 PRIMARY = ("MPJPE", "BSLE", "asymmetry")
 """What the primary end point is the geometric mean of, each relative to the plain host as it predicts."""
+
+
+class Rescaled(NamedTuple):
+    """The rescaling with the best primary end point on validation, and the primary errors after it."""
+
+    how: Rescaling
+    errors: ClipSums
 
 
 @dataclass
@@ -30,18 +45,16 @@ class Outcome:
     Args:
         runs: Lines of the results, a seed each.
         raw: Errors of the predictions: (errors, seeds, clips).
-        rescaling: The rescaling with the best primary end point on validation.
-        rescaled: Errors after it.
-        steady: Primary errors after every clip got its mean lengths, which takes the whole clip.
+        by_pose: After the best rescaling of single poses.
+        by_clip: After the best rescaling of those that first give every clip its mean lengths.
         frontier: Means of the primary errors after every rescaling (rescalings, 3).
         tail: Sorted MPJPE of all poses and seeds, for the picture.
     """
 
     runs: list[Mapping[str, Any]]
     raw: ClipSums
-    rescaling: Rescaling
-    rescaled: ClipSums
-    steady: ClipSums
+    by_pose: Rescaled
+    by_clip: Rescaled
     frontier: Array
     tail: Array
 
@@ -114,21 +127,24 @@ def _outcome(
         raise ValueError(f"Expected method {name!r} to have a finished run, but {folder} has none.")
     stored = [np.load(folder / "predictions" / f"{key}.npz") for key in keys]
     poses = {part: [torch.from_numpy(npz[part]).flatten(0, -3) for npz in stored] for part in ("val", "test")}
-    on_validation = _frontier(poses["val"], sets["val"])
-    as_predicted = on_validation[RESCALINGS.index(Rescaling())]
-    best = RESCALINGS[int(np.argmin(geometric_mean(on_validation / as_predicted)))]
-    frontier = on_validation if split == "val" else _frontier(poses[split], sets[split])
+    on_validation = _frontier(poses["val"], sets["val"], RESCALINGS)
+    frontier = on_validation if split == "val" else _frontier(poses[split], sets[split], RESCALINGS)
+    rescaled = []
+    for choice, errors in (
+        (RESCALINGS, on_validation),
+        (CLIP_RESCALINGS, _frontier(poses["val"], sets["val"], CLIP_RESCALINGS)),
+    ):
+        best = choice[int(np.argmin(geometric_mean(errors / errors[0])))]
+        rescaled.append(Rescaled(best, _sums(poses[split], sets[split], best, PRIMARY)))
     raw = _sums(poses[split], sets[split], Rescaling())
     tail = np.sort(
         np.concatenate([pose_errors(pose, sets[split], ["MPJPE"])["MPJPE"].numpy() for pose in poses[split]])
     )
-    rescaled = _sums(poses[split], sets[split], best)
-    steady = _sums(poses[split], sets[split], Rescaling(clip_mean=True), PRIMARY)
-    return Outcome([finished[key] for key in keys], raw, best, rescaled, steady, frontier, tail)
+    return Outcome([finished[key] for key in keys], raw, *rescaled, frontier, tail)
 
 
-def _frontier(poses: Sequence[torch.Tensor], data: EvaluationSet) -> Array:
-    return np.stack([_sums(poses, data, how, PRIMARY).mean().mean(-1) for how in RESCALINGS])
+def _frontier(poses: Sequence[torch.Tensor], data: EvaluationSet, rescalings: Sequence[Rescaling]) -> Array:
+    return np.stack([_sums(poses, data, how, PRIMARY).mean().mean(-1) for how in rescalings])
 
 
 def _sums(
@@ -149,21 +165,20 @@ def _truth(data: EvaluationSet) -> str:
 
 def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) -> list[str]:
     errors = tuple(ERRORS)
-    rows: dict[str, list[str]] = {"relative": [], "absolute": [], "primary": [], "steady": [], "apart": []}
-    p_values, primary = {}, {}
+    rows: dict[str, list[str]] = {"relative": [], "absolute": [], "steady": [], "apart": []}
     for name, outcome in outcomes.items():
         reference = outcomes[study.reference(name)]
-        seeds = [run["seed"] for run in outcome.runs]
-        shared = [place for place, run in enumerate(reference.runs) if run["seed"] in seeds]
-        label = f"| {name} | {study.methods[name].family} | {len(seeds)}"
+        label = f"| {name} | {study.methods[name].family} | {len(outcome.runs)}"
         spread = outcome.raw.mean()
         cells = [f"{row.mean():.2f} ± {row.std(ddof=1):.2f}" if len(row) > 1 else f"{row[0]:.2f}" for row in spread]
         rows["absolute"].append(" | ".join([label, *cells, f"{_last_fifth(outcome):+.1f}"]) + " |")
-        steady = outcome.steady.mean().mean(-1) / reference.raw.mean()[_places(PRIMARY)].mean(-1)
+        steady = outcome.by_clip.errors.mean().mean(-1) / reference.raw.mean()[
+            [errors.index(name) for name in PRIMARY]
+        ].mean(-1)
         rows["steady"].append(" | ".join([label, *(f"{100 * (ratio - 1):+.1f}" for ratio in steady)]) + " |")
         if outcome is reference:
             continue
-        both = _stacked(reference.raw, outcome.raw, shared)
+        both = _stacked(reference.raw, outcome.raw, _shared_seeds(reference, outcome))
         mine, theirs = both.mean()[1].mean(-1), both.mean()[0].mean(-1)
         drawn = bootstrap(both)
         changes = [
@@ -175,24 +190,19 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) 
             theirs, mine = values.mean(-1)
             cells = [f"{100 * (mine[e] / theirs[e] - 1):+.1f}" for e in range(len(errors))]
             rows["apart"].append(" | ".join([label, dataset, *cells]) + " |")
-        point, replicates = _primary(reference, outcome, shared)
-        primary[name] = (label, outcome.rescaling, reference.rescaling, point, replicates)
-        p_values[name] = p_value(replicates)
-    adjusted = holm(p_values)
-    for name, (label, mine_how, their_how, point, replicates) in primary.items():
-        cells = [f"{mine_how} / {their_how}", _percent(point, replicates), f"{adjusted[name]:.3f}"]
-        rows["primary"].append(" | ".join([label, *cells]) + " |")
     head = "| method | family | seeds"
     return [
         "Primary end point after rescaling, change against the rescaled reference; negative is better:\n\n"
-        + _table(f"{head} | rescaling, its reference's | change [95 % interval] | p (Holm) |", rows["primary"]),
+        + _primary_table(study, outcomes, lambda outcome: outcome.by_pose),
         "As predicted, change against the reference in percent [95 % interval]:\n\n"
         + _table(" | ".join([head, *errors]) + " |", rows["relative"]),
         "The same for each dataset alone:\n\n" + _table(" | ".join([head, "dataset", *errors]) + " |", rows["apart"]),
         "As predicted, mean ± standard deviation over seeds (mm, percent, degrees), and by how many percent the "
         "validation MPJPE changed over the last fifth of the steps:\n\n"
         + _table(" | ".join([head, *errors, "last fifth"]) + " |", rows["absolute"]),
-        "With the mean lengths of every clip, change against the reference as predicted, in percent:\n\n"
+        "The same end point where whole clips are at hand, so that every clip may first get its mean lengths:\n\n"
+        + _primary_table(study, outcomes, lambda outcome: outcome.by_clip),
+        "After that rescaling, change against the reference as predicted, in percent:\n\n"
         + _table(" | ".join([head, *PRIMARY]) + " |", rows["steady"]),
         _knowledge(outcomes),
     ]
@@ -223,17 +233,30 @@ def _knowledge(outcomes: Mapping[str, Outcome]) -> str:
     )
 
 
-def _primary(reference: Outcome, outcome: Outcome, shared: Sequence[int]) -> tuple[float, Array]:
+def _primary_table(study: Study, outcomes: Mapping[str, Outcome], rescaled: Callable[[Outcome], Rescaled]) -> str:
     """Change in percent of the geometric mean of the primary errors, each method after its own rescaling."""
-    chosen = _places(PRIMARY)
-    both = _stacked(reference.rescaled, outcome.rescaled, shared)
-    drawn, means = bootstrap(both)[:, :, chosen], both.mean()[:, chosen].mean(-1)
-    point = float(100 * (geometric_mean(means[1] / means[0]) - 1))
-    return point, 100 * (geometric_mean(drawn[:, 1] / drawn[:, 0]) - 1)
+    rows, p_values = {}, {}
+    for name, outcome in outcomes.items():
+        reference = outcomes[study.reference(name)]
+        if outcome is reference:
+            continue
+        theirs, mine = rescaled(reference), rescaled(outcome)
+        both = _stacked(theirs.errors, mine.errors, _shared_seeds(reference, outcome))
+        point, drawn = (
+            geometric_mean(errors[..., 1, :] / errors[..., 0, :]) for errors in (both.mean().mean(-1), bootstrap(both))
+        )
+        p_values[name] = p_value(100 * (drawn - 1))
+        label = f"| {name} | {study.methods[name].family} | {len(outcome.runs)}"
+        rows[name] = f"{label} | {mine.how} / {theirs.how} | {_percent(100 * (float(point) - 1), 100 * (drawn - 1))}"
+    adjusted = holm(p_values)
+    head = "| method | family | seeds | rescaling, its reference's | change [95 % interval] | p (Holm) |"
+    return _table(head, [f"{row} | {adjusted[name]:.3f} |" for name, row in rows.items()])
 
 
-def _places(names: Sequence[str]) -> list[int]:
-    return [tuple(ERRORS).index(name) for name in names]
+def _shared_seeds(reference: Outcome, outcome: Outcome) -> list[int]:
+    """Places of a method's seeds among those of its reference."""
+    seeds = [run["seed"] for run in outcome.runs]
+    return [place for place, run in enumerate(reference.runs) if run["seed"] in seeds]
 
 
 def _stacked(reference: ClipSums, mine: ClipSums, shared: Sequence[int]) -> ClipSums:
