@@ -82,6 +82,9 @@ def write_report(
     named = set(methods or study.methods)
     wanted = [name for name in study.methods if name in named | {study.reference(other) for other in named}]
     sets = evaluation_sets(study)
+    for name in wanted:
+        if not any(study.run_key(name, seed) in finished for seed in study.seeds):
+            raise ValueError(f"Expected method {name!r} to have a finished run, but {folder} has none.")
     outcomes = {name: _outcome(study, name, finished, folder, sets, split) for name in wanted}
     text = "\n\n".join([_truth(sets[split]), *_tables(study, outcomes, sets[split])]) + "\n"
     (folder / f"{title}_{split}.md").write_text(text)
@@ -123,8 +126,6 @@ def _outcome(
     split: str,
 ) -> Outcome:
     keys = [key for key in (study.run_key(name, seed) for seed in study.seeds) if key in finished]
-    if not keys:
-        raise ValueError(f"Expected method {name!r} to have a finished run, but {folder} has none.")
     stored = [np.load(folder / "predictions" / f"{key}.npz") for key in keys]
     poses = {part: [torch.from_numpy(npz[part]).flatten(0, -3) for npz in stored] for part in ("val", "test")}
     on_validation = _frontier(poses["val"], sets["val"], RESCALINGS)
