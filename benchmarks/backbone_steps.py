@@ -1,9 +1,9 @@
 """Time and memory of a training step of the eight backbones, plain and with SEAL, interleaved in one process.
 
     python -m benchmarks.backbone_steps
-    python -m benchmarks.backbone_steps --size published --batch 1 --rounds 3 --backbones MixSTE
+    python -m benchmarks.backbone_steps --size published --batch 2 --rounds 1
 
-The default is what the table of docs/backbones.md trains: `tiny()` sizes, windows of 27 frames, the default energy.
+The default is what the table of docs/backbones.md trains: `tiny()` sizes, the default energy.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from seal_lightning import SealConfig
 from seal_lightning.compare import seal_class
 
 BATCHES = {
-    **{"SimpleBaseline": 16, "SemGCN": 4, "VideoPose3D": 64, "PoseFormerV2": 64, "PSTMO": 64},
+    **{"SimpleBaseline": 256, "SemGCN": 64, "VideoPose3D": 64, "PoseFormerV2": 64, "PSTMO": 32},
     **{"MixSTE": 4, "KTPFormer": 4, "MotionAGFormer": 4},
 }
-"""Windows of a batch, as in benchmarks/studies/backbones_*.yaml."""
+"""Windows of a batch, or frames for the networks of one frame, as in benchmarks/studies/backbones_*.yaml."""
 
 
 def measure(name: str, size: str, batch_size: int, rounds: int) -> dict[str, Any]:
@@ -40,18 +40,18 @@ def measure(name: str, size: str, batch_size: int, rounds: int) -> dict[str, Any
         return host(net, flip_augmentation=False, **({} if seal is None else {"seal": seal}))
 
     net = make().net
-    frames, channels = getattr(net, "frames", 27), net.channels
+    window = [net.frames] if hasattr(net, "frames") else []
     centre = getattr(net, "centre_frame_only", False)
-    target = torch.randn(batch_size, *([] if centre else [frames]), 17, 3)
-    batch = {"keypoints_2d": torch.randn(batch_size, frames, 17, channels), "target": target}
+    target = torch.randn(batch_size, *([] if centre else window), 17, 3)
+    batch = {"keypoints_2d": torch.randn(batch_size, *window, 17, net.channels), "target": target}
     if centre:
-        batch["target_sequence"] = torch.randn(batch_size, frames, 17, 3)
+        batch["target_sequence"] = torch.randn(batch_size, *window, 17, 3)
     steps = {"plain": lightning_step(make(), batch), "SEAL": lightning_step(make(SealConfig()), batch)}
     seconds = {step: median(times) for step, times in interleaved(steps, rounds).items()}
     megabytes = {step: metered(run).peak / 2**20 for step, run in steps.items()}
     parameters = sum(parameter.numel() for parameter in net.parameters())
     return {
-        **{"backbone": name, "parameters": parameters, "frames": frames, "batch": batch_size},
+        **{"backbone": name, "parameters": parameters, "frames": window[0] if window else 1, "batch": batch_size},
         **{"milliseconds": {step: 1e3 * value for step, value in seconds.items()}, "megabytes": megabytes},
     }
 
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbones", nargs="+", default=list(BATCHES), choices=BATCHES)
     parser.add_argument("--size", default="tiny", choices=("tiny", "published"))
-    parser.add_argument("--batch", type=int, help="windows of a batch, instead of those of the study")
+    parser.add_argument("--batch", type=int, help="windows or frames of a batch, instead of those of the study")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", type=Path, help="JSON file")
     options = parser.parse_args(arguments)
