@@ -81,10 +81,10 @@ def write_report(
     """
     named = set(methods or study.methods)
     wanted = [name for name in study.methods if name in named | {study.reference(other) for other in named}]
-    sets = evaluation_sets(study)
     for name in wanted:
         if not any(study.run_key(name, seed) in finished for seed in study.seeds):
             raise ValueError(f"Expected method {name!r} to have a finished run, but {folder} has none.")
+    sets = evaluation_sets(study)
     outcomes = {name: _outcome(study, name, finished, folder, sets, split) for name in wanted}
     text = "\n\n".join([_truth(sets[split]), *_tables(study, outcomes, sets[split])]) + "\n"
     (folder / f"{title}_{split}.md").write_text(text)
