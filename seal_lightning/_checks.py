@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from seal_lightning._values import is_whole, kind_of
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.terms import EnergyTerm
 
-__all__ = ["check_gradient", "check_options", "check_poses", "energies_by_name"]
+__all__ = ["check_clips", "check_gradient", "check_options", "check_poses", "energies_by_name"]
 
 
 def check_options(update: str, precision: str, seed: int, task_loss: Any = None) -> None:
@@ -97,6 +97,16 @@ def check_poses(
             raise ValueError(
                 f"Expected `{name}` to be on {prediction.device} like `prediction`, but got {value.device}."
             )
+
+
+def check_clips(energies: Mapping[str, EnergyTerm], prediction: Tensor) -> None:
+    """Raise unless these are clips of several frames, where a temporal term needs them."""
+    several = prediction.dim() == 4 and prediction.shape[1] > 1
+    if not several and (names := [name for name, term in energies.items() if term.temporal is not None]):
+        raise ValueError(
+            f"Expected `prediction` to be (B, T, J, 3) with at least two frames for the `temporal` term of {names}, "
+            f"but got {tuple(prediction.shape)}."
+        )
 
 
 def check_gradient(task_gradient: Tensor, prediction: Tensor) -> None:

@@ -22,6 +22,7 @@ from seal_lightning.loss_nets import LossNet
 from seal_lightning.negatives import Negatives
 from seal_lightning.objectives import Objective
 from seal_lightning.skeleton import Skeleton, get_skeleton
+from seal_lightning.temporal import TemporalPairs
 from seal_lightning.terms import DEFAULT_WEIGHT, EnergyTerm, default_energies
 
 __all__ = ["SealConfig"]
@@ -33,9 +34,9 @@ class SealConfig:
 
     Args:
         skeleton: Name of a built-in skeleton, or a `Skeleton`.
-        energies: The learned energies. Where not given, one energy made of the six fields that follow.
+        energies: The learned energies. Where not given, one energy made of the six fields that follow and `temporal`.
         loss_net: Loss-net factory of the one energy. Where not given, the one energy is the project's default, of which
-            the other five fields override what they name.
+            the other fields override what they name.
         objective: Objective of the one energy.
         negatives: Negatives of the one energy.
         weight: Weight of the one energy: `ForceRatio`, or a float as in the paper.
@@ -54,6 +55,7 @@ class SealConfig:
         precision: ``"bfloat16"`` runs the loss-nets, and them alone, under bfloat16 autocast.
         frames_per_clip: Score this many random frames of a clip; all of them where not given.
         seed: Seed of the loss-nets' initialisation, of the negatives and of the choice of frames.
+        temporal: Temporal pair term of the one energy, for hosts that predict clips.
 
     Raises:
         TypeError: If a field is of the wrong kind.
@@ -82,6 +84,7 @@ class SealConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     frames_per_clip: int | None = None
     seed: int = 0
+    temporal: TemporalPairs | None = None
 
     def __post_init__(self) -> None:
         get_skeleton(self.skeleton)
@@ -123,7 +126,9 @@ class SealConfig:
                 raise ValueError(f"Expected `{name}` to be at least {least}, but got {value}.")
         if self.gradient_clip_val == 0:
             warnings.warn("`gradient_clip_val=0` leaves the loss-nets no gradient; None clips nothing.", stacklevel=3)
-        self.terms()  # whose own checks find what is wrong with the fields of a single energy
+        terms = self.terms()  # whose own checks find what is wrong with the fields of a single energy
+        if self.frames_per_clip == 1 and any(term.temporal for term in terms):
+            raise ValueError("Expected `frames_per_clip` to be at least 2 to go with `temporal`, but got 1.")
 
     def terms(self) -> list[EnergyTerm]:
         """The energies in use."""
@@ -179,7 +184,7 @@ class SealConfig:
         object.__setattr__(self, "checkpoint", os.fspath(checkpoint))
 
     def _shorthand(self) -> dict[str, Any]:
-        names = ("loss_net", "objective", "negatives", "gradient_penalty", "optimizer")
+        names = ("loss_net", "objective", "negatives", "gradient_penalty", "optimizer", "temporal")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
@@ -188,7 +193,7 @@ def _to_plain(value: Any, name: str) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [_to_plain(item, name) for item in value]
-    if isinstance(value, Skeleton | EnergyTerm | ForceRatio):  # the fields' own types: their names are not needed
+    if isinstance(value, Skeleton | EnergyTerm | ForceRatio | TemporalPairs):  # the fields' own types need no name
         return {field.name: _to_plain(getattr(value, field.name), field.name) for field in fields(value)}
     if isinstance(value, partial):
         made, args = value.func, value.args

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seal_lightning import _distributed as ranks
-from seal_lightning._checks import check_gradient, check_options, check_poses, energies_by_name
+from seal_lightning._checks import check_clips, check_gradient, check_options, check_poses, energies_by_name
 from seal_lightning._random import own_random_numbers
 from seal_lightning.forces import TINY, ForceControl, Pull, felt, row_norm
 from seal_lightning.frame import BodyFrame, FramedPoses, weighted_mean
@@ -199,6 +199,7 @@ class SealLoss(nn.Module):
             Scalar loss, with gradients for the loss-nets alone; its mean over processes is that over all their poses.
         """
         check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
+        check_clips(self.energies, prediction)
         given, prediction, target = prediction, prediction.detach().float(), target.detach().float()
         if labelled is not None:
             target = torch.where(_as_rows(labelled, target), target, prediction)
@@ -207,6 +208,7 @@ class SealLoss(nn.Module):
         truth = self.frame(target, keypoints_2d, visibility)
         predicted = self.frame(prediction, keypoints_2d, visibility).pose
         weights = truth.weights(labelled)
+        frames = prediction.shape[1] if prediction.dim() == 4 else 1
         passes: dict[str, SharedPass] = {}
         total: Tensor = truth.pose.new_zeros(())
         accuracies = []
@@ -224,6 +226,10 @@ class SealLoss(nn.Module):
                 )
                 distance = truth.distance_to(negatives)
                 loss = term.objective(energy_true, energy_negative, distance) + penalty
+                if term.temporal is not None:
+                    loss = loss + term.temporal(energy_true, truth.pose, truth, frames)
+                    if (row := term.row_of_prediction) is not None:
+                        loss = loss + term.temporal(energy_negative[row], negatives[row], truth, frames)
                 total = total + weighted_mean(loss, weights)
                 accuracies.append(weighted_mean((energy_true < energy_negative).float().mean(0), weights))
         self.draws += 1

@@ -19,6 +19,7 @@ from seal_lightning.loss_nets import LossNet, StructureLossNet
 from seal_lightning.negatives import Negatives, PredictionNegatives
 from seal_lightning.objectives import LogisticObjective, NoObjective, Objective, WassersteinObjective
 from seal_lightning.skeleton import Skeleton
+from seal_lightning.temporal import TemporalPairs
 
 __all__ = ["DEFAULT_WEIGHT", "EnergyTerm", "default_energies"]
 
@@ -40,6 +41,7 @@ class EnergyTerm:
             as a number; 0 for nothing.
         optimizer: Called with the loss-net's parameters; returns its optimizer.
         name: Key of this term's energies; ``energy_0``, ``energy_1``, ... where not given.
+        temporal: What the loss-net pays for an energy that jumps between the frames of a clip; nothing where not given.
 
     Raises:
         TypeError: If a part is of the wrong kind: a loss-net that is made already, an objective that is not.
@@ -54,6 +56,7 @@ class EnergyTerm:
     gradient_penalty: float | GradientPenalty = 0.0
     optimizer: OptimizerCallable = torch.optim.Adam
     name: str | None = None
+    temporal: TemporalPairs | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.negatives, Negatives):
@@ -87,6 +90,8 @@ class EnergyTerm:
                 raise TypeError(f"Expected `{name}` to be made, not named: an instance of a class, but got {value!r}.")
         if self.name is not None and not isinstance(self.name, str):
             raise TypeError(f"Expected `name` to be a text, but got {self.name!r}.")
+        if self.temporal is not None and not isinstance(self.temporal, TemporalPairs):
+            raise TypeError(f"Expected `temporal` to be a TemporalPairs, but got {self.temporal!r}.")
 
     @property
     def row_of_prediction(self) -> int | None:

@@ -21,6 +21,7 @@ from seal_lightning.gradient_penalties import R1
 from seal_lightning.loss_nets import MLPLossNet
 from seal_lightning.negatives import GaussianNegatives, PredictionNegatives
 from seal_lightning.objectives import MarginObjective, NCEObjective
+from seal_lightning.temporal import TemporalPairs
 
 RANK = int(os.environ.get("LOCAL_RANK", 0))
 SAMPLES, STEPS, FRAMES = 16, 6, 3
@@ -189,6 +190,7 @@ CASES = {
     "uneven_hidden_unlabelled": Case(rows=UNEVEN, hidden=True, unlabelled=True),
     "nothing": Case(rows=NOTHING, hidden=True, unlabelled=True),
     "broken": Case(broken=True),
+    "temporal": Case({"temporal": TemporalPairs(kappa=0.01)}, frames=FRAMES, hidden=True, unlabelled=True),
     "two_energies": Case(seal=two_energies()),
     "manual": Case(host=ManualHost),
     "find_unused": Case(strategy={"find_unused_parameters": True}),

@@ -29,6 +29,7 @@ from seal_lightning import (
     metrics,
     negatives,
     objectives,
+    temporal,
 )
 from seal_lightning.callbacks import PosePlot
 from seal_lightning.compare import seal_class
@@ -251,6 +252,9 @@ for make, name in ((SealConfig, "SealConfig"), (partial(EnergyTerm, loss_net=SMA
     rows(name, make, "weight", (-1, NAN, INF, "0.1", None, True), "finite and not negative")
     rows(name, make, "gradient_penalty", (-1, NAN, "R1", gradient_penalties.R1), "finite and not negative")
     rows(name, make, "optimizer", ("Adam", 3), "a class or a function that makes it", TYPE)
+    rows(name, make, "temporal", (1.0, temporal.TemporalPairs), "to be a TemporalPairs", TYPE)
+rows("TemporalPairs", temporal.TemporalPairs, "weight", (0, -1, NAN, INF, "x", None), "finite and above 0")
+rows("TemporalPairs", temporal.TemporalPairs, "kappa", (-1, NAN, INF, "x", None), "finite and not negative")
 rows("EnergyTerm", partial(EnergyTerm, SMALL), "name", (3,), "to be a text", TYPE)
 row(
     "EnergyTerm-Wasserstein", partial(EnergyTerm, SMALL, objectives.WassersteinObjective()), "an InterpolatedPenalty to"

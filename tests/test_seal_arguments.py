@@ -14,6 +14,7 @@ from seal_lightning.cli import SealCLI, main
 from seal_lightning.loss_nets import MLPLossNet
 from seal_lightning.negatives import GaussianNegatives, PredictionNegatives
 from seal_lightning.objectives import LogisticObjective, MarginObjective
+from seal_lightning.temporal import TemporalPairs
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = "examples.seal_lifter.SealLifter"
@@ -36,6 +37,7 @@ TERM = {
     "weight": ({"ratio": 0.3, "amplification": 5.0}, ["weight.ratio=0.3", "weight.amplification=5.0"]),
     "gradient_penalty": (0.2, ["gradient_penalty=0.2"]),
     "optimizer": (SGD, ["optimizer=torch.optim.SGD", "optimizer.lr=0.3"]),
+    "temporal": ({"weight": 0.5, "kappa": 2.0}, ["temporal.weight=0.5", "temporal.kappa=2.0"]),
 }
 CONFIG = {
     "skeleton": (
@@ -90,15 +92,15 @@ def from_flags(*written):
     return Instantiated(["fit", f"--model={MODEL}", *SMALL, *written]).model._seal_config
 
 
-def same_term(term, skeleton=CHAIN, *, objective, negatives, weight, gradient_penalty):
+def same_term(term, skeleton=CHAIN, *, objective, negatives, weight, gradient_penalty, temporal):
     net = term.loss_net(skeleton)
     optimizer = term.optimizer(net.parameters())
     assert isinstance(net, MLPLossNet)
     assert net.embed.out_features == 8
     assert isinstance(optimizer, torch.optim.SGD)
     assert optimizer.defaults["lr"] == 0.3
-    found = (term.objective, tuple(term.negatives), term.weight, term.gradient_penalty)
-    assert found == (objective, negatives, weight, gradient_penalty)
+    found = (term.objective, tuple(term.negatives), term.weight, term.gradient_penalty, term.temporal)
+    assert found == (objective, negatives, weight, gradient_penalty, temporal)
 
 
 WANTED = {
@@ -106,6 +108,7 @@ WANTED = {
     "negatives": (GaussianNegatives(std=0.3), PredictionNegatives()),
     "weight": ForceRatio(0.3, amplification=5.0),
     "gradient_penalty": 0.2,
+    "temporal": TemporalPairs(weight=0.5, kappa=2.0),
 }
 
 
@@ -255,7 +258,12 @@ def leaves(value):
 def test_saved_hyper_parameters_are_plain_and_load_under_weights_only(tmp_path):
     from examples.seal_lifter import SealLifter
 
-    data = ["--data=seal_lightning.data.MocapDataModule", "--data.batch_size=6", "--data.synthetic.frames=10"]
+    data = [
+        "--data=seal_lightning.data.MocapDataModule",
+        "--data.batch_size=6",
+        "--data.synthetic.frames=10",
+        "--data.frames=3",
+    ]
     data += ["--data.synthetic.subjects=3", "--data.synthetic.clips_per_subject=1"]
     keep = ["--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.dirpath=.", "--trainer.callbacks.filename=w"]
     quick = ["--trainer.max_steps=2", "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
