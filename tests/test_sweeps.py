@@ -223,6 +223,7 @@ def test_two_runs_of_a_sweep_in_one_directory(agent, tmp_path, monkeypatch):
         main(command[2:])  # at the same time, in this process
     finally:
         wandb.finish()
+        wandb.teardown()  # waits until the file is written
     assert process._popen.wait(timeout=300) == 0  # the agent's own `wait` takes no timeout in old versions
     for run_id, row in zip(("one", "two"), rows, strict=True):
         (log,) = tmp_path.glob(f"wandb/offline-run-*-{run_id}/run-{run_id}.wandb")
@@ -311,6 +312,7 @@ def test_directions_of_a_hosts_own_metrics(regressor, tmp_path):
         main([*regressor, "--trainer.logger=WandbLogger", *watch])
     finally:
         wandb.finish()
+        wandb.teardown()  # waits until the file is written
     (log,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     _, history, metrics = contents(log)
     known = {name: best for name, (best, _) in metrics.items() if best}
