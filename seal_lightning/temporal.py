@@ -32,6 +32,12 @@ class TemporalPairs:
     Raises:
         ValueError: If ``weight`` is not above 0, or ``kappa`` is negative, or either is not finite.
 
+    Example:
+        >>> from seal_lightning import SealConfig
+        >>> from seal_lightning.temporal import TemporalPairs
+        >>> SealConfig(temporal=TemporalPairs(kappa=0.5), frames_per_clip=9).terms()[0].temporal
+        TemporalPairs(weight=1.0, kappa=0.5)
+
     Reference:
         Kim et al., "SEAL-pose", arXiv 2602.20051, 2026.
     """
