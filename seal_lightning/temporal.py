@@ -33,10 +33,10 @@ class TemporalPairs:
         ValueError: If ``weight`` is not above 0, or ``kappa`` is negative, or either is not finite.
 
     Example:
-        >>> from seal_lightning import SealConfig
-        >>> from seal_lightning.temporal import TemporalPairs
-        >>> SealConfig(temporal=TemporalPairs(kappa=0.5), frames_per_clip=9).terms()[0].temporal
-        TemporalPairs(weight=1.0, kappa=0.5)
+        >>> pose = torch.zeros(2, 1, 3)  # a clip of two frames that does not move
+        >>> truth = FramedPoses(pose, pose[..., :2], torch.ones(2, 1), torch.ones(2))
+        >>> TemporalPairs(weight=0.5)(torch.tensor([1.0, 4.0]), pose, truth, frames=2)
+        tensor([0.0000, 1.5000])
 
     Reference:
         Kim et al., "SEAL-pose", arXiv 2602.20051, 2026.
