@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from seal_lightning import EnergyTerm, ForceRatio, SealLoss, get_skeleton
-from seal_lightning.loss_nets import GraphLossNet, LossNet, MLPLossNet
+from seal_lightning.loss_nets import GraphLossNet, MLPLossNet
 from seal_lightning.negatives import (
     BoneLengthNegatives,
     GaussianNegatives,
@@ -17,6 +17,7 @@ from seal_lightning.negatives import (
     PredictionNegatives,
 )
 from seal_lightning.objectives import LogisticObjective, MarginObjective, NCEObjective, RegressionObjective
+from tests.energies import Height
 
 SMALL = partial(MLPLossNet, hidden=16, stages=1)
 GRAPH = partial(GraphLossNet, dim=16, depth=2, heads=2)
@@ -32,17 +33,6 @@ def poses(batch=6, frames=None, seed=0):
 
 def criterion(net=SMALL, **term):
     return SealLoss("h36m17", [EnergyTerm(net, **term)])
-
-
-class Height(LossNet):
-    """A known energy: the sum of the squared coordinates, times one parameter."""
-
-    def __init__(self, skeleton):
-        super().__init__(skeleton)
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, keypoints_2d, pose):
-        return self.scale * pose.square().sum((-1, -2))
 
 
 @pytest.mark.parametrize("frames", [None, 3])

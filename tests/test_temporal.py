@@ -6,28 +6,17 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from examples.backbones import MixSTE
 from examples.seal_backbone import SealBackbone
 from seal_lightning import EnergyTerm, SealConfig, SealLoss, get_skeleton
 from seal_lightning.data import MocapDataModule, SyntheticMocap
-from seal_lightning.loss_nets import GraphLossNet, LossNet, MLPLossNet
+from seal_lightning.loss_nets import GraphLossNet, MLPLossNet
 from seal_lightning.negatives import BoneLengthNegatives, GaussianNegatives, PredictionNegatives
 from seal_lightning.temporal import TemporalPairs
+from tests.energies import Height
 
 PARENTS = get_skeleton("h36m17").parents
-
-
-class Height(LossNet):
-    """A known energy: the sum of the squared coordinates, times one parameter."""
-
-    def __init__(self, skeleton):
-        super().__init__(skeleton)
-        self.scale = nn.Parameter(torch.ones(()))
-
-    def forward(self, keypoints_2d, pose):
-        return self.scale * pose.square().sum((-1, -2))
 
 
 def clips(batch=3, frames=4, seed=0):
