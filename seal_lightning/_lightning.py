@@ -1,27 +1,41 @@
-"""Where SEAL reads what Lightning keeps to itself: the state of the trainer, and who defines a step."""
+"""Where SEAL reads what Lightning keeps to itself: trainer, checkpoints, and who defines a step."""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 import torch.distributed as dist
+from lightning.fabric.utilities.cloud_io import _load
+from lightning.pytorch.utilities.model_helpers import _restricted_classmethod as restricted_classmethod
 from torch import Tensor
 
 __all__ = [
+    "asked_checkpoint",
     "check_bases",
     "check_strategy",
     "defines_step",
     "hands_back",
     "in_swa_update",
+    "is_restoring",
     "logs",
     "loss_scale",
+    "restoring",
+    "restricted_classmethod",
     "step_key",
+    "stored_settings",
     "trainer_of",
 ]
 
 _LIGHTNING = ("lightning.pytorch.", "pytorch_lightning.")
+_SETTINGS = ("hparams", "module_arguments", "hyper_parameters")  # keys that Lightning reads settings from, in turn
+_RESTORING: ContextVar[bool] = ContextVar("_RESTORING", default=False)
 _REFUSED = {"FSDPStrategy": "FSDP", "DeepSpeedStrategy": "DeepSpeed"}
 
 
@@ -106,3 +120,51 @@ def check_bases(cls: type, mixin: type, ours: tuple[str, ...]) -> None:
             raise TypeError(
                 f"Expected the host not to use the mixin's names, but {base.__name__} defines {sorted(names)}."
             )
+
+
+def stored_settings(path: Any, weights_only: bool | None, skip: tuple[str, ...] = ()) -> dict[Any, Any]:
+    """The settings that Lightning finds in a checkpoint, without the weights where the file allows that.
+
+    Args:
+        path: What `load_from_checkpoint` takes; a file object is left where it was.
+        weights_only: As in `load_from_checkpoint`. There are no settings to be checked in a file that Lightning
+            unpickles whole, since that runs whatever is in it.
+        skip: Keys of the checkpoint that are not read.
+    """
+    remote = str(path).startswith("http") and isinstance(path, str | Path)
+    if weights_only is False or (weights_only is None and remote):
+        return {}
+    if isinstance(path, str | Path) and Path(path).is_file():
+        checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only, mmap=is_zipfile(path))
+    else:
+        start = path.tell() if hasattr(path, "tell") else None
+        checkpoint = _load(path, map_location="cpu", weights_only=weights_only)
+        if start is not None:
+            path.seek(start)
+    settings: dict[Any, Any] = {}
+    for key in _SETTINGS:
+        found = checkpoint.get(key) if isinstance(checkpoint, Mapping) and key not in skip else None
+        settings |= found if isinstance(found, Mapping) else {}
+    return settings
+
+
+def asked_checkpoint(cli: Any) -> str | None:
+    """The local file at the command line's `ckpt_path`, out of which Lightning is about to read settings, if any."""
+    subcommand = cli.config.get("subcommand")
+    path = cli.config[subcommand].get("ckpt_path") if subcommand else None
+    return str(path) if path and Path(path).is_file() else None
+
+
+@contextmanager
+def restoring() -> Iterator[None]:
+    """Inside the block a model is made of what a checkpoint says, and gets that checkpoint's state afterwards."""
+    token = _RESTORING.set(True)
+    try:
+        yield
+    finally:
+        _RESTORING.reset(token)
+
+
+def is_restoring() -> bool:
+    """Whether this is within `restoring`."""
+    return _RESTORING.get()

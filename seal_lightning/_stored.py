@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import re
 import struct
-import sys
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 
-__all__ = ["FORMAT", "check_entry", "check_imports", "package_version", "read_entry"]
+__all__ = ["FORMAT", "check_entry", "package_version", "read_entry"]
 
 FORMAT = 1  # of the entry `seal` in a checkpoint: raised when an older version could not read a newer entry
-_DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 # What an unpickler makes of bytes that were never pickled depends on the bytes.
 _UNREADABLE = (
     *(UnpicklingError, struct.error, EOFError, OSError, RuntimeError, LookupError, ValueError, TypeError),
     *(AttributeError, AssertionError, ArithmeticError, MemoryError),
 )
-_NO_CODE = ("checkpoint", "name", "names", "skeleton")  # fields of `SealConfig.plain` whose texts are never imported
 
 
 def package_version() -> str:
@@ -89,40 +85,3 @@ def check_entry(entry: Any, known: Collection[str]) -> None:
             f"leaves out; seal_lightning {entry.get('version', 'of another version')} wrote it.",
             stacklevel=4,
         )
-
-
-def check_imports(plain: Mapping[str, Any]) -> None:
-    """Raise unless all that plain data from a checkpoint name by import path is imported already.
-
-    To import a module is to run it, and a checkpoint from elsewhere could name any that lies on this machine.
-
-    Raises:
-        ValueError: If a module is not imported.
-    """
-    for text in _texts(plain):
-        module, top = text.rpartition(".")[0], text.partition(".")[0]
-        if not _DOTTED.fullmatch(text) or _is_imported(module):
-            continue
-        if top in sys.modules or find_spec(top) is not None:
-            raise ValueError(
-                f"Expected `seal` to be given anew, since the checkpoint names {text!r} and {module!r} is not imported."
-                f" If you trust the checkpoint, `import {module}` first."
-            )
-
-
-def _is_imported(module: str) -> bool:
-    """Whether a module is imported, or is a class in one that is."""
-    parent, _, name = module.rpartition(".")
-    return module in sys.modules or hasattr(sys.modules.get(parent), name)
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if key not in _NO_CODE:
-                yield from _texts(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _texts(item)

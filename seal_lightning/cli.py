@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
+from seal_lightning import _lightning as host
+from seal_lightning._settings import check_parsed, checked_seal
+from seal_lightning._trust import find_factory
 from seal_lightning._wandb import MetricDirections
 from seal_lightning.compare import CompareCLI
 
@@ -60,6 +64,8 @@ class SealCLI(LightningCLI):
         args: Command line arguments; those of the process where not given.
     """
 
+    _restores = False
+
     def __init__(self, args: Sequence[str] | None = None) -> None:
         super().__init__(
             save_config_callback=SaveRunConfig,
@@ -72,6 +78,41 @@ class SealCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments."""
         self.config = parser.parse_args(args)
+
+    def _parse_ckpt_path(self) -> None:
+        """Lightning's hook: let the settings in the file at `ckpt_path` go over those given, once they are checked."""
+        path = host.asked_checkpoint(self)
+        if path is None:
+            return
+        settings = host.stored_settings(path, weights_only=True, skip=("hparams", "module_arguments"))
+        settings.pop("_instantiator", None)
+        if not settings:
+            return
+        subcommand = self.config.subcommand
+        try:
+            check_parsed(settings, self._asked_class(self.config[subcommand].get("model")))
+            seal = checked_seal(settings)
+        except ValueError as error:
+            self.parser.error(f"{error} The settings are those in {path!r}.")
+        if seal is not None:
+            settings["seal"] = seal.plain()
+        if "_class_path" in settings:
+            settings = {"class_path": settings.pop("_class_path"), "dict_kwargs": settings}
+        self._restores = True
+        self.config = self.parser.parse_object({subcommand: {"model": settings}}, self.config)
+
+    def _asked_class(self, model: Any) -> type | None:
+        path = getattr(model, "class_path", None)
+        try:
+            found: Any = None if path is None else find_factory(path, (LightningModule,), "model")
+        except ValueError:  # a function, say, whose parameters are then not known
+            return None
+        return found if isinstance(found, type) else None
+
+    def instantiate_classes(self) -> None:
+        """Make trainer, model and data; loss-nets of a model that is restored come with its checkpoint."""
+        with host.restoring() if self._restores else nullcontext():
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         """Make the trainer; a run of Weights & Biases is told which way its metrics are better."""

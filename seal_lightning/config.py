@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
-from functools import partial
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from jsonargparse import ArgumentError, ArgumentParser
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.optim import Optimizer
 
 from seal_lightning._checks import check_options, energies_by_name
-from seal_lightning._stored import check_imports
+from seal_lightning._plain import from_plain, to_plain
 from seal_lightning._values import is_number, is_whole
 from seal_lightning.forces import ForceRatio
 from seal_lightning.gradient_penalties import GradientPenalty
@@ -144,6 +142,9 @@ class SealConfig:
     def of(cls, value: Any) -> SealConfig:
         """The configuration itself, what `plain` made of it, or the defaults for None.
 
+        What `plain` made may come from a checkpoint that somebody else wrote, so it is read as such: a class path names
+        a class or an annotated function of the kind that its field is for, from a module that is imported already.
+
         Raises:
             ValueError: If `plain` could not write the configuration down, or what it wrote cannot be read.
             TypeError: If the value is of another kind.
@@ -156,12 +157,9 @@ class SealConfig:
             raise ValueError(f"Expected `seal` to be given anew, since the checkpoint could not hold it. {value}")
         if not isinstance(value, Mapping):
             raise TypeError(f"Expected `seal` to be a SealConfig, but got {type(value).__name__}.")
-        check_imports(value)
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("--seal", type=cls)
         try:
-            config: SealConfig = parser.instantiate_classes(parser.parse_object({"seal": dict(value)})).seal
-        except ArgumentError as error:
+            config: SealConfig = from_plain(cls, value)
+        except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"Expected `seal` to be given anew, since it cannot be read as it is. {error}") from error
         return config
 
@@ -171,7 +169,7 @@ class SealConfig:
         Where a factory cannot be imported by name (a lambda, a local class), this is the reason, as a string.
         """
         try:
-            return {field.name: _to_plain(getattr(self, field.name), field.name) for field in fields(self)}
+            return {field.name: to_plain(getattr(self, field.name), field.name) for field in fields(self)}
         except ValueError as error:
             return str(error)
 
@@ -186,33 +184,3 @@ class SealConfig:
     def _shorthand(self) -> dict[str, Any]:
         names = ("loss_net", "objective", "negatives", "gradient_penalty", "optimizer", "temporal")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-
-def _to_plain(value: Any, name: str) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [_to_plain(item, name) for item in value]
-    if isinstance(value, Skeleton | EnergyTerm | ForceRatio | TemporalPairs):  # the fields' own types need no name
-        return {field.name: _to_plain(getattr(value, field.name), field.name) for field in fields(value)}
-    if isinstance(value, partial):
-        made, args = value.func, value.args
-        if args and made.__module__.startswith("jsonargparse."):  # a parser's partial: the class is its last argument
-            made, args = args[-1], ()
-        if not args:
-            init_args = {key: _to_plain(item, name) for key, item in value.keywords.items()}
-            return {"class_path": _import_path(made, name), "init_args": init_args}
-    if is_dataclass(value) and not isinstance(value, type):
-        init_args = {field.name: _to_plain(getattr(value, field.name), name) for field in fields(value) if field.init}
-        return {"class_path": _import_path(type(value), name), "init_args": init_args}
-    return _import_path(value, name)
-
-
-def _import_path(value: Any, name: str) -> str:
-    module, qualname = getattr(value, "__module__", None), getattr(value, "__qualname__", "")
-    if module is None or not qualname or "<" in qualname:
-        raise ValueError(
-            f"Expected `{name}` to be a class, a function, a partial of one with keywords alone, or a dataclass, "
-            f"importable by name, but got {value!r}."
-        )
-    return f"{module}.{qualname}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from seal_lightning import _lightning as host
 from seal_lightning._first_look import FirstLook
 from seal_lightning._guard import finite_with
+from seal_lightning._settings import check_parsed, checked_seal, takes_seal
 from seal_lightning._torchscript import hide_from_torchscript
 from seal_lightning.batch import SealBatch, gradient_at_prediction, infer_batch
 from seal_lightning.capture import ModuleCall, RecordedIterator, record_calls, replaced, watched_step
@@ -96,7 +98,8 @@ class SealMixin(_Host):
         # Past nn.Module's registry: the loss-nets are no part of the host's parameters, state_dict or DDP.
         object.__setattr__(self, "seal", criterion)
         self._seal_config = config
-        self._seal_optimization = LossNetOptimization(criterion, config)
+        # A checkpoint holds the loss-nets; the file that they once started from may be gone, or anything.
+        self._seal_optimization = LossNetOptimization(criterion, config, read=not host.is_restoring())
         self._seal_calls: list[ModuleCall] | None = None
         self._seal_last: tuple[Any, list[ModuleCall]] | SealBatch | None = None
         self._seal_key: tuple[int, int, int] | None = None
@@ -181,6 +184,42 @@ class SealMixin(_Host):
             self._seal_optimization.load_state_dict(state_dict.pop("seal"))  # type: ignore[attr-defined]
         return super().load_state_dict(state_dict, *args, **kwargs)
 
+    @host.restricted_classmethod
+    def load_from_checkpoint(
+        cls,  # noqa: N805
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Lightning's `load_from_checkpoint`, with the settings in the file checked before any of them is followed.
+
+        Args:
+            checkpoint_path: As in Lightning, like all that follow.
+            map_location: Where the tensors go.
+            hparams_file: A file of settings of your own, which is trusted.
+            strict: Whether the keys of the `state_dict` have to match.
+            weights_only: Whether the file may hold tensors and plain data alone. False runs what is in the file.
+            **kwargs: Arguments of the model that go over those in the file.
+
+        Raises:
+            ValueError: If the settings name what they are not for, or what is not imported.
+        """
+        skip = () if hparams_file is None else ("hyper_parameters",)
+        stored = host.stored_settings(checkpoint_path, weights_only, skip)
+        stored = {key: value for key, value in stored.items() if key not in kwargs}
+        parsed = stored.get("_instantiator") is not None  # the command line made this file, or so it says
+        if parsed:
+            check_parsed(stored, cls, cls)
+        given = "seal" in kwargs
+        if (parsed or takes_seal(cls)) and (seal := checked_seal(stored)) is not None:
+            kwargs["seal"] = seal
+        options = {"strict": strict, "weights_only": weights_only, **kwargs}
+        with nullcontext() if given else host.restoring():
+            return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options)
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add loss-nets, running statistics, optimizer and scheduler under the key ``seal``."""
         super().on_save_checkpoint(checkpoint)
@@ -199,6 +238,12 @@ class SealMixin(_Host):
         self._seal_key = None
         if "seal" in checkpoint:
             self._seal_optimization.load_state_dict(checkpoint["seal"])
+        elif self._seal_optimization.awaited is not None:
+            raise ValueError(
+                "Expected `seal` to be given anew, since the checkpoint has no entry `seal` and takes the loss-nets "
+                f"from another file, {self._seal_optimization.awaited!r}, which is not opened. "
+                "Pass `seal=SealConfig(checkpoint=...)` if you trust it."
+            )
         else:
             warnings.warn("The checkpoint has no entry `seal`: the loss-nets start as they are.", stacklevel=2)
 

@@ -27,13 +27,14 @@ class LossNetOptimization:
     Args:
         criterion: Holder of the loss-nets.
         config: Configuration of the SEAL training.
+        read: Whether the file at ``checkpoint`` is read; otherwise `load_state_dict` is to follow.
 
     Raises:
         FileNotFoundError: If there is no file at ``checkpoint``.
         ValueError: If the checkpoint cannot be read, or holds other loss-nets.
     """
 
-    def __init__(self, criterion: SealLoss, config: SealConfig) -> None:
+    def __init__(self, criterion: SealLoss, config: SealConfig, *, read: bool = True) -> None:
         self.criterion = criterion
         self.config = config
         self.trains = config.mode == "dynamic"
@@ -41,7 +42,8 @@ class LossNetOptimization:
         self._optimizer: Optimizer | None = None
         self._scheduler: Any = None
         self._restored: dict[str, Any] = {}
-        if config.checkpoint is not None:
+        self.awaited = None if read else config.checkpoint
+        if config.checkpoint is not None and read:
             self._load_criterion(read_entry(config.checkpoint))
         if not self.trains:
             criterion.requires_grad_(False).eval()
@@ -135,6 +137,7 @@ class LossNetOptimization:
             ValueError: If the entry is of another format or describes other loss-nets.
         """
         self._load_criterion(entry)
+        self.awaited = None
         self.guard.load_state_dict(entry.get("guard", Guard(None).state_dict()))
         # The optimizer is made anew when it is next asked for, on the device that the loss-nets are on by then.
         self._optimizer = self._scheduler = None
