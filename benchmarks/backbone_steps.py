@@ -20,7 +20,7 @@ from benchmarks.measure import interleaved, metered, versions
 from benchmarks.step import lightning_step
 from examples import backbones
 from seal_lightning import SealConfig
-from seal_lightning.compare import seal_class
+from seal_lightning.training.subclass import seal_class
 
 BATCHES = {
     **{"SimpleBaseline": 256, "SemGCN": 64, "VideoPose3D": 64, "PoseFormerV2": 64, "PSTMO": 32},

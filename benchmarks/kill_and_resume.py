@@ -39,10 +39,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, StepLR
 
 from seal_lightning import EnergyTerm, SealConfig, SealMixin
-from seal_lightning.checkpoint_io import AtomicCheckpointIO
+from seal_lightning.loss.terms import default_energies
 from seal_lightning.loss_nets import MLPLossNet
 from seal_lightning.negatives import GaussianNegatives, PredictionNegatives
-from seal_lightning.terms import default_energies
+from seal_lightning.training.checkpoint_io import AtomicCheckpointIO
 
 JOINTS, BATCH, BATCHES = 17, 16, 25
 CHECKPOINT_IO = {"atomic": AtomicCheckpointIO, "lightning": TorchCheckpointIO}

@@ -31,9 +31,9 @@ from benchmarks.measure import interleaved, matmul_rate, metered, products_alone
 from benchmarks.public_way import PublicGraphLossNet, public_step
 from examples import backbones
 from seal_lightning import SealConfig, SealLoss
-from seal_lightning.compare import seal_class
 from seal_lightning.loss_nets import GraphLossNet, LossNet, MLPLossNet
 from seal_lightning.objectives import MarginObjective
+from seal_lightning.training.subclass import seal_class
 
 Batch = dict[str, Tensor]
 Program = Callable[[], object]

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seal_lightning._bone_tree import bone_tree
 from seal_lightning._values import check_above_zero, check_counts, is_number, kind_of
 from seal_lightning.skeleton import Skeleton, get_skeleton
+from seal_lightning.skeleton.bone_tree import bone_tree
 
 __all__ = [
     "AsymmetryNegatives",

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.accuracy.errors import RESCALINGS, Rescaling
-
-if TYPE_CHECKING:
-    from benchmarks.accuracy.report import Outcome
+from benchmarks.accuracy.outcome import Outcome
 
 __all__ = ["draw"]
 

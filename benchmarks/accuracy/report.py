@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,51 +18,17 @@ from benchmarks.accuracy.errors import (
     pose_errors,
     rescale,
 )
+from benchmarks.accuracy.outcome import Outcome, Rescaled
 from benchmarks.accuracy.picture import draw
 from benchmarks.accuracy.statistics import Array, ClipSums, bootstrap, geometric_mean, holm, interval, p_value
 from benchmarks.accuracy.study import Study
 from benchmarks.accuracy.training import make_data
 from seal_lightning.functional import bone_lengths
 
-__all__ = ["PRIMARY", "Outcome", "Rescaled", "write_report"]
+__all__ = ["PRIMARY", "write_report"]
 
 PRIMARY = ("MPJPE", "BSLE", "asymmetry")
 """What the primary end point is the geometric mean of, each relative to the plain host as it predicts."""
-
-
-class Rescaled(NamedTuple):
-    """The rescaling with the best primary end point on validation, and the primary errors after it."""
-
-    how: Rescaling
-    errors: ClipSums
-
-
-@dataclass
-class Outcome:
-    """What became of a method.
-
-    Args:
-        runs: Lines of the results, a seed each.
-        raw: Errors of the predictions: (errors, seeds, clips).
-        by_pose: After the best rescaling of single poses.
-        by_clip: After the best rescaling of those that first give every clip its mean lengths.
-        frontier: Means of the primary errors after every rescaling (rescalings, 3).
-        tail: Sorted MPJPE of all poses and seeds, for the picture.
-    """
-
-    runs: list[Mapping[str, Any]]
-    raw: ClipSums
-    by_pose: Rescaled
-    by_clip: Rescaled
-    frontier: Array
-    tail: Array
-
-    @property
-    def curve(self) -> tuple[Array, Array]:
-        """Steps, and the mean validation MPJPE (m) there; runs that were validated more often are interpolated."""
-        curves = [np.transpose(run["curve"]) for run in self.runs]
-        steps = min((steps for steps, _ in curves), key=len)
-        return steps, np.mean([np.interp(steps, *curve) for curve in curves], axis=0)
 
 
 def write_report(

@@ -19,9 +19,9 @@ from benchmarks.accuracy.study import Study
 from benchmarks.measure import versions
 from seal_lightning import SealMixin
 from seal_lightning.callbacks import EnergyMonitor
-from seal_lightning.compare import seal_class
 from seal_lightning.constraints import Constraint, constrain
-from seal_lightning.corruptions import energy_report
+from seal_lightning.evaluation.corruptions import energy_report
+from seal_lightning.training.subclass import seal_class
 
 __all__ = ["make_data", "train"]
 

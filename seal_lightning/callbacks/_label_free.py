@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from seal_lightning.batch import SealBatch
 from seal_lightning.functional import bone_lengths, limb_symmetry_error
 from seal_lightning.functional.label_free import reprojection_error
 from seal_lightning.skeleton import Skeleton
+from seal_lightning.training.batch import SealBatch
 
 __all__ = ["LabelFreeScores"]
 

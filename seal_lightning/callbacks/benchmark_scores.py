@@ -9,7 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from seal_lightning.callbacks._benchmark_tables import TABLES, ScoreSums, Table
-from seal_lightning.mixin import SealMixin
+from seal_lightning.training.mixin import SealMixin
 
 __all__ = ["BenchmarkScores"]
 

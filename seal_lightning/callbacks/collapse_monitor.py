@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from seal_lightning.mixin import SealMixin
 from seal_lightning.objectives import NoObjective
+from seal_lightning.training.mixin import SealMixin
 
 __all__ = ["CollapseMonitor"]
 

@@ -12,11 +12,11 @@ from torch.nn.functional import cosine_similarity
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from seal_lightning import _distributed as ranks
-from seal_lightning.batch import SealBatch
-from seal_lightning.criterion import SealLoss
-from seal_lightning.forces import TINY
 from seal_lightning.functional import asymmetry_error, body_segment_length_error, limb_symmetry_error, mpjpe
-from seal_lightning.mixin import SealMixin
+from seal_lightning.loss.criterion import SealLoss
+from seal_lightning.loss.forces import TINY
+from seal_lightning.training.batch import SealBatch
+from seal_lightning.training.mixin import SealMixin
 
 __all__ = ["EnergyMonitor"]
 

@@ -16,13 +16,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from seal_lightning._report import versions
-from seal_lightning._scoring import PoseScorer, macro_average
-from seal_lightning.batch import infer_batch
 from seal_lightning.callbacks._label_free import LabelFreeScores
-from seal_lightning.capture import ModuleCall, record_calls
-from seal_lightning.mixin import SealMixin
+from seal_lightning.evaluation.report import versions
+from seal_lightning.evaluation.scoring import PoseScorer, macro_average
 from seal_lightning.skeleton import Skeleton, get_skeleton
+from seal_lightning.training.batch import infer_batch
+from seal_lightning.training.capture import ModuleCall, record_calls
+from seal_lightning.training.mixin import SealMixin
 
 __all__ = ["PoseReport"]
 

@@ -12,8 +12,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
-from seal_lightning.animation import animate_lifting, check_animation, plot_lifting
-from seal_lightning.data.keypoint_file import KeypointFileDataModule
+from seal_lightning.data.datamodules.keypoint_file import KeypointFileDataModule
+from seal_lightning.plotting.animation import animate_lifting, check_animation, plot_lifting
 
 __all__ = ["PoseWriter"]
 

@@ -2,16 +2,16 @@
 
 from seal_lightning.functional.accuracy import mpjpe, mpjve, n_mpjpe, p_mpjpe, pck, pck_auc
 from seal_lightning.functional.alignment import procrustes_align, root_align, scale_align
-from seal_lightning.functional.consistency import mpsce, mpsse
 from seal_lightning.functional.label_free import bone_length_variation, reprojection_error
-from seal_lightning.functional.post_hoc import clip_mean_bones, shrink_bones, symmetrise_bones
-from seal_lightning.functional.rescale import rescale_bones
+from seal_lightning.functional.rescaling import clip_mean_bones, rescale_bones, shrink_bones, symmetrise_bones
 from seal_lightning.functional.structure import (
     asymmetry_error,
     body_segment_length_error,
     bone_lengths,
     limb_length_error,
     limb_symmetry_error,
+    mpsce,
+    mpsse,
 )
 
 __all__ = [

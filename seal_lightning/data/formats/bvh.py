@@ -1,0 +1,139 @@
+"""BVH files: joint positions by forward kinematics."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from seal_lightning.data.formats.motion import Motion, Unit, UpAxis, rotations, to_world, whole_rate
+from seal_lightning.skeleton import Skeleton
+from seal_lightning.skeleton._bvh_tree import Hierarchy, Joint, read_hierarchy
+
+__all__ = ["read_bvh"]
+
+Array = npt.NDArray[np.float64]
+
+
+def read_bvh(
+    path: str | os.PathLike[str],
+    *,
+    unit: Unit | float,
+    up: UpAxis,
+    position_channels: Literal["replace", "add"] | None = None,
+) -> Motion:
+    r"""Read the joint positions of a BVH file.
+
+    With the offset :math:`o_j` of joint j, its parent p, and rotations in the order of its channels, the first one
+    leftmost,
+
+    .. math:: x_j = x_p + R_p \, o_j, \qquad R_j = R_p \, R_{j,1} R_{j,2} \cdots
+
+    Joints are those of `Skeleton.from_bvh`, End Sites among them. A BVH file does not say its unit and its up axis.
+
+    Args:
+        path: A BVH file.
+        unit: Unit of the file: ``mm``, ``cm``, ``m``, ``inch``, ``cmu`` (25.4 / 0.45 mm), or how many millimetres it
+            is.
+        up: Axis of the file that points up, ``y`` or ``z``.
+        position_channels: Whether position channels stand in the place of the joint's OFFSET (``replace``) or come on
+            top of it (``add``): programs differ. Needed only where the two are not the same, that is where a joint
+            with position channels has an OFFSET along them other than 0.
+
+    Returns:
+        Positions in millimetres, z up, shape (T, J, 3).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is malformed, or ``position_channels`` is needed; the message names file and line.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from tempfile import mkdtemp
+        >>> path = Path(mkdtemp(), "arm.bvh")
+        >>> arm = "HIERARCHY ROOT arm { OFFSET 0 0 0 CHANNELS 1 Zrotation End Site { OFFSET 3 0 0 } }"
+        >>> _ = path.write_text(arm + "\nMOTION\nFrames: 2\nFrame Time: 0.04\n0\n90\n")
+        >>> motion = read_bvh(path, unit="cm", up="y")  # the arm points along x, then up
+        >>> motion.positions[:, 1].round().tolist(), motion.fps
+        ([[30.0, 0.0, 0.0], [0.0, 0.0, 30.0]], 25.0)
+    """
+    hierarchy = read_hierarchy(path)
+    _check_positions(hierarchy, position_channels)
+    channels, fps = _read_motion(hierarchy)
+    positions = _kinematics(hierarchy.joints, channels, position_channels == "add")
+    skeleton = Skeleton(hierarchy.names, hierarchy.parents, *hierarchy.partners)
+    return Motion(to_world(positions, unit, up), skeleton, fps)
+
+
+def _check_positions(hierarchy: Hierarchy, position_channels: str | None) -> None:
+    if position_channels not in (None, "replace", "add"):
+        raise ValueError(f"Expected `position_channels` to be 'replace' or 'add', but got {position_channels!r}.")
+    for joint in hierarchy.joints:
+        moved = [joint.offset[_axis(kind)] for _, kind in joint.channels if kind.endswith("position")]
+        if any(moved) and position_channels is None:
+            raise hierarchy.file.error(
+                joint.line,
+                f"Expected `position_channels` to be 'replace' or 'add', since joint {joint.name!r} has position "
+                f"channels beside its OFFSET {joint.offset}, but got None.",
+            )
+
+
+def _read_motion(hierarchy: Hierarchy) -> tuple[Array, float]:
+    """The channels, shape (T, C), and the frame rate."""
+    file, rows = hierarchy.file, hierarchy.motion
+    if not hierarchy.columns:
+        raise file.error(file.last_line, "Expected at least one channel, but no joint has any.")
+    if not rows or rows[0][1].upper() != "MOTION":
+        raise file.error(rows[0][0] if rows else file.last_line, "Expected MOTION, on a line of its own.")
+    line, word = _entry(hierarchy, 1, "Frames")
+    count = file.count(line, word)
+    if count < 1:
+        raise file.error(line, "Expected at least one frame, but got 0.")
+    line, word = _entry(hierarchy, 2, "Frame Time")
+    seconds = file.number(line, word)
+    if seconds < 1e-6:
+        raise file.error(line, f"Expected a frame time of a microsecond or more, but got {word}.")
+    frames = rows[3:]
+    values = [file.numbers(line, row.split(), hierarchy.columns, "in a frame") for line, row in frames[:count]]
+    if len(frames) < count:
+        raise file.error(file.last_line, f"Expected {count} frames, but the file ends after {len(frames)}.")
+    if len(frames) > count:
+        raise file.error(frames[count][0], f"Expected {count} frames, but here is another line.")
+    return np.array(values), whole_rate(seconds)
+
+
+def _entry(hierarchy: Hierarchy, place: int, key: str) -> tuple[int, str]:
+    rows = hierarchy.motion
+    line, row = rows[place] if place < len(rows) else (hierarchy.file.last_line, "the end of the file")
+    found = re.fullmatch(key.replace(" ", r"\s+") + r"\s*:\s*(\S+)", row, re.IGNORECASE)
+    if found is None:
+        raise hierarchy.file.error(line, f"Expected '{key}: NUMBER', but got {row!r}.")
+    return line, found[1]
+
+
+def _kinematics(joints: list[Joint], channels: Array, add: bool) -> Array:
+    """Joint positions in the file's unit and axes, shape (T, J, 3)."""
+    positions: list[Array] = []
+    frames: list[Array] = []
+    for joint in joints:
+        place = np.tile(joint.offset, (len(channels), 1))
+        turns = []
+        for column, kind in joint.channels:
+            if kind.endswith("position"):
+                place[:, _axis(kind)] = channels[:, column] + (joint.offset[_axis(kind)] if add else 0.0)
+            else:
+                turns.append((column, kind[0]))
+        turn = rotations("".join(axis for _, axis in turns), np.radians(channels[:, [column for column, _ in turns]]))
+        if joint.parent >= 0:
+            place = positions[joint.parent] + (frames[joint.parent] @ place[..., None])[..., 0]
+            turn = frames[joint.parent] @ turn
+        positions.append(place)
+        frames.append(turn)
+    return np.stack(positions, axis=1)
+
+
+def _axis(channel: str) -> int:
+    return "xyz".index(channel[0])

@@ -1,0 +1,108 @@
+"""The control of a comparison: what rescaling the bones of finished predictions gives either method for nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor
+
+from seal_lightning.functional import bone_lengths, shrink_bones, symmetrise_bones
+from seal_lightning.functional._checks import as_visible, index_on
+from seal_lightning.skeleton import Skeleton
+from seal_lightning.training.batch import SealBatch
+
+__all__ = ["TrainingLengths", "describe_rescaling", "rescale"]
+
+_SHARE = 0.25
+
+
+class TrainingLengths(Callback):
+    """Averages the bone lengths of the true poses that SEAL captures in training, labelled and visible ones alone.
+
+    ``seconds`` is how long that took: it is not part of the training.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._mean = self._count = torch.zeros(0)
+        self._last: Any = None
+
+    @property
+    def lengths(self) -> Tensor:
+        """Mean length per bone (J - 1,) in the unit of the poses; NaN for a bone that was never seen."""
+        return torch.where(self._count > 0, self._mean, torch.nan).cpu()
+
+    def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
+        """Start from nothing."""
+        bones = len(pl_module.seal.skeleton.bones)
+        self._mean, self._count = torch.zeros(bones), torch.zeros(bones, dtype=torch.int64)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Add the true poses of this step; a step that was skipped has none, or still shows those of an older one."""
+        start = time.perf_counter()
+        read, self._last, before = pl_module._seal_last, pl_module._seal_last, self._last
+        if isinstance(read, SealBatch) and read is not before and read.target is not None:
+            self._add(read.target, read, pl_module.seal.skeleton)
+        self.seconds += time.perf_counter() - start
+
+    def _add(self, target: Tensor, read: SealBatch, skeleton: Skeleton) -> None:
+        lengths = bone_lengths(target.detach(), skeleton)
+        counted = _bones_seen(read.visibility, lengths, skeleton)
+        if read.labelled is not None:
+            counted = counted & read.labelled.reshape(-1, *[1] * (lengths.dim() - 1))
+        lengths, counted = lengths.flatten(0, -2), counted.flatten(0, -2)
+        count = counted.sum(dim=0)
+        # A running mean, since a float32 sum over a long training would lose digits.
+        self._mean, self._count = self._mean.to(lengths.device), self._count.to(lengths.device) + count
+        self._mean += (torch.where(counted, lengths, 0.0).sum(dim=0) - count * self._mean) / self._count.clamp(min=1)
+
+
+def rescale(pose: Tensor, lengths: Tensor, skeleton: Skeleton, visibility: Tensor | None = None) -> Tensor:
+    """Shrink bones 25 % toward mean lengths, then symmetrise them; what an invisible joint takes part in stays.
+
+    Args:
+        pose: Predicted poses (..., J, 3).
+        lengths: Mean length per bone (J - 1,) in the unit of the poses; a bone whose mean is NaN is not shrunk.
+        skeleton: The skeleton.
+        visibility: Mask (..., J); where a joint is invisible, so is what it would do to others.
+
+    Returns:
+        Poses (..., J, 3).
+    """
+    if visibility is not None:
+        pose = torch.where(as_visible(visibility, pose).unsqueeze(-1), pose, 0.0)
+    own = bone_lengths(pose, skeleton)
+    seen = _bones_seen(visibility, own, skeleton)
+    shrunk = shrink_bones(pose, torch.where(seen & lengths.isfinite(), lengths, own), skeleton, _SHARE)
+    symmetric = symmetrise_bones(shrunk, skeleton)
+    if visibility is None:
+        return symmetric
+    pair_seen = seen.clone()
+    for left, right in skeleton.paired_bones:
+        pair_seen[..., [left, right]] = (seen[..., left] & seen[..., right]).unsqueeze(-1)
+    wanted = torch.where(pair_seen, bone_lengths(symmetric, skeleton), bone_lengths(shrunk, skeleton))
+    return shrink_bones(shrunk, wanted, skeleton, alpha=1.0)
+
+
+def describe_rescaling(lengths: Tensor) -> str:
+    """Say what is done to the bones, and to how many of them it cannot be done."""
+    text = (
+        f"Rescaled: bones shrunk {100 * _SHARE:.0f} % toward their mean lengths in the true poses of the training, "
+        "then left and right given their mean length, which leaves the truth's own asymmetry as error."
+    )
+    unseen = int((~lengths.isfinite()).sum())
+    return text if not unseen else f"{text} {unseen} of {len(lengths)} bones had no true pose to shrink toward."
+
+
+def _bones_seen(visibility: Tensor | None, lengths: Tensor, skeleton: Skeleton) -> Tensor:
+    """Whether both ends of a bone are visible (..., J - 1)."""
+    if visibility is None:
+        return torch.ones_like(lengths, dtype=torch.bool)
+    child, parent = (
+        visibility.bool().index_select(-1, index_on(tuple(bone[end] for bone in skeleton.bones), visibility.device))
+        for end in (0, 1)
+    )
+    return child & parent

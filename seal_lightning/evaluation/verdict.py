@@ -1,0 +1,150 @@
+"""Whether SEAL helps: the primary end point of a comparison, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seal_lightning.evaluation.report import Scopes, t_975
+from seal_lightning.evaluation.scoring import by_dataset
+
+__all__ = ["Verdict", "describe_verdicts", "judge"]
+
+_ERRORS = {"mpjpe": "MPJPE", "body_segment_length_error": "BSLE", "asymmetry_error": "asymmetry error"}
+_ROUNDING = 0.01  # millimetres or percent; where errors are smaller, their ratio is one of rounding errors
+_REPLICATES = 2000
+
+Array = NDArray[np.float64]
+Side = Literal["helps", "no evidence", "harms"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the primary end point says.
+
+    Args:
+        verdict: ``"helps"`` or ``"harms"`` where the whole interval is below or above zero.
+        change: Change by SEAL in percent; negative is better.
+        low: Lower end of its 95 % interval; NaN where there is none.
+        high: Upper end.
+        errors: The errors that took part.
+        seeds: Number of seeds.
+        groups: Number of groups by dataset.
+        remark: What the interval does not cover, or why there is no verdict.
+    """
+
+    verdict: Side
+    change: float
+    low: float
+    high: float
+    errors: tuple[str, ...]
+    seeds: int
+    groups: dict[str, int]
+    remark: str
+
+
+def judge(host: Sequence[Scopes], seal: Sequence[Scopes], groups: Sequence[str]) -> Verdict:
+    r"""Judge the change that SEAL makes to the geometric mean of three errors.
+
+    .. math:: 100 \Big(\prod_e (\bar e_{\text{SEAL}} / \bar e_{\text{host}})^{1/3} - 1\Big)
+
+    Errors are MPJPE, BSLE and asymmetry error, each averaged over seeds, over the groups of a dataset, and over
+    datasets; one that has no value is left out.
+
+    The mean log ratio gets a standard error from bootstrapping the seeds and one from the groups of each dataset, both
+    methods alike. Of n units n - 1 are drawn, which makes the variance unbiased (McCarthy and Snowden, 1985). Each is
+    multiplied with Student's t for n - 1 degrees of freedom, and the products are added in squares. Percentiles would
+    not do: those of three seeds are the least and the largest, and the truth is beyond them one time in four.
+
+    Args:
+        host: Per seed the scores of the host by scope.
+        seal: Those of SEAL, in the same order.
+        groups: The scopes that are groups, "dataset/skeleton".
+
+    Returns:
+        The verdict; "no evidence" with one seed, or where no dataset has more than one group.
+    """
+    datasets = by_dataset(groups)
+    counts = {name or "all": len(members) for name, members in datasets.items()}
+    table = {e: np.array([[[run[g][e] for g in groups] for run in method] for method in (host, seal)]) for e in _ERRORS}
+    usable = {e: values for e, values in table.items() if np.all(np.isfinite(values) & (values > _ROUNDING))}
+    point, half = math.nan, math.nan
+    if usable:
+        places = [[groups.index(member) for member in members] for members in datasets.values()]
+        point, half = _interval(np.stack(list(usable.values())), places)
+    low, high = point - half, point + half
+    known = max(counts.values()) > 1
+    verdict: Side = "helps" if known and high < 0 else "harms" if known and low > 0 else "no evidence"
+    # A training that diverged must not end the comparison with an overflow.
+    change, low, high = (100 * math.expm1(min(value, 700.0)) for value in (point, low, high))
+    errors, remark = tuple(_ERRORS[e] for e in usable), _remark(len(host), counts)
+    return Verdict(verdict, change, low, high, errors, len(host), counts, remark)
+
+
+def _interval(values: Array, datasets: Sequence[Sequence[int]]) -> tuple[float, float]:
+    """Mean log ratio of values (errors, 2, seeds, groups) and half the width of its interval, NaN for one seed."""
+    generator = np.random.default_rng(0)
+    seeds = values.shape[2]
+    seed_weights, group_weights = np.full((1, seeds), 1 / seeds), np.zeros((1, values.shape[3]))
+    for places in datasets:
+        group_weights[:, places] = 1 / (len(places) * len(datasets))
+    point = float(_log_ratio(values, seed_weights, group_weights)[0])
+    if seeds == 1:
+        return point, math.nan
+    halves = [_half(_log_ratio(values, _draws(seeds, generator), group_weights), seeds)]
+    for places in datasets:
+        if len(places) > 1:
+            weights = np.repeat(group_weights, _REPLICATES, axis=0)
+            weights[:, places] = _draws(len(places), generator) / len(datasets)
+            halves.append(_half(_log_ratio(values, seed_weights, weights), len(places)))
+    return point, math.hypot(*halves)
+
+
+def _draws(units: int, generator: np.random.Generator) -> Array:
+    """Weights (replicates, units) of as many units less one, drawn with replacement."""
+    return generator.multinomial(units - 1, np.full(units, 1 / units), size=_REPLICATES) / (units - 1)
+
+
+def _log_ratio(values: Array, seed_weights: Array, group_weights: Array) -> Array:
+    """Mean over errors of log(SEAL / host), one per row of weights; a single row goes with all of the other's."""
+    over_seeds = np.tensordot(seed_weights, values, axes=(1, 2))
+    means = (over_seeds * group_weights[:, None, None]).sum(-1)
+    return np.asarray(np.log(means[..., 1] / means[..., 0]).mean(-1))
+
+
+def _half(replicates: Array, units: int) -> float:
+    return t_975(units - 1) * float(replicates.std())
+
+
+def _remark(seeds: int, counts: Mapping[str, int]) -> str:
+    if seeds == 1:
+        return "One seed: nothing says how another would turn out, so there is no interval and no verdict."
+    single = [name for name, count in counts.items() if count == 1]
+    if len(single) == len(counts):
+        return "No dataset has two skeletons told apart: the interval is over seeds alone, so there is no verdict."
+    return " ".join(f"{name} has one skeleton: how others differ from it is not in the interval." for name in single)
+
+
+def describe_verdicts(predicted: Verdict, rescaled: Verdict) -> str:
+    """Say both verdicts in one line, and what they are about in another."""
+    sides = {"as predicted": predicted, "rescaled": rescaled}
+    line = "; ".join(f"{name}: {_side(verdict)}" for name, verdict in sides.items())
+    about = f"Change by SEAL in the geometric mean of {', '.join(_ERRORS.values())}"
+    if predicted.seeds > 1:
+        skeletons = [f"{count} skeletons of {name}" for name, count in predicted.groups.items() if count > 1]
+        about += f"; 95 % intervals over {', '.join([f'{predicted.seeds} seeds', *skeletons])}"
+    left_out = [f"{e} {name}" for name, verdict in sides.items() for e in _ERRORS.values() if e not in verdict.errors]
+    missing = f"Left out, having no value or one of mere rounding: {', '.join(left_out)}." if left_out else ""
+    return f"Verdict {line}.\n" + " ".join(filter(None, [f"{about}.", predicted.remark, missing]))
+
+
+def _side(verdict: Verdict) -> str:
+    if math.isnan(verdict.change):
+        return verdict.verdict
+    interval = "" if math.isnan(verdict.low) else f" [{verdict.low:+.1f}, {verdict.high:+.1f}]"
+    return f"{verdict.verdict}, {verdict.change:+.1f} %{interval}"

@@ -1,0 +1,304 @@
+"""`SealLoss`: a task loss plus learned energies, for any training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from seal_lightning import _distributed as ranks
+from seal_lightning.functional import mpjpe
+from seal_lightning.loss._checks import check_clips, check_gradient, check_options, check_poses, energies_by_name
+from seal_lightning.loss._random import own_random_numbers
+from seal_lightning.loss.forces import TINY, ForceControl, Pull, felt, row_norm
+from seal_lightning.loss.passes import LossNets, SharedPass, identity
+from seal_lightning.loss.terms import EnergyTerm, default_energies
+from seal_lightning.loss_nets.frame import BodyFrame, FramedPoses, weighted_mean
+from seal_lightning.skeleton import Skeleton, get_skeleton
+
+__all__ = ["SealLoss"]
+
+
+class SealLoss(nn.Module):
+    r"""Task loss plus learned energies (SEAL), with the training loss of the energies beside it.
+
+    For the pose-net, ``criterion(prediction, target, keypoints_2d)`` is
+
+    .. math:: L_{task}(\hat y, y) + \sum_k w_k \, \mathrm{mean}_i E_k(x_i, \hat y_i)
+
+    whose gradient reaches the prediction and never a loss-net; for the loss-nets,
+    ``criterion.ranking_loss(prediction, target, keypoints_2d)`` reaches the loss-nets and never the prediction.
+
+    Poses are brought to the loss-nets' frame: aligned at the skeleton's root (differentiably) and divided by the
+    running mean of the true bone lengths, so energies do not depend on the unit of the poses. All shapes may carry a
+    frame axis, ``(B, J, .)`` or ``(B, T, J, .)``; a clip's energy is the mean over its frames.
+
+    Args:
+        skeleton: Name of a built-in skeleton, or a `Skeleton`.
+        energies: The learned energies; the project's default where not given.
+        task_loss: Called with prediction and target; returns one value per sample or per pose, or a scalar. Defaults to
+            `mpjpe` per pose.
+        update: ``"simultaneous"`` takes the pull at a prediction from the backward pass of its `ranking_loss`, where
+            that was run before: one pass through a loss-net serves both nets, which feel the same state of it.
+        precision: ``"bfloat16"`` runs the loss-nets, and them alone, under bfloat16 autocast.
+        seed: Seed of the negatives and of dropout in the loss-nets; the global random state is never touched.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If shapes do not fit together, or a loss-net does not return one energy a pose.
+
+    Example:
+        >>> criterion = SealLoss("h36m17")
+        >>> prediction, target = torch.randn(8, 17, 3, requires_grad=True), torch.randn(8, 17, 3)
+        >>> keypoints_2d = torch.randn(8, 17, 2)
+        >>> criterion.ranking_loss(prediction, target, keypoints_2d).backward()  # trains the loss-nets
+        >>> criterion(prediction, target, keypoints_2d).backward()  # trains the pose-net
+        >>> {name: tuple(energy.shape) for name, energy in criterion.energy(target, keypoints_2d).items()}
+        {'energy_0': (8,)}
+
+    References:
+        Lee et al., "Structured Energy Network As a Loss", NeurIPS 2022.
+        Kim et al., "SEAL-pose", arXiv 2602.20051, 2026.
+    """
+
+    def __init__(
+        self,
+        skeleton: str | Skeleton = "h36m17",
+        energies: Sequence[EnergyTerm] | None = None,
+        *,
+        task_loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        update: Literal["alternating", "simultaneous"] = "alternating",
+        precision: Literal["float32", "bfloat16"] = "float32",
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_options(update, precision, seed, task_loss)
+        self.skeleton = get_skeleton(skeleton)
+        self.energies = energies_by_name(default_energies() if energies is None else energies)
+        self.task_loss = task_loss
+        self.update = update
+        self.seed = seed
+        self.draws = 1  # the first draw was the loss-nets' initialisation
+        self.stats: dict[str, Tensor] = {}
+        with own_random_numbers(seed, 0, torch.device("cpu")):
+            nets = {name: term.loss_net(self.skeleton) for name, term in self.energies.items()}
+            self.loss_nets = LossNets(nets, precision)
+            self.frame = BodyFrame(self.skeleton)
+            self.forces = ForceControl([term.weight for term in self.energies.values()])
+        self._passes: dict[tuple[int, ...], dict[str, SharedPass]] = {}
+
+    def forward(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        keypoints_2d: Tensor,
+        visibility: Tensor | None = None,
+        labelled: Tensor | None = None,
+    ) -> Tensor:
+        """Task loss plus weighted energies, a scalar, for the pose-net.
+
+        Under `torch.no_grad` the energies count with the weights of the last training step.
+
+        Args:
+            prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
+            target: True poses of the same shape and unit; rows that are not ``labelled`` are never read.
+            keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
+            visibility: Bool (..., J); an invisible joint counts nowhere.
+            labelled: Bool (B,); False for a sample that feels the energies alone.
+        """
+        check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
+        task = self._task(prediction, target, visibility, labelled)
+        if torch.is_grad_enabled() and task.requires_grad and prediction.requires_grad:
+            (gradient,) = torch.autograd.grad(task, prediction, retain_graph=True)
+            return task + self.energy_loss(prediction, keypoints_2d, gradient, visibility=visibility, labelled=labelled)
+        energies = self.energy(prediction, keypoints_2d, visibility).values()
+        return task + (self.forces.weight * torch.stack([energy.mean() for energy in energies])).sum()
+
+    def energy_loss(
+        self,
+        prediction: Tensor,
+        keypoints_2d: Tensor,
+        task_gradient: Tensor,
+        *,
+        at: Tensor | None = None,
+        visibility: Tensor | None = None,
+        labelled: Tensor | None = None,
+    ) -> Tensor:
+        """The weighted energies alone, a scalar, to be added to a task loss of one's own.
+
+        The value is the weighted energy's and the gradient at the prediction the weighted pull, which is computed
+        here and now: the later backward pass does not enter a loss-net.
+
+        Args:
+            prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
+            keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
+            task_gradient: Gradient of the task loss at the prediction, or at ``at``.
+            at: The tensor that ``prediction`` was made from and at which `ForceRatio` compares the forces, where it is
+                not the prediction itself; one row a sample.
+            visibility: Bool (..., J); an invisible joint counts nowhere.
+            labelled: Bool (B,); the task's mean force is taken over these samples.
+        """
+        check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled)
+        check_gradient(task_gradient, prediction)
+        batch = prediction.shape[0]
+        leaf = prediction.detach().float().requires_grad_()
+        task_norm = row_norm(task_gradient, batch)
+        task_force = ranks.mean_over_ranks(task_norm, None if labelled is None else labelled.to(task_norm))
+        value, pull, sums = leaf.new_zeros(()), torch.zeros_like(leaf), []
+        with torch.enable_grad():
+            poses = self.frame(leaf, keypoints_2d, visibility)
+        frames = max(1, len(poses.valid) // max(1, batch))
+        counted = (poses.valid.view(batch, frames).sum(1) > 0).to(task_norm) if poses.masked else None
+        passes = self._passes.pop(identity(prediction), {})
+        for i, name in enumerate(self.energies):
+            score, slope = self._slope(name, poses, passes.get(name))
+            energy = (score * poses.valid).view(batch, frames).sum(1) / frames
+            slope = slope * (poses.valid / frames)[:, None, None]
+            (term_pull,) = torch.autograd.grad(poses.pose, leaf, slope, retain_graph=True)
+            moved = term_pull
+            if at is not None:
+                (moved,) = torch.autograd.grad(prediction, at, term_pull.to(prediction.dtype), retain_graph=True)
+            pull_norm = row_norm(moved, batch)
+            factor = self.forces(i, pull_norm + 0.0 * energy, task_force, counted)  # NaN where the energy is not finite
+            value = value + felt(factor, energy).sum()
+            pull = pull + felt(_as_rows(factor, leaf), term_pull)
+            sums.append(torch.stack([factor, felt(factor, pull_norm), energy, torch.ones_like(energy)]).sum(1))
+        weight, force, total, samples = ranks.sum_over_ranks(torch.stack(sums)).unbind(1)
+        self.forces.weight.copy_(weight / ranks.world_size())
+        force = (force / samples.clamp(min=1)).sum()
+        self.stats |= {
+            "energy": (total / samples.clamp(min=1)).mean(),
+            "weight": self.forces.weight.mean(),
+            "force_ratio": torch.where(task_force > 0, force / task_force.clamp(min=TINY), 0.0),
+        }
+        return value + Pull.apply(prediction, pull)  # type: ignore[no-any-return, no-untyped-call]
+
+    def ranking_loss(
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        keypoints_2d: Tensor,
+        visibility: Tensor | None = None,
+        labelled: Tensor | None = None,
+    ) -> Tensor:
+        """What the loss-nets minimise: each term's objective, summed over the terms.
+
+        Also brings the running mean of the bone length up to date, in training mode.
+
+        Args:
+            prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
+            target: True poses of the same shape and unit; rows that are not ``labelled`` are never read.
+            keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
+            visibility: Bool (..., J); an invisible joint counts nowhere.
+            labelled: Bool (B,); only these samples are ranked.
+
+        Returns:
+            Scalar loss, with gradients for the loss-nets alone; its mean over processes is that over all their poses.
+        """
+        check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
+        check_clips(self.energies, prediction)
+        given, prediction, target = prediction, prediction.detach().float(), target.detach().float()
+        if labelled is not None:
+            target = torch.where(_as_rows(labelled, target), target, prediction)
+        if self.training:
+            self.frame.update(target, visibility, labelled)
+        truth = self.frame(target, keypoints_2d, visibility)
+        predicted = self.frame(prediction, keypoints_2d, visibility).pose
+        weights = truth.weights(labelled)
+        frames = prediction.shape[1] if prediction.dim() == 4 else 1
+        passes: dict[str, SharedPass] = {}
+        total: Tensor = truth.pose.new_zeros(())
+        accuracies = []
+        with own_random_numbers(self.seed, self.draws, prediction.device) as generator:
+            for name, term in self.energies.items():
+                sources = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives or ()]
+                negatives = torch.cat(sources)
+                if truth.masked:
+                    negatives = negatives * truth.seen[..., None]
+                if self.update == "simultaneous":
+                    passes[name] = SharedPass(predicted, term.row_of_prediction)
+                probe = term.probe(truth, negatives, self.skeleton, generator)
+                energy_true, energy_negative, penalty = self.loss_nets.rank(
+                    name, truth, negatives, probe, passes.get(name)
+                )
+                distance = truth.distance_to(negatives)
+                loss = term.objective(energy_true, energy_negative, distance) + penalty
+                if term.temporal is not None:
+                    loss = loss + term.temporal(energy_true, truth.pose, truth, frames)
+                    if (row := term.row_of_prediction) is not None:
+                        loss = loss + term.temporal(energy_negative[row], negatives[row], truth, frames)
+                total = total + weighted_mean(loss, weights)
+                accuracies.append(weighted_mean((energy_true < energy_negative).float().mean(0), weights))
+        self.draws += 1
+        self._passes = {identity(given): passes}
+        stats = ranks.sum_over_ranks(torch.stack([total, torch.stack(accuracies).mean()])) / ranks.world_size()
+        self.stats |= {"loss_net_loss": stats[0], "ranking_accuracy": stats[1]}
+        return total
+
+    def energy(self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> dict[str, Tensor]:
+        """Energy of poses by every term, low for a plausible pose.
+
+        Args:
+            pose: Poses (B, J, 3) or (B, T, J, 3), in the unit that the criterion is trained on.
+            keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
+            visibility: Bool (..., J); an invisible joint counts nowhere.
+
+        Returns:
+            Per term energies (B,) or (B, T); zero where the root is invisible.
+        """
+        check_poses(self.skeleton, pose, keypoints_2d, visibility, None)
+        poses = self.frame(pose.float(), keypoints_2d, visibility)
+        with own_random_numbers(self.seed, self.draws, pose.device):
+            return {
+                name: (self.loss_nets.score(name, poses.keypoints_2d, poses.pose) * poses.valid).view(pose.shape[:-2])
+                for name in self.energies
+            }
+
+    @torch.no_grad()
+    def observe(self, prediction: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> None:
+        """Take the energy into ``stats`` of a step in which the pose-net does not feel it."""
+        energies = self.energy(prediction, keypoints_2d, visibility).values()
+        zero = torch.zeros((), device=prediction.device)
+        mean = ranks.mean_over_ranks(torch.stack(list(energies)))
+        self.stats |= {"energy": mean, "weight": zero, "force_ratio": zero}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The position in the stream of random numbers."""
+        return {"draws": self.draws}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the position in the stream of random numbers."""
+        self.draws = state["draws"]
+
+    def _slope(self, name: str, poses: FramedPoses, shared: SharedPass | None) -> tuple[Tensor, Tensor]:
+        """Energies (N,) of poses and their gradients (N, J, 3) there, from a pass that was made or one of its own."""
+        if shared is not None and shared.done:
+            return shared.energy, shared.slope
+        with own_random_numbers(self.seed, self.draws, poses.pose.device):
+            return self.loss_nets.slope(name, poses.keypoints_2d, poses.pose)
+
+    def _task(self, prediction: Tensor, target: Tensor, visibility: Tensor | None, labelled: Tensor | None) -> Tensor:
+        if labelled is not None:
+            target = torch.where(_as_rows(labelled, target), target, prediction.detach().to(target))
+        if self.task_loss is None:
+            loss = mpjpe(prediction, target, visibility=visibility, reduction="none")
+            counted = torch.ones_like(loss) if visibility is None else visibility.bool().any(-1).to(loss)
+        else:
+            loss = self.task_loss(prediction, target)
+            if not isinstance(loss, Tensor):
+                raise TypeError(f"Expected `task_loss` to return a tensor, but got {type(loss).__name__}.")
+            counted = torch.ones_like(loss)
+        if labelled is not None:
+            if loss.dim() == 0:
+                raise ValueError(
+                    "Expected `task_loss` to return one value per sample to go with `labelled`, got a scalar."
+                )
+            counted = counted * _as_rows(labelled, loss)
+        return torch.where(counted > 0, loss, 0.0).sum() / counted.sum().clamp(min=1)
+
+
+def _as_rows(sample: Tensor, like: Tensor) -> Tensor:
+    """One value a sample, (B,), shaped to broadcast over the axes of `like`."""
+    return sample.view(-1, *[1] * (like.dim() - 1))

@@ -1,0 +1,157 @@
+"""Loss-nets at work: scoring poses, ranking truth against negatives, the slope of an energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from seal_lightning._values import kind_of
+from seal_lightning.loss_nets import LossNet
+from seal_lightning.loss_nets.frame import FramedPoses
+from seal_lightning.objectives.penalties import Probe
+
+__all__ = ["LossNets", "SharedPass", "identity"]
+
+
+class LossNets(nn.ModuleDict):
+    """The loss-nets of a criterion by name, run in one precision whatever autocast the host is under.
+
+    Args:
+        nets: One loss-net an energy.
+        precision: ``"float32"``, or ``"bfloat16"`` for autocast.
+
+    Raises:
+        TypeError: If a net is no module.
+        ValueError: If a name cannot be that of a module.
+    """
+
+    def __init__(self, nets: Mapping[str, LossNet], precision: str) -> None:
+        for name, net in nets.items():
+            if not isinstance(net, nn.Module):
+                raise TypeError(f"Expected `loss_net` of {name!r} to return a LossNet, but got {kind_of(net)}.")
+            if "." in name or hasattr(LossNets, name) or name in ("precision", "training"):
+                raise ValueError(f"Expected `name` of an energy to be free for a module, but got {name!r}.")
+        super().__init__(nets)
+        self.precision = precision
+
+    def score(self, name: str, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
+        """Energies (N,) of poses (N, J, 3).
+
+        Raises:
+            ValueError: If the loss-net does not return one energy a pose.
+        """
+        # Without the cache of cast weights: it would outlive an optimizer step within the host's own autocast.
+        bfloat16 = self.precision == "bfloat16"
+        with torch.autocast(pose.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
+            energy: Tensor = self[name](keypoints_2d, pose)
+        if energy.shape != pose.shape[:1]:
+            raise ValueError(
+                f"Expected `loss_net` to return one energy a pose, shape {tuple(pose.shape[:1])}, "
+                f"but {name!r} returned {tuple(energy.shape)}."
+            )
+        return energy.float()
+
+    def slope(self, name: str, keypoints_2d: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (N,) of poses and their gradients there (N, J, 3)."""
+        pose = pose.detach().requires_grad_()
+        with torch.enable_grad():
+            energy = self.score(name, keypoints_2d, pose)
+        return energy.detach(), torch.autograd.grad(energy.sum(), pose)[0]
+
+    def rank(
+        self,
+        name: str,
+        truth: FramedPoses,
+        negatives: Tensor,
+        probe: Probe | None = None,
+        shared: SharedPass | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Score truth and negatives in one batch, and the slope where it is asked for in another.
+
+        Args:
+            name: Which loss-net.
+            truth: N true poses.
+            negatives: Negatives (K, N, J, 3).
+            probe: Where the slope is taken; if that is at the truth, it is scored there and not in the first batch.
+            shared: Where to keep what the pose-net needs of this pass.
+
+        Returns:
+            Energies of the truth (N,) and of the negatives (K, N), and the gradient penalty (N,).
+        """
+        at_truth = probe is not None and probe.pose is truth.pose
+        poses = [*negatives] if at_truth else [truth.pose, *negatives]
+        first = len(poses) - len(negatives)
+        row = 0 if shared is None else shared.enter(poses, before=first)
+        keypoints_2d = truth.keypoints_2d.repeat(len(poses), 1, 1)
+        energy = self.score(name, keypoints_2d, torch.cat(poses)).view(len(poses), -1)
+        if shared is not None:
+            shared.leave(energy, row)
+        energy_negative = energy[first : first + len(negatives)]
+        if probe is None:
+            return energy[0], energy_negative, torch.zeros_like(truth.valid)
+        pose = probe.pose.detach().requires_grad_()
+        with sdpa_kernel(SDPBackend.MATH):  # the one attention that can be differentiated twice
+            energy_there = self.score(name, truth.keypoints_2d, pose)
+        return energy_there if at_truth else energy[0], energy_negative, probe.penalty(energy_there, pose)
+
+
+_FLOOR = 1e-6  # least cotangent of a prediction's energy, as a share of the mean one
+
+
+class SharedPass:
+    r"""Reads the slope of the energy at the predictions off the backward pass that trains the loss-net.
+
+    Energies are per sample, so the gradient of the ranking loss `L` at a prediction is
+    :math:`\partial L / \partial E_i \cdot \partial E_i / \partial \hat y_i`: divided by its first factor, the
+    cotangent, it is the slope. Where the cotangent vanishes (an inactive hinge, a saturated NCE) it is kept at a
+    millionth of ``1 / N``, which does not matter to the loss-net and leaves the slope readable.
+
+    Args:
+        predicted: Predictions in the loss-nets' frame (N, J, 3).
+        row: Which of the negatives the prediction is; None where it is none of them and rides along.
+    """
+
+    def __init__(self, predicted: Tensor, row: int | None) -> None:
+        self.leaf = predicted.detach().clone().requires_grad_()
+        self.row = row
+        self.energy = self.cotangent = predicted.new_zeros(())
+
+    @property
+    def done(self) -> bool:
+        """Whether the backward pass was run."""
+        return self.leaf.grad is not None
+
+    @property
+    def slope(self) -> Tensor:
+        """Gradient of every prediction's energy (N, J, 3)."""
+        if self.leaf.grad is None:
+            raise RuntimeError("Expected the backward pass of the ranking loss to be run before its slope is read.")
+        return self.leaf.grad / self.cotangent[:, None, None]
+
+    def enter(self, poses: list[Tensor], before: int) -> int:
+        """Put the predictions among the poses to be scored, whose first ``before`` are not negatives; return where."""
+        if self.row is None:
+            poses.append(self.leaf)
+            return len(poses) - 1
+        poses[before + self.row] = self.leaf
+        return before + self.row
+
+    def leave(self, energy: Tensor, row: int) -> None:
+        """Take note of the predictions' energies among those of all poses (K, N), and of their cotangents to come."""
+        floor = _FLOOR / energy.shape[1]
+        self.energy = energy[row].detach()
+
+        def keep(gradient: Tensor) -> Tensor:
+            cotangent = torch.where(gradient[row].abs() < floor, -floor, gradient[row])
+            self.cotangent = cotangent
+            return torch.cat([gradient[:row], cotangent[None], gradient[row + 1 :]])
+
+        energy.register_hook(keep)  # type: ignore[no-untyped-call]
+
+
+def identity(prediction: Tensor) -> tuple[int, ...]:
+    """What tells whether two calls were given one and the same prediction."""
+    return prediction.data_ptr(), prediction._version, *prediction.shape

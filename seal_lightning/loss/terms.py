@@ -1,0 +1,132 @@
+"""What a learned loss is made of: `EnergyTerm`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from seal_lightning._values import is_number
+from seal_lightning.loss.forces import ForceRatio
+from seal_lightning.loss_nets import LossNet, StructureLossNet
+from seal_lightning.loss_nets.frame import FramedPoses
+from seal_lightning.negatives import Negatives, PredictionNegatives
+from seal_lightning.objectives import LogisticObjective, NoObjective, Objective, WassersteinObjective
+from seal_lightning.objectives.penalties import R1, DenoisingScore, GradientPenalty, InterpolatedPenalty, Probe
+from seal_lightning.objectives.temporal import TemporalPairs
+from seal_lightning.skeleton import Skeleton
+
+__all__ = ["DEFAULT_WEIGHT", "EnergyTerm", "OptimizerCallable", "default_energies"]
+
+OptimizerCallable = Callable[[Iterable[Tensor]], Optimizer]
+"""A factory of optimizers; what `lightning.pytorch.cli` calls so, without the import of Lightning."""
+DEFAULT_WEIGHT = ForceRatio(0.1)
+
+
+@dataclass(frozen=True)
+class EnergyTerm:
+    """One learned energy: a loss-net, what it minimises, what it learns from, and how hard it pulls.
+
+    Args:
+        loss_net: Called once a model with the skeleton; returns the loss-net. A class, a partial of one, or
+            ``class_path`` with ``init_args`` in YAML.
+        objective: What the loss-net minimises.
+        negatives: Where implausible poses come from; all of them together are the negatives of a sample. The
+            predictions where not given.
+        weight: `ForceRatio`, or a float as in the paper: the energy is added times this.
+        gradient_penalty: What the loss-net pays for the slope of its energy: a `GradientPenalty`, or the weight of `R1`
+            as a number; 0 for nothing.
+        optimizer: Called with the loss-net's parameters; returns its optimizer.
+        name: Key of this term's energies; ``energy_0``, ``energy_1``, ... where not given.
+        temporal: What the loss-net pays for an energy that jumps between the frames of a clip; nothing where not given.
+
+    Raises:
+        TypeError: If a part is of the wrong kind: a loss-net that is made already, an objective that is not.
+        ValueError: If there are no negatives, the weight or the gradient penalty is negative, or the gradient penalty
+            is not what the objective cannot do without.
+    """
+
+    loss_net: Callable[[Skeleton], LossNet]
+    objective: Objective = field(default_factory=LogisticObjective)
+    negatives: tuple[Negatives, ...] | None = None  # a default instance in a tuple could not be written as YAML
+    weight: float | ForceRatio = DEFAULT_WEIGHT
+    gradient_penalty: float | GradientPenalty = 0.0
+    optimizer: OptimizerCallable = torch.optim.Adam
+    name: str | None = None
+    temporal: TemporalPairs | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.negatives, Negatives):
+            raise TypeError(f"Expected `negatives` to be a sequence of Negatives, but got {self.negatives}.")
+        negatives = (PredictionNegatives(),) if self.negatives is None else tuple(self.negatives)
+        object.__setattr__(self, "negatives", negatives)
+        self._check_kinds(negatives)
+        if not self.negatives:
+            raise ValueError("Expected `negatives` to hold at least one source of negatives, but got none.")
+        penalty = self.gradient_penalty
+        for name, kind in (("weight", ForceRatio), ("gradient_penalty", GradientPenalty)):
+            value = getattr(self, name)
+            if not isinstance(value, kind) and not (is_number(value) and 0 <= value < float("inf")):
+                raise ValueError(f"Expected `{name}` to be finite and not negative, but got {value!r}.")
+        if isinstance(self.objective, WassersteinObjective) and not isinstance(penalty, InterpolatedPenalty):
+            raise ValueError(
+                "Expected `gradient_penalty` to be an InterpolatedPenalty to go with WassersteinObjective, "
+                f"which is unbounded without it, but got {penalty}."
+            )
+        if isinstance(self.objective, NoObjective) and not penalty:
+            raise ValueError(
+                f"Expected a `gradient_penalty` for the loss-net to learn from with NoObjective, but got {penalty}."
+            )
+
+    def _check_kinds(self, negatives: tuple[Any, ...]) -> None:
+        for name, factory in (("loss_net", self.loss_net), ("optimizer", self.optimizer)):
+            if not callable(factory) or isinstance(factory, nn.Module):
+                raise TypeError(f"Expected `{name}` to be a class or a function that makes it, but got {factory!r}.")
+        for name, value in (("objective", self.objective), *(("negatives", source) for source in negatives)):
+            if not callable(value) or isinstance(value, type):
+                raise TypeError(f"Expected `{name}` to be made, not named: an instance of a class, but got {value!r}.")
+        if self.name is not None and not isinstance(self.name, str):
+            raise TypeError(f"Expected `name` to be a text, but got {self.name!r}.")
+        if self.temporal is not None and not isinstance(self.temporal, TemporalPairs):
+            raise TypeError(f"Expected `temporal` to be a TemporalPairs, but got {self.temporal!r}.")
+
+    @property
+    def row_of_prediction(self) -> int | None:
+        """Which of the negatives is the prediction itself, if any."""
+        row = 0
+        for source in self.negatives or ():
+            if isinstance(source, PredictionNegatives):
+                return row
+            row += source.count
+        return None
+
+    @property
+    def pulls(self) -> bool:
+        """Whether the pose-net is to feel this energy at all."""
+        return (self.weight.ratio if isinstance(self.weight, ForceRatio) else self.weight) > 0
+
+    def probe(
+        self, truth: FramedPoses, negatives: Tensor, skeleton: Skeleton, generator: torch.Generator
+    ) -> Probe | None:
+        """Where the slope of this energy is taken, if anywhere, given truths and negatives (K, N, J, 3)."""
+        penalty = self.gradient_penalty
+        if not isinstance(penalty, GradientPenalty):
+            if penalty == 0:
+                return None
+            penalty = R1(penalty)
+        return penalty.draw(truth, negatives[0], skeleton, generator)
+
+
+def default_energies() -> list[EnergyTerm]:
+    """The energies in use where none are named.
+
+    A small loss-net that is shown the structure of a pose learns to tell truths from predictions, and, by denoising
+    score matching, where a disturbed truth came from.
+    """
+    optimizer = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.9))
+    return [EnergyTerm(loss_net=StructureLossNet, gradient_penalty=DenoisingScore(), optimizer=optimizer)]

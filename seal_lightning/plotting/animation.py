@@ -1,0 +1,168 @@
+"""Pictures and animations of lifted poses beside the keypoints that they were lifted from (the extra ``plot``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from seal_lightning.plotting.figures import _CENTRE, _LEFT, _RIGHT, _frame_pose, _new_figure, _upright
+from seal_lightning.skeleton import Skeleton, get_skeleton
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["animate_lifting", "check_animation", "plot_lifting"]
+
+
+def plot_lifting(
+    poses: Tensor, keypoints_2d: Tensor, skeleton: str | Skeleton, *, titles: Sequence[str] = ()
+) -> Figure:
+    """Draw poses in 3D beside their keypoints: one row a pose, left blue and right orange.
+
+    Poses are in the camera frame (x right, y down, z forward) and are turned upright. What is NaN is left out.
+
+    Args:
+        poses: Poses (N, J, 3), in any unit.
+        keypoints_2d: Keypoints (N, J, 2 or more), y down, in any unit.
+        skeleton: The skeleton of both, or its name.
+        titles: One title a row.
+
+    Returns:
+        The figure. ``figure.savefig(path)`` writes it.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+        ValueError: If the shapes do not fit.
+
+    Example:
+        >>> import torch
+        >>> figure = plot_lifting(torch.randn(2, 17, 3), torch.randn(2, 17, 2), "h36m17")
+        >>> len(figure.axes)
+        4
+    """
+    skeleton = get_skeleton(skeleton)
+    poses, keypoints_2d = _checked(poses, keypoints_2d, skeleton)
+    figure = _new_figure((5.0, 2.6 * len(poses)))
+    for row in range(len(poses)):
+        one = slice(row, row + 1)
+        _stage(figure, len(poses), row, poses[one], keypoints_2d[one], skeleton)(poses[row], keypoints_2d[row])
+        if titles:
+            figure.axes[2 * row].set_title(titles[row], fontsize=9)
+    return figure
+
+
+def animate_lifting(
+    path: str | os.PathLike[str],
+    poses: Tensor,
+    keypoints_2d: Tensor,
+    skeleton: str | Skeleton,
+    *,
+    fps: float = 25.0,
+) -> None:
+    """Write an animation of poses in 3D beside their keypoints.
+
+    Poses are in the camera frame (x right, y down, z forward) and are turned upright; the scale is that of all frames.
+    What is NaN is left out.
+
+    Args:
+        path: A ``.gif``, or an ``.mp4`` where ffmpeg is installed.
+        poses: Poses (T, J, 3), in any unit.
+        keypoints_2d: Keypoints (T, J, 2 or more), y down, in any unit.
+        skeleton: The skeleton of both, or its name.
+        fps: Frames per second. A gif counts in hundredths of a second: 30 become 33.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+        ValueError: If the shapes do not fit, or the file's ending is none of the two.
+        RuntimeError: If ffmpeg is wanted and not installed.
+
+    Example:
+        >>> import tempfile, torch
+        >>> path = Path(tempfile.mkdtemp(), "moves.gif")
+        >>> animate_lifting(path, torch.randn(2, 17, 3), torch.randn(2, 17, 2), "h36m17")
+        >>> path.read_bytes()[:3]
+        b'GIF'
+    """
+    skeleton = get_skeleton(skeleton)
+    poses, keypoints_2d = _checked(poses, keypoints_2d, skeleton)
+    check_animation(Path(path).suffix)
+    figure = _new_figure((5.0, 2.8))
+    from matplotlib.animation import FFMpegWriter, PillowWriter
+
+    draw = _stage(figure, 1, 0, poses, keypoints_2d, skeleton)
+    kind: Any = PillowWriter if Path(path).suffix == ".gif" else FFMpegWriter
+    writer = kind(fps=fps)
+    with writer.saving(figure, str(path), 100):
+        for pose, keypoints in zip(poses, keypoints_2d, strict=True):
+            draw(pose, keypoints)
+            writer.grab_frame()
+
+
+def check_animation(suffix: str) -> None:
+    """Raise unless an animation with this ending of its file can be written.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+        ValueError: If the ending is neither ``.gif`` nor ``.mp4``.
+        RuntimeError: If ffmpeg is wanted and not installed.
+    """
+    if suffix not in (".gif", ".mp4"):
+        raise ValueError(f"Expected an animation to be a .gif or an .mp4, but got {suffix!r}.")
+    _new_figure((1.0, 1.0))
+    from matplotlib.animation import FFMpegWriter
+
+    if suffix == ".mp4" and not FFMpegWriter.isAvailable():
+        raise RuntimeError("Expected ffmpeg to be installed for an .mp4, but there is none; write a .gif instead.")
+
+
+def _checked(poses: Tensor, keypoints_2d: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
+    joints = skeleton.num_joints
+    if poses.dim() != 3 or poses.shape[1:] != (joints, 3) or len(poses) == 0:
+        raise ValueError(f"Expected `poses` to be (N, {joints}, 3), but got {tuple(poses.shape)}.")
+    if keypoints_2d.dim() != 3 or keypoints_2d.shape[:2] != poses.shape[:2] or keypoints_2d.shape[2] < 2:
+        raise ValueError(
+            f"Expected `keypoints_2d` to be ({len(poses)}, {joints}, 2 or more), but got {tuple(keypoints_2d.shape)}."
+        )
+    return poses.detach().float().cpu(), keypoints_2d.detach()[..., :2].float().cpu()
+
+
+def _stage(
+    figure: Figure, rows: int, row: int, poses: Tensor, keypoints_2d: Tensor, skeleton: Skeleton
+) -> Callable[[Tensor, Tensor], None]:
+    """Prepare a row of the figure for these poses and keypoints; returns what draws one of them there."""
+    flat: Any = figure.add_subplot(rows, 2, 2 * row + 1)
+    deep: Any = figure.add_subplot(rows, 2, 2 * row + 2, projection="3d")
+    low, high = _bounds(keypoints_2d)
+    margin = 0.1 * float((high - low).max().clamp(min=1e-6))
+    flat.set_xlim(float(low[0]) - margin, float(high[0]) + margin)
+    flat.set_ylim(float(high[1]) + margin, float(low[1]) - margin)
+    flat.set_aspect("equal")
+    flat.set_xticks([])
+    flat.set_yticks([])
+    _frame_pose(deep, *_bounds(_upright(poses)))
+    lines = []
+    for child, _ in skeleton.bones:
+        colour = _LEFT if child in skeleton.left else _RIGHT if child in skeleton.right else _CENTRE
+        style = {"color": colour, "linewidth": 2.0, "solid_capstyle": "round"}
+        lines.append((flat.plot([], [], **style)[0], deep.plot([], [], [], **style)[0]))
+
+    def draw(pose: Tensor, keypoints: Tensor) -> None:
+        upright = _upright(pose)
+        for (line, deep_line), ends in zip(lines, map(list, skeleton.bones), strict=True):
+            line.set_data(*keypoints[ends].T.numpy())
+            deep_line.set_data_3d(*upright[ends].T.numpy())
+
+    return draw
+
+
+def _bounds(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Least and greatest coordinates of all that is not NaN; zeros where nothing is."""
+    points = points.flatten(0, -2)
+    known = points[points.isfinite().all(dim=-1)]
+    if len(known) == 0:
+        return points.new_zeros(points.shape[-1]), points.new_zeros(points.shape[-1])
+    return known.amin(dim=0), known.amax(dim=0)

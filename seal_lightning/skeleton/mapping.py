@@ -1,0 +1,171 @@
+"""Keypoints of one skeleton made into those of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from seal_lightning.skeleton._mappings import BUILT_IN, EXTRA_SKELETONS
+from seal_lightning.skeleton.skeleton import Skeleton, get_skeleton
+
+__all__ = ["KeypointMapping", "get_mapping"]
+
+Joints = TypeVar("Joints", Tensor, npt.NDArray[Any])
+
+
+@dataclass(frozen=True)
+class KeypointMapping:
+    r"""Makes each joint of a skeleton from joints of another.
+
+    .. math:: y_k = \sum_j w_{kj} x_j \quad \text{with} \quad \sum_j w_{kj} = 1
+
+    Since the weights of a joint sum to 1, it makes no difference whether coordinates are normalised before or after.
+    A joint that is made of several is as sure as the least sure of them, and is visible where all of them are. Joints
+    that are not listed cannot be made: they come out as NaN, with confidence 0, and invisible.
+
+    Args:
+        source: Skeleton of the keypoints at hand, or its name; ``"body25"`` is that of OpenPose.
+        target: Skeleton of the keypoints wanted, or its name.
+        joints: Per target joint the source joint that it is, a list of those that it is the mean of, or weights by
+            source joint that sum to 1.
+
+    Raises:
+        ValueError: If a joint is in neither skeleton, or the weights of a joint do not sum to 1.
+
+    Example:
+        >>> hips = KeypointMapping("coco17", "h36m17", {"Hip": ["left_hip", "right_hip"], "LHip": "left_hip"})
+        >>> keypoints = np.zeros((17, 3))
+        >>> keypoints[11], keypoints[12] = (2.0, 4.0, 0.9), (4.0, 6.0, 0.5)
+        >>> hips(keypoints, confidence=True)[[0, 4]]
+        array([[3. , 5. , 0.5],
+               [2. , 4. , 0.9]])
+    """
+
+    source: str | Skeleton
+    target: str | Skeleton
+    joints: dict[str, str | list[str] | dict[str, float]]
+    _index: Tensor = field(init=False, repr=False, compare=False)
+    _weight: Tensor = field(init=False, repr=False, compare=False)
+    _made: Tensor = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        source, target = _skeleton(self.source), _skeleton(self.target)
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "target", target)
+        if unknown := [joint for joint in self.joints if joint not in target.names]:
+            raise ValueError(
+                f"Expected `joints` to make joints of the target, {list(target.names)}, but got {unknown}."
+            )
+        parts = {joint: _weights(joint, of, source) for joint, of in self.joints.items()}
+        width = max((len(of) for of in parts.values()), default=1)
+        index = torch.zeros(len(target.names), width, dtype=torch.long)
+        weight = torch.zeros(len(target.names), width, dtype=torch.float64)
+        for joint, of in parts.items():
+            row, sources = target.names.index(joint), [source.names.index(name) for name in of]
+            # A row that has fewer sources repeats its first with weight 0: no other joint may have a say in it.
+            index[row] = torch.tensor(sources + sources[:1] * (width - len(sources)))
+            weight[row, : len(sources)] = torch.tensor(list(of.values()), dtype=torch.float64)
+        made = torch.tensor([joint in parts for joint in target.names])
+        for name, value in (("_index", index), ("_weight", weight), ("_made", made)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the target joints that cannot be made."""
+        return tuple(name for name in _skeleton(self.target).names if name not in self.joints)
+
+    def __call__(self, joints: Joints, *, confidence: bool = False) -> Joints:
+        """Make keypoints or poses (..., K, C) of the target from those of the source (..., J, C).
+
+        Args:
+            joints: Coordinates, floating; NaN reaches the joints that are made of it and no others.
+            confidence: Whether the last channel is a confidence, of which the least is taken.
+
+        Raises:
+            ValueError: If the joints are not those of the source.
+        """
+        given = _tensor(joints)
+        self._check(given.shape[-2:-1], tuple(given.shape), "(..., {}, C)")
+        if not given.is_floating_point():
+            raise ValueError(f"Expected `joints` to be floating, but got {given.dtype}.")
+        weight, known = self._weight.to(given), self._made.to(given.device)
+        parts = [given[..., column, :] for column in self._index.to(given.device).unbind(1)]
+        made = sum(part * weight[:, i, None] for i, part in enumerate(parts))
+        made = torch.where(known[:, None], made, torch.nan)
+        if confidence:
+            least = torch.where(known, reduce(torch.minimum, (part[..., -1] for part in parts)), 0.0)
+            made = torch.cat((made[..., :-1], least[..., None]), dim=-1)
+        return _like(made, joints)
+
+    def visibility(self, visibility: Joints) -> Joints:
+        """Which joints (..., K) of the target are visible, given those (..., J) of the source.
+
+        Raises:
+            ValueError: If the joints are not those of the source.
+        """
+        given = _tensor(visibility)
+        self._check(given.shape[-1:], tuple(given.shape), "(..., {})")
+        seen = given.bool()[..., self._index.to(given.device)].all(-1) & self._made.to(given.device)
+        return _like(seen, visibility)
+
+    def _check(self, joints: torch.Size, shape: tuple[int, ...], wanted: str) -> None:
+        count = _skeleton(self.source).num_joints
+        if joints != (count,):
+            raise ValueError(f"Expected the joints of the mapping's source, {wanted.format(count)}, but got {shape}.")
+
+
+def get_mapping(mapping: str | KeypointMapping) -> KeypointMapping:
+    """Return the built-in mapping of that name; a `KeypointMapping` is returned as it is.
+
+    Args:
+        mapping: ``"coco17_to_h36m17"``, ``"h3wb133_to_h36m17"``, ``"body25_to_h36m17"``,
+            ``"mpi_inf_3dhp17_to_h36m17"``, ``"h36m17_to_mpi_inf_3dhp17"``, ``"h36m17_to_coco17"`` (no eyes and ears),
+            ``"h3wb133_to_coco17"``, ``"body25_to_coco17"``, or a `KeypointMapping`.
+
+    Raises:
+        ValueError: If no built-in mapping has that name.
+
+    Example:
+        >>> get_mapping("h36m17_to_coco17").missing
+        ('left_eye', 'right_eye', 'left_ear', 'right_ear')
+    """
+    if isinstance(mapping, KeypointMapping):
+        return mapping
+    if mapping not in BUILT_IN:
+        raise ValueError(f"Expected `mapping` to be one of {sorted(BUILT_IN)}, but got {mapping!r}.")
+    source, _, target = mapping.partition("_to_")
+    return KeypointMapping(source, target, dict(BUILT_IN[mapping]))
+
+
+def _skeleton(skeleton: str | Skeleton) -> Skeleton:
+    if isinstance(skeleton, str) and skeleton in EXTRA_SKELETONS:
+        return Skeleton(**EXTRA_SKELETONS[skeleton])
+    return get_skeleton(skeleton)
+
+
+def _weights(joint: str, of: str | list[str] | Mapping[str, float], source: Skeleton) -> dict[str, float]:
+    """The sources of a joint and their weights."""
+    names = [of] if isinstance(of, str) else list(of)
+    if unknown := [name for name in names if name not in source.names]:
+        raise ValueError(f"Expected joint {joint!r} to be made of joints of the source, but got {unknown}.")
+    weights = dict(of) if isinstance(of, Mapping) else {name: names.count(name) / len(names) for name in names}
+    if not names or abs(sum(weights.values()) - 1.0) > 1e-6:
+        raise ValueError(f"Expected the weights of joint {joint!r} to sum to 1, but got {sum(weights.values())}.")
+    return weights
+
+
+def _tensor(values: Tensor | npt.NDArray[Any]) -> Tensor:
+    if isinstance(values, Tensor):
+        return values
+    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+
+
+def _like(result: Tensor, given: Joints) -> Joints:
+    return result if isinstance(given, Tensor) else result.numpy()

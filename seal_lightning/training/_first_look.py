@@ -1,0 +1,119 @@
+"""What shapes cannot tell about a host's batches, looked at twice in a training: every look waits for the device."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from seal_lightning.functional import limb_symmetry_error
+from seal_lightning.functional._terms import segment_lengths
+from seal_lightning.loss._checks import check_poses
+from seal_lightning.skeleton import Skeleton
+from seal_lightning.training.batch import SealBatch
+
+__all__ = ["FirstLook"]
+
+_SETTLED = 1000  # steps after which predictions have about the size of a body, in whatever unit
+_OTHER_UNIT = 100.0  # times as long bones: metres and millimetres are 1000 apart, a model that still learns a few
+_PIXELS = 10.0  # mean size of a coordinate; normalised ones are of order 1
+_IMPLAUSIBLE_ASYMMETRY = 15.0  # percent; measured bodies have below 5
+_OVERRIDE = "override `seal_batch(self, batch, inputs, output)`"
+
+
+class FirstLook:
+    """Looks at the values of the first step, and again once the model has settled; warns of what is odd.
+
+    Args:
+        skeleton: The skeleton of the poses.
+    """
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.skeleton = skeleton
+        self.steps = 0
+
+    def __call__(self, read: SealBatch) -> None:
+        """Look at a step, if it is one of the two.
+
+        Raises:
+            ValueError: If shapes do not fit, or all joints of the true poses lie in one point.
+        """
+        self.steps += 1
+        if self.steps not in (1, _SETTLED):
+            return
+        truth = [] if read.target is None else [read.target]
+        check_poses(self.skeleton, read.prediction, read.keypoints_2d, read.visibility, read.labelled, *truth)
+        seen = _seen(read)
+        if self.steps == 1:
+            _look_at_keypoints(read.keypoints_2d, seen)
+        if read.target is None or not self.skeleton.bones:
+            return
+        target = torch.where(seen[..., None], read.target.float(), 0.0)
+        if self.steps == 1:
+            self._look_at_truth(target, seen)
+        else:
+            self._look_at_unit(read.prediction.detach().float(), target, seen)
+
+    def _look_at_truth(self, target: Tensor, seen: Tensor) -> None:
+        broken = int((~target.isfinite()).flatten(-2).any(-1).sum())
+        if broken:
+            warnings.warn(
+                f"Of the true poses, {broken} hold NaN or infinity. A batch with these teaches the loss-nets nothing: "
+                f"{_OVERRIDE} and return a `visibility` or `labelled` that leaves them out.",
+                stacklevel=4,
+            )
+            return
+        lengths, counted = self._bones(target, seen)
+        if bool(counted.any() and (torch.where(counted, lengths, 0.0).sum() == 0)):
+            raise ValueError(
+                "Expected the true poses to have bones longer than zero, but all joints of each lie in one point. If "
+                f"zeros stand for missing truth, {_OVERRIDE} and return a `labelled` or `visibility` that says so."
+            )
+        if not self.skeleton.paired_bones:
+            return
+        asymmetry = float(limb_symmetry_error(target, self.skeleton, visibility=seen))
+        if asymmetry > _IMPLAUSIBLE_ASYMMETRY:
+            warnings.warn(
+                f"The true poses' left and right bones differ by {asymmetry:.0f} % on average. If the targets are "
+                f"normalised by mean and standard deviation, {_OVERRIDE} and return "
+                "`SealBatch(keypoints_2d, prediction * std + mean, target * std + mean)`; if the joints are in another "
+                "order, set `skeleton` in SealConfig.",
+                stacklevel=4,
+            )
+
+    def _look_at_unit(self, prediction: Tensor, target: Tensor, seen: Tensor) -> None:
+        (lengths, counted), (true_lengths, _) = self._bones(prediction, seen), self._bones(target, seen)
+        ratio = float(torch.where(counted, lengths, 0.0).sum() / torch.where(counted, true_lengths, 0.0).sum())
+        if ratio > _OTHER_UNIT or 0 <= ratio < 1 / _OTHER_UNIT:
+            warnings.warn(
+                f"After {_SETTLED} steps the predicted bones are {ratio:.3g} times as long as the true ones. If "
+                f"prediction and target are in different units, {_OVERRIDE} and return both in one.",
+                stacklevel=4,
+            )
+
+    def _bones(self, pose: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Lengths of all bones, and which of them have both ends visible."""
+        ends = torch.tensor(self.skeleton.bones, device=pose.device)
+        return segment_lengths(pose, self.skeleton), seen[..., ends[:, 0]] & seen[..., ends[:, 1]]
+
+
+def _seen(read: SealBatch) -> Tensor:
+    """Joints (..., J) that are visible, of samples that are labelled."""
+    shape = read.prediction.shape[:-1]
+    seen = torch.ones(shape, dtype=torch.bool, device=read.prediction.device)
+    if read.visibility is not None:
+        seen = seen & read.visibility.bool()
+    if read.labelled is not None:
+        seen = seen & read.labelled.view(-1, *[1] * (len(shape) - 1))
+    return seen
+
+
+def _look_at_keypoints(keypoints_2d: Tensor, seen: Tensor) -> None:
+    size = torch.where(seen[..., None], keypoints_2d[..., :2].float(), torch.nan).abs().nanmean()
+    if float(size) > _PIXELS:
+        warnings.warn(
+            f"The keypoints are of order {float(size):.0f}. If they are pixels, {_OVERRIDE} and return screen "
+            "coordinates of order 1, as `seal_lightning.data.normalize_screen` makes them: the loss-nets expect these.",
+            stacklevel=5,
+        )

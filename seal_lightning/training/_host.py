@@ -1,0 +1,213 @@
+"""Where SEAL reads what Lightning keeps to itself: trainer, checkpoints, and who defines a step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from types import MethodType
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+import torch.distributed as dist
+from fsspec.core import url_to_fs
+from torch import Tensor
+
+__all__ = [
+    "asked_checkpoint",
+    "check_bases",
+    "check_strategy",
+    "class_call",
+    "defines_step",
+    "hands_back",
+    "hide_from_torchscript",
+    "in_swa_update",
+    "is_restoring",
+    "logs",
+    "loss_scale",
+    "restoring",
+    "step_key",
+    "stored_settings",
+    "trainer_of",
+]
+
+
+_LIGHTNING = ("lightning.pytorch.", "pytorch_lightning.")
+_SETTINGS = ("hparams", "module_arguments", "hyper_parameters")  # keys that Lightning reads settings from, in turn
+_RESTORING: ContextVar[bool] = ContextVar("_RESTORING", default=False)
+_REFUSED = {"FSDPStrategy": "FSDP", "DeepSpeedStrategy": "DeepSpeed"}
+
+
+def defines_step(cls: type, name: str) -> bool:
+    """Whether a class defines this step itself, beyond what Lightning's own base class has."""
+    owner = next((base for base in cls.__mro__ if name in vars(base)), None)
+    return owner is not None and not f"{owner.__module__}.".startswith(_LIGHTNING)
+
+
+def trainer_of(module: Any) -> Any:
+    """The trainer a module is attached to, or None."""
+    return getattr(module, "_trainer", None)
+
+
+def loss_scale(module: Any, loss: Tensor) -> Tensor:
+    """What the host's gradient scaler multiplies the loss with; one where there is none."""
+    one = torch.ones((), device=loss.device)
+    scaler = getattr(getattr(trainer_of(module), "precision_plugin", None), "scaler", None)
+    return one if scaler is None else scaler.scale(one)
+
+
+def logs(module: Any) -> bool:
+    """Whether there is a trainer that takes logged values."""
+    trainer = trainer_of(module)
+    return trainer is not None and not trainer.barebones
+
+
+def in_swa_update(module: Any) -> bool:
+    """Whether the trainer passes over the data only to refresh batch-norm statistics."""
+    trainer = trainer_of(module)
+    return trainer is not None and trainer.fit_loop._skip_backward
+
+
+def hands_back(module: Any) -> bool:
+    """Whether this is a spawned or forked process after its fit, of which the module's `state_dict` alone returns."""
+    trainer = trainer_of(module)
+    launcher = getattr(getattr(trainer, "strategy", None), "launcher", None)
+    # The process that started the others has this launcher, too, but no part in their group.
+    started = hasattr(launcher, "_start_method") and dist.is_available() and dist.is_initialized()
+    return started and trainer.state.fn == "fit" and trainer.state.finished
+
+
+def check_strategy(module: Any) -> None:
+    """Raise a `TypeError` under a strategy whose own hooks on the backward pass SEAL would set off too early."""
+    trainer = trainer_of(module)
+    if trainer is None or trainer.state.fn != "fit":
+        return
+    strategy = type(trainer.strategy)
+    for base in strategy.__mro__:
+        if base.__name__ in _REFUSED:
+            raise TypeError(
+                f"Expected the trainer's `strategy` to be one that SEAL trains under, but got {strategy.__name__}: "
+                f"{_REFUSED[base.__name__]} hooks the backward pass, ahead of which SEAL takes the gradient at the "
+                "prediction. Use `strategy='ddp'`; for a host too large for one device, "
+                "`ModelParallelStrategy(data_parallel_size=..., tensor_parallel_size=1)` with "
+                "`torch.distributed.fsdp.fully_shard` in the host's `configure_model`."
+            )
+
+
+def step_key(module: Any) -> tuple[int, int, int] | None:
+    """Trainer, epoch and batch; the same key twice is the same step, evaluated again by the optimizer's closure."""
+    trainer = trainer_of(module)
+    return None if trainer is None else (id(trainer), trainer.current_epoch, trainer.fit_loop.batch_idx)
+
+
+def check_bases(cls: type, mixin: type, ours: tuple[str, ...]) -> None:
+    """Raise a `TypeError` unless the mixin comes first and the host leaves its names alone."""
+    before = cls.__mro__[: cls.__mro__.index(mixin)]
+    hosts = cls.__mro__[len(before) + 1 :]
+    wrong = [base for base in before if not issubclass(base, mixin) and "training_step" in vars(base)]
+    if wrong:
+        raise TypeError(
+            f"Expected {mixin.__name__} before the host, but {wrong[0].__name__} comes first; write "
+            f"`class {cls.__name__}({mixin.__name__}, {wrong[0].__name__})`."
+        )
+    for base in hosts:
+        names = [name for name in vars(base) if name in ours or name.startswith("_seal")]
+        init = vars(base).get("__init__")
+        if inspect.isfunction(init) and "seal" in inspect.signature(init).parameters:
+            names.append("seal")
+        if names:
+            raise TypeError(
+                f"Expected the host not to use the mixin's names, but {base.__name__} defines {sorted(names)}."
+            )
+
+
+class class_call:  # noqa: N801 - a decorator, like `classmethod`
+    """A classmethod of the mixin that goes before the host's; called on an instance, the host's own is what answers.
+
+    Lightning refuses `model.load_from_checkpoint(...)`, but not where TorchScript looks at the method.
+    """
+
+    def __init__(self, method: Callable[..., Any]) -> None:
+        self.method = method
+        self.__doc__ = method.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __get__(self, instance: Any, cls: type) -> Callable[..., Any]:
+        if instance is not None:
+            theirs: Callable[..., Any] = getattr(super(self.owner, instance), self.name)
+            return theirs
+        return MethodType(self.method, cls)
+
+
+def stored_settings(path: Any, weights_only: bool | None, skip: tuple[str, ...] = ()) -> dict[Any, Any]:
+    """The settings that Lightning finds in a checkpoint, without the weights where the file allows that.
+
+    Args:
+        path: What `load_from_checkpoint` takes; a file object is left where it was.
+        weights_only: As in `load_from_checkpoint`. There are no settings to be checked in a file that Lightning
+            unpickles whole, since that runs whatever is in it.
+        skip: Keys of the checkpoint that are not read.
+    """
+    remote = str(path).startswith("http") and isinstance(path, str | Path)
+    if weights_only is False or (weights_only is None and remote):
+        return {}
+    checkpoint = _load(path, weights_only)
+    settings: dict[Any, Any] = {}
+    for key in _SETTINGS:
+        found = checkpoint.get(key) if isinstance(checkpoint, Mapping) and key not in skip else None
+        settings |= found if isinstance(found, Mapping) else {}
+    return settings
+
+
+def _load(path: Any, weights_only: bool | None) -> Any:
+    """Read a checkpoint from wherever Lightning's `load_from_checkpoint` would take it."""
+    if not isinstance(path, str | Path):
+        start = path.tell()
+        checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only)
+        path.seek(start)
+        return checkpoint
+    if Path(path).is_file():
+        return torch.load(path, map_location="cpu", weights_only=weights_only, mmap=is_zipfile(path))
+    if str(path).startswith("http"):
+        return torch.hub.load_state_dict_from_url(str(path), map_location="cpu", weights_only=bool(weights_only))
+    files, place = url_to_fs(str(path))
+    with files.open(place, "rb") as file:
+        return torch.load(file, map_location="cpu", weights_only=weights_only)
+
+
+def asked_checkpoint(cli: Any) -> str | None:
+    """The local file at the command line's `ckpt_path`, out of which Lightning is about to read settings, if any."""
+    subcommand = cli.config.get("subcommand")
+    path = cli.config[subcommand].get("ckpt_path") if subcommand else None
+    return str(path) if path and Path(path).is_file() else None
+
+
+@contextmanager
+def restoring() -> Iterator[None]:
+    """Inside the block a model is made of what a checkpoint says, and gets that checkpoint's state afterwards."""
+    token = _RESTORING.set(True)
+    try:
+        yield
+    finally:
+        _RESTORING.reset(token)
+
+
+def is_restoring() -> bool:
+    """Whether this is within `restoring`."""
+    return _RESTORING.get()
+
+
+def hide_from_torchscript(cls: type, names: Sequence[str]) -> None:
+    """Tell TorchScript to leave attributes and properties of a module class alone."""
+    for name in names:
+        value = getattr(cls, name, None)
+        if isinstance(value, property) and name not in vars(cls):
+            setattr(cls, name, value)  # a property is left alone only in the class that holds it
+    for listed in ("__jit_ignored_attributes__", "__jit_unused_properties__"):
+        known = getattr(cls, listed, [])
+        setattr(cls, listed, [*known, *(name for name in names if name not in known)])

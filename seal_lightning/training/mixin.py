@@ -1,0 +1,343 @@
+"""`SealMixin`: SEAL training for an existing LightningModule, by inheritance."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from copy import copy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from seal_lightning.loss.criterion import SealLoss
+from seal_lightning.training import _host as host
+from seal_lightning.training._first_look import FirstLook
+from seal_lightning.training._guard import finite_with
+from seal_lightning.training._host import hide_from_torchscript
+from seal_lightning.training._settings import check_parsed, checked_seal, takes_seal
+from seal_lightning.training.batch import SealBatch, gradient_at_prediction, infer_batch
+from seal_lightning.training.capture import ModuleCall, RecordedIterator, record_calls, replaced, watched_step
+from seal_lightning.training.config import SealConfig
+from seal_lightning.training.optimization import LossNetOptimization
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule as _Host
+else:
+    _Host = object
+
+__all__ = ["SealMixin"]
+
+_STEPS = ("training_step", "validation_step", "test_step")
+_PROPERTIES = ("seal_captured", "seal_optimizer")
+_OURS = ("seal", "seal_batch", "seal_captured", "seal_optimizer", "seal_step")
+
+
+class SealMixin(_Host):
+    """Adds a learned loss to the LightningModule that comes after it among the base classes.
+
+    The host is not edited and keeps its optimization mode, so clipping, accumulation, precision, schedulers, callbacks
+    and checkpoints are what they were. During each training step the loss-nets take one step of their own optimizer,
+    and the weighted energy of the prediction joins the host's loss. Loss-nets and their optimizer live in the
+    checkpoint under the key ``seal``, outside the ``state_dict``.
+
+    Keypoints, prediction and target are found where there is one way to read the step; otherwise override `seal_batch`.
+
+    Args:
+        seal: Configuration of the SEAL training.
+
+    Raises:
+        TypeError: When a class is made that lists the host before the mixin, or whose host uses the mixin's names.
+
+    Example:
+        >>> import lightning as L
+        >>> class LitLifter(L.LightningModule):  # a host: knows nothing of SEAL
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.net = torch.nn.Linear(34, 51)
+        ...     def training_step(self, batch, batch_idx):
+        ...         x, y = batch
+        ...         return (self.net(x) - y).abs().mean()
+        ...     def configure_optimizers(self):
+        ...         return torch.optim.SGD(self.parameters(), lr=0.01)
+        >>> class SealLifter(SealMixin, LitLifter):
+        ...     pass
+        >>> model = SealLifter(seal=SealConfig(skeleton="h36m17"))
+        >>> loss = model.training_step((torch.randn(4, 34), torch.randn(4, 51)), 0)
+        >>> sorted(model.seal.stats)
+        ['energy', 'force_ratio', 'loss_net_loss', 'ranking_accuracy', 'weight']
+    """
+
+    seal: SealLoss
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        host.check_bases(cls, SealMixin, _OURS)
+        hide_from_torchscript(cls, ("seal", *_PROPERTIES))
+        for name in _STEPS:
+            step = getattr(cls, name, None)
+            if step is not None and host.defines_step(cls, name) and not hasattr(step, "_seal_wrapped"):
+                setattr(cls, name, watched_step(step, training=name == "training_step"))
+
+    def __init__(self, *args: Any, seal: SealConfig | None = None, **kwargs: Any) -> None:
+        config = SealConfig.of(seal)
+        # The host's `save_hyperparameters` reads this frame: it must find plain data under the argument's name.
+        seal = config.plain()  # type: ignore[assignment]
+        super().__init__(*args, **kwargs)
+        if not host.defines_step(type(self), "training_step"):
+            raise TypeError(f"Expected {type(self).__name__} to have a host with a `training_step` of its own.")
+        names = {*vars(self), *self._modules, *self._parameters, *self._buffers}
+        if taken := sorted(name for name in names if name in _OURS or name.startswith("_seal")):
+            raise TypeError(f"Expected the host not to use the mixin's names, but it sets {taken}.")
+        criterion = SealLoss(
+            config.skeleton, config.terms(), update=config.update, precision=config.precision, seed=config.seed
+        )
+        # Past nn.Module's registry: the loss-nets are no part of the host's parameters, state_dict or DDP.
+        object.__setattr__(self, "seal", criterion)
+        self._seal_config = config
+        # A checkpoint holds the loss-nets; the file that they once started from may be gone, or anything.
+        self._seal_optimization = LossNetOptimization(criterion, config, read=not host.is_restoring())
+        self._seal_calls: list[ModuleCall] | None = None
+        self._seal_last: tuple[Any, list[ModuleCall]] | SealBatch | None = None
+        self._seal_key: tuple[int, int, int] | None = None
+        self._seal_look = FirstLook(criterion.skeleton)
+
+    def seal_batch(self, batch: Any, inputs: Any, output: Any) -> SealBatch:
+        """Say what are keypoints, prediction and target of a step; override where they cannot be found.
+
+        Args:
+            batch: The batch as the step received it.
+            inputs: Arguments of the one outermost call of the host's forward or of a direct child; None where there
+                were several.
+            output: What that call returned, or None likewise.
+
+        Returns:
+            The batch for SEAL; its prediction must be part of the graph of the host's loss.
+
+        Raises:
+            ValueError: If there is no way to read the step, or more than one.
+        """
+        return infer_batch(batch, self._seal_calls or [], self.seal.skeleton.num_joints)
+
+    @property
+    def seal_captured(self) -> SealBatch:
+        """Keypoints, prediction and target of the last step, without the graph.
+
+        Raises:
+            RuntimeError: If there was no step yet.
+            ValueError: If they cannot be found in it.
+        """
+        if isinstance(self._seal_last, tuple):
+            self._seal_last = self._seal_read(*self._seal_last).detach()
+        if self._seal_last is None:
+            raise RuntimeError("Expected a training, validation or test step before `seal_captured` is read.")
+        return self._seal_last
+
+    @property
+    def seal_optimizer(self) -> Optimizer:
+        """The loss-nets' own optimizer: one parameter group an energy, made at the first step or after a restore.
+
+        Raises:
+            RuntimeError: In static mode, where there is none.
+            TypeError: If the energies ask for optimizers of different classes.
+        """
+        return self._seal_optimization.optimizer
+
+    def seal_step(self, ranking_loss: Tensor) -> None:
+        """One update of the loss-nets: zero_grad, backward, average over processes, clip, step. May be overridden.
+
+        The update is skipped, on all processes, where the loss or the gradient is not finite on one of them.
+
+        Args:
+            ranking_loss: Scalar from `SealLoss.ranking_loss`, whose graph holds loss-nets alone; NaN where the host's
+                loss or its gradient at the prediction is not finite.
+        """
+        self._seal_optimization.step(ranking_loss)
+
+    def __dir__(self) -> list[str]:
+        """Leave out the properties that may have no value yet: TorchScript asks for all that is listed."""
+        return sorted({*super().__dir__()} - {*_PROPERTIES})  # type: ignore[no-untyped-call]
+
+    def setup(self, *args: Any, **kwargs: Any) -> None:
+        """Refuse to train under a strategy that SEAL does not work with.
+
+        Raises:
+            TypeError: If the trainer's strategy is FSDP (the first; `ModelParallelStrategy` works) or DeepSpeed.
+        """
+        host.check_strategy(self)
+        super().setup(*args, **kwargs)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """The host's; and SEAL's state under the key ``seal`` where a spawned process hands its work back."""
+        state = super().state_dict(*args, **kwargs)
+        if host.hands_back(self):
+            state["seal"] = self._seal_optimization.state_dict()
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        """Load the host's; and SEAL's state where a spawned process handed it back."""
+        if "seal" in state_dict:
+            state_dict = copy(state_dict)  # with the versions of the host's modules, an attribute of it
+            self._seal_optimization.load_state_dict(state_dict.pop("seal"))  # type: ignore[attr-defined]
+        return super().load_state_dict(state_dict, *args, **kwargs)
+
+    @host.class_call
+    def load_from_checkpoint(  # type: ignore[override]
+        cls: Any,  # noqa: N805
+        checkpoint_path: Any,
+        map_location: Any = None,
+        hparams_file: Any = None,
+        strict: bool | None = None,
+        weights_only: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Lightning's `load_from_checkpoint`, with the settings in the file checked before any of them is followed.
+
+        Args:
+            checkpoint_path: As in Lightning, like all that follow.
+            map_location: Where the tensors go.
+            hparams_file: A file of settings of your own, which is trusted.
+            strict: Whether the keys of the `state_dict` have to match.
+            weights_only: Whether the file may hold tensors and plain data alone. False runs what is in the file.
+            **kwargs: Arguments of the model that go over those in the file.
+
+        Raises:
+            ValueError: If the settings name what they are not for, or what is not imported.
+        """
+        skip = () if hparams_file is None else ("hyper_parameters",)
+        stored = host.stored_settings(checkpoint_path, weights_only, skip)
+        stored = {key: value for key, value in stored.items() if key not in kwargs}
+        parsed = stored.get("_instantiator") is not None  # the command line made this file, or so it says
+        if parsed:
+            check_parsed(stored, cls, cls)
+        given = "seal" in kwargs
+        if (parsed or takes_seal(cls)) and (seal := checked_seal(stored)) is not None:
+            kwargs["seal"] = seal
+        options = {"strict": strict, "weights_only": weights_only, **kwargs}
+        with nullcontext() if given else host.restoring():
+            return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add loss-nets, running statistics, optimizer and scheduler under the key ``seal``."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["seal"] = self._seal_optimization.state_dict()
+        hyper_parameters = checkpoint.get("hyper_parameters", {})
+        if isinstance(hyper_parameters.get("seal"), SealConfig):  # a subclass saved its own arguments
+            hyper_parameters["seal"] = hyper_parameters["seal"].plain()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the entry ``seal`` where there is one; a checkpoint without it is a plain host's.
+
+        Raises:
+            ValueError: If the entry does not belong to these loss-nets.
+        """
+        super().on_load_checkpoint(checkpoint)
+        self._seal_key = None
+        if "seal" in checkpoint:
+            self._seal_optimization.load_state_dict(checkpoint["seal"])
+        elif self._seal_optimization.awaited is not None:
+            raise ValueError(
+                "Expected `seal` to be given anew, since the checkpoint has no entry `seal` and takes the loss-nets "
+                f"from another file, {self._seal_optimization.awaited!r}, which is not opened. "
+                "Pass `seal=SealConfig(checkpoint=...)` if you trust it."
+            )
+        else:
+            warnings.warn("The checkpoint has no entry `seal`: the loss-nets start as they are.", stacklevel=2)
+
+    def train(self, mode: bool = True) -> Any:
+        """Set training mode, of the loss-nets too unless they are frozen."""
+        if "seal" in vars(self):
+            self.seal.train(mode and self._seal_optimization.trains)
+        return super().train(mode)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if "seal" in vars(self):  # the loss-nets follow to another device, never to another precision
+            self.seal.to(fn(torch.empty(0, device=self.seal.frame.bone_length.device)).device)
+        return result
+
+    def _seal_training_step(self, run: Callable[[], Any], source: Any) -> Any:
+        joined: list[Tensor] = []
+
+        def manual_backward(loss: Tensor, *more: Any, **options: Any) -> None:
+            if not joined and (total := self._seal_join(loss, source, calls)) is not None:
+                joined.append(loss := total)
+            backward(loss, *more, **options)
+
+        backward = self.manual_backward
+        with record_calls(self) as calls, replaced(self, "manual_backward", manual_backward):
+            output = run()
+        if self.automatic_optimization:
+            loss = output["loss"] if isinstance(output, Mapping) else output
+            if not isinstance(loss, Tensor) or not loss.requires_grad:
+                return output
+            total = self._seal_join(loss, source, calls)
+            if total is None:
+                raise ValueError(
+                    "Expected the loss of `training_step` to depend on the prediction that `seal_batch` returned, "
+                    "or on a module output that it was made from, but it depends on neither."
+                )
+            if total is not loss:
+                output = {**output, "loss": total} if isinstance(output, Mapping) else total
+        elif not joined:
+            _warn_once(
+                "No `manual_backward` of this step had a loss that depends on the prediction: no energy joined it."
+            )
+        self._seal_log()
+        return output
+
+    def _seal_read(self, source: Any, calls: list[ModuleCall]) -> SealBatch:
+        batch = source.batch if isinstance(source, RecordedIterator) else source
+        only = calls[0] if len(calls) == 1 else ModuleCall(None, None)
+        outer, self._seal_calls = self._seal_calls, calls
+        try:
+            read = self.seal_batch(batch, *only)
+        finally:
+            self._seal_calls = outer
+        if not isinstance(read, SealBatch):
+            raise TypeError(f"Expected `seal_batch` to return a SealBatch, but got {type(read).__name__}.")
+        return read
+
+    def _seal_join(self, loss: Tensor, source: Any, calls: list[ModuleCall]) -> Tensor | None:
+        """Train the loss-nets and add the energy to the loss; None if the loss does not depend on the prediction."""
+        read = self._seal_read(source, calls)
+        scale = host.loss_scale(self, loss)  # small gradients would vanish in float16
+        at, gradient = gradient_at_prediction(loss * scale, read.prediction, calls)
+        if gradient is None:
+            return None
+        self._seal_last = read.detach()
+        if self.seal.training != self._seal_optimization.trains:  # Lightning ends validation without a call of `train`
+            self.seal.train(self._seal_optimization.trains)
+        key = host.step_key(self)
+        again, self._seal_key = key is not None and key == self._seal_key, key
+        self._seal_look(read)
+        used = read.some_frames(self._seal_config.frames_per_clip, self.seal.seed, self.seal.draws)
+        masks = {"visibility": used.visibility, "labelled": used.labelled}
+        if self._seal_optimization.trains and not again:
+            if used.target is None:
+                raise ValueError("Expected `seal_batch` to return a `target` to train the loss-nets on, but got None.")
+            self._seal_optimization.prepare()
+            ranking_loss = self.seal.ranking_loss(used.prediction, used.target, used.keypoints_2d, **masks)
+            self.seal_step(finite_with(ranking_loss, loss, gradient))
+            self._seal_optimization.schedule()
+        elif not again:
+            self.seal.draws += 1
+        felt = self.seal.draws > self._seal_config.warmup_steps + 1
+        if felt and any(term.pulls for term in self.seal.energies.values()):
+            return loss + self.seal.energy_loss(used.prediction, used.keypoints_2d, gradient / scale, at=at, **masks)
+        self.seal.observe(used.prediction, used.keypoints_2d, used.visibility)
+        return loss
+
+    def _seal_log(self) -> None:
+        if host.logs(self) and isinstance(self._seal_last, SealBatch):
+            stats = {**self.seal.stats, "skipped_updates": self._seal_optimization.guard.skipped.float()}
+            stats = {f"seal/{name}": value for name, value in stats.items()}
+            self.log_dict(stats, batch_size=len(self._seal_last.prediction))
+
+
+@functools.cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, stacklevel=2)

@@ -1,0 +1,168 @@
+"""The loss-nets' own optimization: optimizer, scheduler, clipping, averaging over processes, and their checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from seal_lightning import _distributed as ranks
+from seal_lightning._version import __version__
+from seal_lightning.loss.criterion import SealLoss
+from seal_lightning.training._guard import Guard
+from seal_lightning.training._stored import FORMAT, check_entry, read_entry
+from seal_lightning.training.capture import tensors_in
+from seal_lightning.training.config import SealConfig
+
+__all__ = ["LossNetOptimization"]
+
+_PARTS = ("optimizer", "lr_scheduler")
+
+
+class LossNetOptimization:
+    """Trains the loss-nets of a criterion, outside of any trainer.
+
+    Args:
+        criterion: Holder of the loss-nets.
+        config: Configuration of the SEAL training.
+        read: Whether the file at ``checkpoint`` is read; otherwise `load_state_dict` is to follow.
+
+    Raises:
+        FileNotFoundError: If there is no file at ``checkpoint``.
+        ValueError: If the checkpoint cannot be read, or holds other loss-nets.
+    """
+
+    def __init__(self, criterion: SealLoss, config: SealConfig, *, read: bool = True) -> None:
+        self.criterion = criterion
+        self.config = config
+        self.trains = config.mode == "dynamic"
+        self.guard = Guard(config.max_skipped_updates)
+        self._optimizer: Optimizer | None = None
+        self._scheduler: Any = None
+        self._restored: dict[str, Any] = {}
+        self.awaited = None if read else config.checkpoint
+        if config.checkpoint is not None and read:
+            self._load_criterion(read_entry(config.checkpoint))
+        if not self.trains:
+            criterion.requires_grad_(False).eval()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Own the tensors: those of a module Lightning itself takes out of memory that spawned processes share."""
+        vars(self).update(state)
+        optimizer = None if self._optimizer is None else self._optimizer.state
+        ranks.unshare(
+            (*self.criterion.parameters(), *self.criterion.buffers(), *tensors_in((optimizer, self._restored)))
+        )
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """One optimizer with a parameter group an energy; made when first asked for.
+
+        By then the loss-nets are on their device and the processes know of each other.
+
+        Raises:
+            RuntimeError: In static mode, where there is none.
+            TypeError: If the energies ask for optimizers of different classes.
+        """
+        if not self.trains:
+            raise RuntimeError("Expected `mode='dynamic'`: frozen loss-nets have no optimizer.")
+        return self.prepare()
+
+    def prepare(self) -> Optimizer:
+        """Before the first step: make the loss-nets equal on all processes, and the optimizer."""
+        if self._optimizer is None:
+            ranks.broadcast((*self.criterion.parameters(), *self.criterion.buffers()))
+            self._optimizer = self._make_optimizer()
+            if self.config.lr_scheduler is not None:
+                self._scheduler = self.config.lr_scheduler(self._optimizer)
+            if self._restored:
+                self._restore(self._optimizer)
+        return self._optimizer
+
+    def _restore(self, optimizer: Optimizer) -> None:
+        try:
+            optimizer.load_state_dict(self._restored["optimizer"])
+            if self._scheduler is not None and self._restored.get("lr_scheduler") is not None:
+                self._scheduler.load_state_dict(self._restored["lr_scheduler"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                "Expected the state of the loss-nets' optimizer in the checkpoint to fit `optimizer` of `seal`; pass "
+                f"the configuration of the run that wrote it. {error}"
+            ) from error
+        self._restored = {}
+
+    def step(self, ranking_loss: Tensor) -> None:
+        """One update: zero_grad, backward, average over processes, clip, step.
+
+        Where the loss or its gradient is not finite on any process, all of them skip the update.
+
+        Raises:
+            RuntimeError: If ``max_skipped_updates`` in a row were skipped.
+        """
+        optimizer = self.optimizer
+        optimizer.zero_grad()
+        if ranking_loss.requires_grad or ranks.world_size() == 1:  # one process may have nothing to learn from
+            ranking_loss.backward()  # type: ignore[no-untyped-call]
+        parameters = list(self.criterion.parameters())
+        loss = torch.zeros_like(ranking_loss, requires_grad=True)
+        loss.grad = ranking_loss.detach()  # shares the one collective call
+        ranks.average_gradients([*parameters, loss])
+        norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
+        if self.config.gradient_clip_val is not None:
+            torch.nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip_val, norm)
+        self.guard.step(optimizer, torch.isfinite(loss.grad + norm))
+        optimizer.zero_grad()
+
+    def schedule(self) -> None:
+        """Advance the learning-rate scheduler, if there is one."""
+        if self._scheduler is not None:
+            self._scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Loss-nets, running statistics, optimizer and scheduler, as plain data and tensors."""
+        entry = {"format": FORMAT, "version": __version__, "criterion": self.criterion.state_dict()}
+        entry |= self._restored
+        entry["guard"] = self.guard.state_dict()
+        if self._optimizer is not None:
+            entry["optimizer"] = self._optimizer.state_dict()
+            entry["lr_scheduler"] = None if self._scheduler is None else self._scheduler.state_dict()
+        return entry
+
+    def load_state_dict(self, entry: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            ValueError: If the entry is of another format or describes other loss-nets.
+        """
+        self._load_criterion(entry)
+        self.awaited = None
+        self.guard.load_state_dict(entry.get("guard", Guard(None).state_dict()))
+        # The optimizer is made anew when it is next asked for, on the device that the loss-nets are on by then.
+        self._optimizer = self._scheduler = None
+        self._restored = {key: entry[key] for key in _PARTS if key in entry}
+
+    def _load_criterion(self, entry: Mapping[str, Any]) -> None:
+        check_entry(entry, {*self.state_dict(), *_PARTS})
+        try:
+            self.criterion.load_state_dict(entry["criterion"])
+        except (RuntimeError, KeyError, TypeError) as error:
+            raise ValueError(
+                "Expected the checkpoint's loss-nets to be those that `seal` describes; pass the configuration of the "
+                f"run that wrote it. {error}"
+            ) from error
+
+    def _make_optimizer(self) -> Optimizer:
+        nets = self.criterion.loss_nets
+        first, *others = [term.optimizer(nets[name].parameters()) for name, term in self.criterion.energies.items()]
+        for other in others:
+            if type(other) is not type(first):
+                raise TypeError(
+                    "Expected all energies to ask for optimizers of one class, but got "
+                    f"{type(first).__name__} and {type(other).__name__}."
+                )
+            for group in other.param_groups:
+                first.add_param_group(group)
+        return first
