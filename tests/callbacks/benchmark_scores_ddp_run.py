@@ -9,7 +9,7 @@ from torch import nn
 
 from seal_lightning import SealConfig, SealMixin
 from seal_lightning.callbacks.benchmark_scores import BenchmarkScores
-from seal_lightning.data.mpi_inf_3dhp import MPIINF3DHPDataModule
+from seal_lightning.data.datamodules.mpi_inf_3dhp import MPIINF3DHPDataModule
 
 
 class Host(L.LightningModule):

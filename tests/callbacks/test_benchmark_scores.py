@@ -15,10 +15,10 @@ from seal_lightning import SealBatch, SealConfig, SealMixin
 from seal_lightning.callbacks.benchmark_scores import BenchmarkScores, format_scores
 from seal_lightning.cli import main
 from seal_lightning.data import MocapDataModule, SyntheticMocap
-from seal_lightning.data.h3wb import H3WBDataModule
-from seal_lightning.data.human36m import Human36MDataModule
-from seal_lightning.data.mpi_inf_3dhp import MPIINF3DHPDataModule
-from seal_lightning.data.object_arrays import read_object
+from seal_lightning.data.datamodules.h3wb import H3WBDataModule
+from seal_lightning.data.datamodules.human36m import Human36MDataModule
+from seal_lightning.data.datamodules.mpi_inf_3dhp import MPIINF3DHPDataModule
+from seal_lightning.data.formats.object_arrays import read_object
 from tests.data.miniature import as_object, write_h3wb, write_human36m, write_mpi_inf_3dhp
 
 SKELETONS = {Human36MDataModule: "h36m17", MPIINF3DHPDataModule: "mpi_inf_3dhp17", H3WBDataModule: "h3wb133"}
@@ -342,7 +342,7 @@ model:
   class_path: examples.seal_lifter.SealLifter
   init_args: {{hidden: 16, stages: 1}}
 data:
-  class_path: seal_lightning.data.human36m.Human36MDataModule
+  class_path: seal_lightning.data.Human36MDataModule
   init_args: {{path: {folders[Human36MDataModule]}, batch_size: 64}}
 trainer:
   max_steps: 2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from seal_lightning.data.human36m_cameras import human36m_cameras
+from seal_lightning.data.views.human36m_cameras import human36m_cameras
 from seal_lightning.skeleton import get_skeleton
 
 H36M_32 = [joint for joint in range(32) if joint not in (4, 5, 9, 10, 11, 16, 20, 21, 22, 23, 24, 28, 29, 30, 31)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from seal_lightning.data.asf_amc import read_amc
+from seal_lightning.data.formats.asf_amc import read_amc
 
 RAW = Path(__file__).resolve().parents[2] / "../shared/data/raw"
 CMU = RAW.parent / "cmu_h36m17.npz"

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.cli import LightningCLI
 
 from seal_lightning.data import CameraRig, DetectorNoise, MocapDataModule, SyntheticMocap
-from seal_lightning.data.robustness import KeypointCorruption
+from seal_lightning.data.views.robustness import KeypointCorruption
 from seal_lightning.functional import bone_lengths
 from seal_lightning.skeleton import get_skeleton
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from seal_lightning.data.draws import Draws, _mix, seeded_generator, stable_id
+from seal_lightning.data.views.draws import Draws, _mix, seeded_generator, stable_id
 
 
 def test_mix_is_splitmix64():

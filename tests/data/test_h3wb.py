@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from seal_lightning.cli import main
-from seal_lightning.data.h3wb import H3WBDataModule
-from seal_lightning.data.object_arrays import read_object
+from seal_lightning.data.datamodules.h3wb import H3WBDataModule
+from seal_lightning.data.formats.object_arrays import read_object
 from tests.data.miniature import as_object, write_h3wb
 
 JSON = {
@@ -269,7 +269,7 @@ model:
     flip_test: false
     net: {{class_path: examples.backbones.SimpleBaseline, init_args: {{num_joints: 133, hidden: 16}}}}
 data:
-  class_path: seal_lightning.data.h3wb.H3WBDataModule
+  class_path: seal_lightning.data.H3WBDataModule
   init_args: {{path: {folders[form]}, batch_size: 8}}
 trainer: {{fast_dev_run: true, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}}
 """

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from seal_lightning.cli import main
-from seal_lightning.data.human36m import H36M_ACTIONS, Human36MDataModule, merged_action
-from seal_lightning.data.human36m_cameras import human36m_cameras
-from seal_lightning.data.object_arrays import read_object
+from seal_lightning.data.datamodules.human36m import H36M_ACTIONS, Human36MDataModule, merged_action
+from seal_lightning.data.formats.object_arrays import read_object
+from seal_lightning.data.views.human36m_cameras import human36m_cameras
 from tests.data.miniature import H36M_32, as_object, write_human36m
 
 # Rotation angles about x, y and z and positions in millimetres from the dataset's own metadata.xml, per camera.
@@ -397,7 +397,7 @@ model:
   class_path: examples.seal_lifter.SealLifter
   init_args: {{hidden: 16, stages: 1, seal: {{skeleton: h36m17}}}}
 data:
-  class_path: seal_lightning.data.human36m.Human36MDataModule
+  class_path: seal_lightning.data.Human36MDataModule
   init_args: {{path: {folder}, keypoints: cpn_ft_h36m_dbb, batch_size: 8, flip: true}}
 trainer: {{fast_dev_run: true, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}}
 """

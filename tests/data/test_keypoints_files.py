@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from seal_lightning import get_skeleton
-from seal_lightning.data._memory_map import MappedArray
-from seal_lightning.data.detections import read_detections
-from seal_lightning.data.keypoints import KeypointsDataModule
-from seal_lightning.data.mapping import KeypointMapping, get_mapping
+from seal_lightning.data.datamodules.keypoints import KeypointsDataModule
+from seal_lightning.data.formats._memory_map import MappedArray
+from seal_lightning.data.formats.detections import read_detections
+from seal_lightning.skeleton.mapping import KeypointMapping, get_mapping
 
 SIZE = (1920, 1080)
 RNG = np.random.default_rng(0)

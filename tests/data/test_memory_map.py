@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
 from seal_lightning.data import MocapDataModule, SyntheticMocap, read_mocap
-from seal_lightning.data._memory_map import MappedArray, load_npz_mapped, npz_names
+from seal_lightning.data.formats._memory_map import MappedArray, load_npz_mapped, npz_names
 
 PLAIN = st.sampled_from(["<f4", ">f8", "<i8", "u1", "?", "<U3", "<c8"])
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from seal_lightning.cli import main
-from seal_lightning.data.mpi_inf_3dhp import SCENES, MPIINF3DHPDataModule
-from seal_lightning.data.object_arrays import read_object
+from seal_lightning.data.datamodules.mpi_inf_3dhp import SCENES, MPIINF3DHPDataModule
+from seal_lightning.data.formats.object_arrays import read_object
 from tests.data.miniature import as_object, write_mpi_inf_3dhp
 
 
@@ -212,7 +212,7 @@ model:
   class_path: examples.seal_lifter.SealLifter
   init_args: {{hidden: 16, stages: 1, seal: {{skeleton: mpi_inf_3dhp17}}}}
 data:
-  class_path: seal_lightning.data.mpi_inf_3dhp.MPIINF3DHPDataModule
+  class_path: seal_lightning.data.MPIINF3DHPDataModule
   init_args: {{path: {folder}, batch_size: 8}}
 trainer: {{fast_dev_run: true, accelerator: cpu, enable_progress_bar: false, enable_model_summary: false}}
 """

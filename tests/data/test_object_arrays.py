@@ -10,7 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from seal_lightning.data.object_arrays import array_names, read_object
+from seal_lightning.data.formats.object_arrays import array_names, read_object
 
 
 def as_object(value):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from seal_lightning.data.recorded import RecordedDataModule, RecordedDataset, Recording, ShareSampler
+from seal_lightning.data.datamodules.recorded import RecordedDataModule, RecordedDataset, Recording, ShareSampler
 from seal_lightning.skeleton import get_skeleton
 
 COCO = get_skeleton("coco17")  # two root joints, 11 and 12

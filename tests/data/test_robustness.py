@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seal_lightning.data import DetectorNoise, Draws, MocapDataModule, SyntheticMocap
-from seal_lightning.data.robustness import NOISE, OCCLUSION, SWAP, KeypointCorruption
+from seal_lightning.data.views.robustness import NOISE, OCCLUSION, SWAP, KeypointCorruption
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 H36M = get_skeleton("h36m17")

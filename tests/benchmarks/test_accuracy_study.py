@@ -1,0 +1,311 @@
+"""The accuracy study: statistics against references, and a whole toy study from training to report."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy.controls import ShuffledObjective
+from benchmarks.accuracy.errors import EvaluationSet, Rescaling, angle_error, pose_errors, rescale
+from benchmarks.accuracy.few_labels import FewLabelsLifter
+from benchmarks.accuracy.report import Outcome, Rescaled
+from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
+from benchmarks.accuracy.study import Study
+from benchmarks.accuracy.training import _fit, train
+from seal_lightning import SealConfig
+from seal_lightning.objectives import LogisticObjective
+from seal_lightning.skeleton import get_skeleton
+
+STUDIES = Path(__file__).parents[2] / "benchmarks" / "studies"
+SKELETON = get_skeleton("h36m17")
+METHODS = {
+    "host": None,
+    "SEAL": {
+        "family": "learned-informed",
+        "seal": {
+            "objective": {"class_path": "seal_lightning.objectives.RegressionObjective"},
+            "negatives": [{"class_path": "seal_lightning.negatives.PredictionNegatives"}],
+            "weight": {"ratio": 0.2},
+            "warmup_steps": 2,
+        },
+    },
+    "bone length": {
+        "family": "explicit",
+        "constraint": "seal_lightning.constraints.BoneLengthConstraint",
+        "weight": 0.3,
+    },
+    "longer": {"steps": 12},
+    "longer SEAL": {"family": "learned-informed", "steps": 12, "against": "longer", "seal": {}},
+    "frozen": {"family": "learned-informed", "prior": "SEAL", "seal": {"weight": {"ratio": 0.2}}},
+}
+
+
+@pytest.fixture
+def study(tmp_path):
+    synthetic = {"subjects": 6, "clips_per_subject": 2, "frames": 12}
+    plain = {
+        "data": {
+            "class_path": "seal_lightning.data.MocapDataModule",
+            "init_args": {"batch_size": 16, "samples_per_epoch": 96, "synthetic": synthetic, "eval_frame_step": 4},
+        },
+        "host": {"class_path": "examples.plain_lifter.LitLifter", "init_args": {"hidden": 16}},
+        "steps": 8,
+        "seeds": [0, 1],
+        "methods": METHODS,
+    }
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(plain, sort_keys=False))
+    return path
+
+
+def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
+    folder = tmp_path / "runs"
+    main(["run", str(study), "--output", str(folder), "--methods", "host", "SEAL", "--seeds", "0"])
+    main(["run", str(study), "--output", str(folder)])
+    records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
+    assert [(record["method"], record["seed"]) for record in records] == [
+        ("host", 0),
+        ("SEAL", 0),
+        *((name, 0) for name in list(METHODS)[2:]),
+        *((name, 1) for name in METHODS),
+    ]
+    host, seal = records[:2]
+    assert host["steps"] == 8
+    assert host["curve"][-1][0] == 8
+    assert "seal/force_ratio" in seal["logged"]
+    assert host["knowledge"] is None
+    assert len(seal["knowledge"]["energy_0"]["noise"]["auroc"]) == 4
+    assert {"torch", "lightning", "seal_lightning"} <= host["versions"].keys()
+
+    capsys.readouterr()
+    main(["report", str(study), "--output", str(folder)])
+    text = (folder / "toy_val.md").read_text()
+    assert capsys.readouterr().out.strip() == text.strip()
+    assert (folder / "toy_val.png").read_bytes().startswith(b"\x89PNG")
+    primary, relative, apart, absolute, by_clip, steady, knowledge = text.split("\n\n")[2::2]
+    assert [row.split(" | ")[3] for row in apart.splitlines()[2:]] == ["synthetic"] * (len(METHODS) - 1)
+    curve = np.mean([record["curve"] for record in records if record["method"] == "host"], axis=0)[:, 1]
+    gain = 100 * (curve[-1] / np.interp(0.8 * 8, range(1, 9), curve) - 1)
+    assert absolute.splitlines()[2].split(" | ")[-1] == f"{gain:+.1f} |"
+    assert [row.split(" | ")[0] for row in steady.splitlines()[2:]] == [f"| {name}" for name in METHODS]
+    assert [row.split(" | ")[0] for row in knowledge.splitlines()[2:]] == ["| SEAL", "| longer SEAL", "| frozen"]
+    assert [row.split(" | ")[0] for row in absolute.splitlines()[2:]] == [f"| {name}" for name in METHODS]
+    assert [row.split(" | ")[0] for row in relative.splitlines()[2:]] == [f"| {name}" for name in list(METHODS)[1:]]
+    assert len(primary.splitlines()) == len(by_clip.splitlines()) == len(relative.splitlines())
+    assert all(row.split(" | ")[3].count("clip mean") == 2 for row in by_clip.splitlines()[2:])
+    assert "clip mean" not in primary
+    assert not (folder / "toy_test.md").exists()
+
+
+def test_the_first_batches_are_the_same_for_all_methods(study, tmp_path):
+    """Runs of a seed start alike: with a weight of zero SEAL predicts what the host predicts."""
+    plain = yaml.safe_load(study.read_text())
+    plain["methods"] = {"host": None, "weight 0": {"seal": {"weight": 0.0}}}
+    plain["methods"]["constraint 0"] = {**METHODS["bone length"], "weight": 0.0}
+    study.write_text(yaml.safe_dump(plain, sort_keys=False))
+    main(["run", str(study), "--output", str(tmp_path), "--seeds", "1"])
+    loaded = Study.read(study)
+    host, *others = [np.load(tmp_path / "predictions" / f"{loaded.run_key(name, 1)}.npz") for name in plain["methods"]]
+    for other in others:
+        np.testing.assert_array_equal(host["val"], other["val"])
+        np.testing.assert_array_equal(host["test"], other["test"])
+
+
+def test_a_prior_is_trained_beforehand_and_then_frozen(study, tmp_path):
+    """Its loss-nets are those of the method that it names, and do not move."""
+    loaded = Study.read(study)
+    plain = yaml.safe_load(study.read_text())
+    plain["methods"]["other prior"] = {**METHODS["frozen"], "prior": "longer SEAL"}
+    study.write_text(yaml.safe_dump(plain, sort_keys=False))
+    assert Study.read(study).run_key("frozen", 0) == loaded.run_key("frozen", 0)
+    assert Study.read(study).run_key("other prior", 0) != loaded.run_key("frozen", 0)
+    prior = _fit(loaded, "SEAL", 0).model.seal.state_dict()
+    train(loaded, "frozen", 0, tmp_path / "poses.npz")
+    kept = torch.load(tmp_path / "poses.prior.pt", weights_only=True)
+    assert all(torch.equal(kept[name], value) for name, value in prior.items() if isinstance(value, torch.Tensor))
+    frozen = _fit(loaded, "frozen", 0, tmp_path / "poses.prior.pt").model.seal
+    assert all(torch.equal(value, frozen.loss_nets.state_dict()[name]) for name, value in _nets(prior).items())
+
+
+def _nets(state):
+    return {name.removeprefix("loss_nets."): value for name, value in state.items() if name.startswith("loss_nets.")}
+
+
+def test_few_labels(study, tmp_path):
+    """Targets without a label reach nothing; the other ways to use their keypoints do what they say."""
+    plain = yaml.safe_load(study.read_text())
+    few = "benchmarks.accuracy.few_labels"
+    plain["host"] = {"class_path": f"{few}.FewLabelsLifter", "init_args": {"hidden": 16, "labelled": ["synthetic/y01"]}}
+    plain["data"]["init_args"]["batch_size"] = 48  # a batch without two labelled samples would not do
+    plain["methods"] = {
+        "seen": None,
+        "ignored": {"host": {"unlabelled": "ignored"}},
+        "teacher": {"host": {"unlabelled": "teacher"}},
+        "SEAL": {"seal": {}, "seal_class": f"{few}.SealFewLabelsLifter"},
+    }
+    study.write_text(yaml.safe_dump(plain, sort_keys=False))
+    main(["run", str(study), "--output", str(tmp_path), "--seeds", "0"])
+    records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
+    assert len({record["curve"][-1][1] for record in records}) == 4
+    assert all(np.isfinite(record["curve"]).all() for record in records)
+
+
+@pytest.mark.parametrize("unlabelled", ["ignored", "seen", "teacher"])
+def test_targets_without_a_label_are_never_read(unlabelled):
+    config = {"labelled": ["a/1"], "unlabelled": unlabelled, "hidden": 8, "dropout": 0.0}
+    model = FewLabelsLifter(**config)
+    model._trainer = SimpleNamespace(datamodule=SimpleNamespace(group_names=["a/1", "a/2"]))
+    model.log = lambda *args: None
+    batch = {"keypoints_2d": torch.randn(6, 17, 2), "target": torch.randn(6, 17, 3), "group": torch.arange(6) % 2}
+    first = model.training_step(batch, 0)
+    batch["target"][batch["group"] == 1] = torch.nan
+    again = model.training_step(batch, 0)
+    assert torch.isfinite(again)
+    if unlabelled != "teacher":  # which has moved on
+        torch.testing.assert_close(again, first)
+    model.labelled = ["a/3"]
+    with pytest.raises(ValueError, match=r"`labelled` to name skeletons of the data, .*'a/1'.* but got \['a/3'\]"):
+        model.training_step(batch, 0)
+
+
+def test_a_run_is_known_by_what_changes_its_outcome(study):
+    loaded = Study.read(study)
+    keys = {loaded.run_key(name, seed) for name in METHODS for seed in (0, 1)}
+    assert len(keys) == 2 * len(METHODS)
+    plain = yaml.safe_load(study.read_text())
+    plain["data"]["init_args"]["paths"] = ["a.npz"]
+    study.write_text(yaml.safe_dump(plain))
+    assert Study.read(study, "here").run_key("host", 0) == Study.read(study, "there").run_key("host", 0)
+    assert Study.read(study, "here").run_key("host", 0) != loaded.run_key("host", 0)
+
+
+def test_unknown_fields_and_methods(study, capsys):
+    with pytest.raises(SystemExit):
+        main(["run", str(study), "--methods", "none"])
+    assert "expected `--methods` to be among ['host', " in capsys.readouterr().err
+    study.write_text(study.read_text() + "colour: red\n")
+    with pytest.raises(ValueError, match=r"toy.yaml to hold the fields of a study, but got: .*colour"):
+        Study.read(study)
+
+
+def evaluation_set(poses=12):
+    torch.manual_seed(0)
+    group = torch.arange(poses) % 2
+    clip = torch.arange(poses) // 3
+    names = ["a/1", "a/2"]
+    return EvaluationSet(torch.randn(poses, 17, 3), group, clip, clip, names, torch.rand(16) + 0.1, SKELETON)
+
+
+def lengths(poses):
+    return np.array([[np.linalg.norm(pose[c] - pose[p]) for c, p in SKELETON.bones] for pose in poses.numpy()])
+
+
+def test_rescaling():
+    data = evaluation_set()
+    pose = torch.randn_like(data.target)
+    shrunk = rescale(pose, Rescaling(alpha=0.3), data)
+    np.testing.assert_allclose(lengths(shrunk), 0.7 * lengths(pose) + 0.3 * data.mean_lengths.numpy(), rtol=1e-4)
+    steady = rescale(pose, Rescaling(clip_mean=True), data)
+    by_clip = lengths(pose).reshape(4, 3, 16).mean(1).repeat(3, axis=0)
+    np.testing.assert_allclose(lengths(steady), by_clip, rtol=1e-4)
+    both = lengths(rescale(pose, Rescaling(0.3, symmetrise=True, clip_mean=True), data))
+    pairs = np.array(SKELETON.paired_bones)
+    np.testing.assert_allclose(both[:, pairs[:, 0]], both[:, pairs[:, 1]], rtol=1e-4)
+    for other in (shrunk, steady):
+        torch.testing.assert_close(angle_error(other, data.target, SKELETON), angle_error(pose, data.target, SKELETON))
+    assert torch.equal(rescale(pose, Rescaling(), data), pose)
+    assert str(Rescaling()) == "as predicted"
+    assert str(Rescaling(0.3, True, True)) == "clip mean + shrink 0.3 + symmetrise"
+
+
+def test_errors_of_the_truth_and_of_a_turned_bone():
+    data = evaluation_set()
+    errors = pose_errors(data.target, data)
+    for name in ("MPJPE", "bone angle", "asymmetry", "BSLE", "BSLE, best scale", "LLE"):
+        assert errors[name].abs().max() < 1e-2, name
+    no_hips = [(a, b) for a, b in SKELETON.paired_bones if "Hip" not in SKELETON.names[SKELETON.bones[a][0]]]
+    long = lengths(data.target)
+    expected = [100 * np.mean([abs(row[a] - row[b]) / (row[a] + row[b]) for a, b in no_hips]) for row in long]
+    np.testing.assert_allclose(errors["LSE, no hips"], expected, rtol=1e-4)
+    usual = np.stack([np.quantile(long[data.group == g], 0.5, axis=0, method="lower") for g in (0, 1)])[data.group]
+    np.testing.assert_allclose(
+        errors["BSLE, subject's median"], 100 * (np.abs(long - usual) / usual).mean(1), rtol=1e-4
+    )
+
+    pose = torch.zeros(1, 17, 3).index_fill(2, torch.tensor(0), 0.0) + torch.arange(17.0)[:, None]
+    turned = pose.clone()
+    turned[0, 3] = pose[0, 2] + torch.tensor([1.0, -1.0, 0.0])  # at right angles to what it was
+    torch.testing.assert_close(angle_error(turned, pose, SKELETON), torch.tensor([90.0 / 16]))
+
+
+def test_means_are_over_frames_then_skeletons_then_datasets():
+    names = ["a/1", "a/2", "b/1"]
+    errors = np.array([[1.0, 3.0, 5.0, 7.0, 100.0]])
+    sums = ClipSums.of(errors, np.array([0, 0, 1, 2, 3]), np.array([0, 0, 0, 1, 2]), names)
+    assert sums.mean() == pytest.approx(((9 / 3 + 7) / 2 + 100) / 2)
+
+
+def test_the_curve_of_runs_that_were_validated_at_other_steps():
+    often = {"curve": [[2, 8.0], [4, 6.0], [6, 5.0], [8, 4.0]]}
+    seldom = {"curve": [[4, 8.0], [8, 2.0]]}
+    errors = ClipSums(np.zeros((3, 2, 1)), np.ones(1), np.zeros(1, dtype=int), ["a/b"])
+    rescaled = Rescaled(Rescaling(), errors)
+    outcome = Outcome([often, seldom], errors, rescaled, rescaled, np.zeros((1, 3)), np.zeros(1))
+    steps, values = outcome.curve
+    assert steps.tolist() == [4, 8]
+    assert values.tolist() == [7, 3]
+
+
+def test_bootstrap_spreads_like_the_mean_of_clips_and_seeds():
+    generator = np.random.default_rng(0)
+    clips, seeds = 60, 8
+    values = generator.normal(10, 2, (1, clips)) + generator.normal(0, 1, (seeds, 1))
+    sums = ClipSums.of(values, np.arange(clips), np.zeros(clips, int), ["a/1"])
+    drawn = bootstrap(sums, replicates=4000)
+    assert drawn.shape == (4000,)
+    by_clip, by_seed = values.mean(0), values.mean(1)
+    expected = np.sqrt(by_clip.var() / clips + by_seed.var() / seeds)
+    assert drawn.std() == pytest.approx(expected, rel=0.1)
+    assert drawn.mean() == pytest.approx(values.mean(), abs=0.1)
+
+    two = ClipSums.of(np.stack([values, values + 1]), np.arange(clips), np.zeros(clips, int), ["a/1"])
+    difference = bootstrap(two)[:, 1] - bootstrap(two)[:, 0]
+    np.testing.assert_allclose(difference, 1)  # paired: what is common drops out
+
+
+def test_bootstrap_draws_skeletons():
+    values = np.array([[0.0] * 5 + [10.0] * 5])
+    sums = ClipSums.of(values, np.arange(10), np.repeat([0, 1], 5), ["a/1", "a/2"])
+    drawn = bootstrap(sums, replicates=4000)
+    shares = [np.mean(np.isclose(drawn, value)) for value in (0, 5, 10)]
+    np.testing.assert_allclose(shares, [0.25, 0.5, 0.25], atol=0.03)
+
+
+def test_interval_and_p_value():
+    replicates = np.linspace(-0.05, 0.95, 1001)
+    assert interval(replicates) == pytest.approx((-0.025, 0.925))
+    assert p_value(replicates) == pytest.approx(2 * 51 / 1001, abs=1e-3)
+    assert p_value(np.ones(500)) == 2 / 500
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == {"a": 0.03, "c": 0.06, "b": 0.06}
+
+
+def test_shuffled_objective_swaps_every_other_sample():
+    true, negative = torch.tensor([1.0, 2.0]), torch.tensor([[3.0, 4.0], [5.0, 6.0]])
+    expected = LogisticObjective()(torch.tensor([1.0, 4.0]), torch.tensor([[3.0, 2.0], [5.0, 6.0]]), torch.ones(2, 2))
+    assert torch.equal(ShuffledObjective()(true, negative, torch.ones(2, 2)), expected)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parents[2] / "benchmarks" / "studies").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_studies_can_be_read(path):
+    study = Study.read(path)
+    assert {study.reference(name) for name in study.methods} <= study.methods.keys()
+    for fields in study.methods.values():
+        if fields.seal is not None:
+            SealConfig.of({**SealConfig().plain(), **fields.seal})

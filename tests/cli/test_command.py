@@ -1,0 +1,260 @@
+"""The `seal-lightning` command, called in process as a user calls it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from seal_lightning.cli import main
+
+MODULE = '''
+import lightning as L
+import torch
+
+from seal_lightning import SealMixin
+
+
+class Lifter(L.LightningModule):
+    """A host.
+
+    Args:
+        hidden: Width of its one hidden layer.
+    """
+
+    def __init__(self, hidden: int = 8):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Linear(34, hidden), torch.nn.ReLU(),
+            torch.nn.Linear(hidden, 51), torch.nn.Unflatten(1, (17, 3)),
+        )
+
+    def error(self, batch):
+        return (self.net(batch["keypoints_2d"]) - batch["target"]).norm(dim=-1).mean()
+
+    def training_step(self, batch, batch_idx):
+        return self.error(batch)
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_error", self.error(batch))
+
+    def test_step(self, batch, batch_idx):
+        self.log("test_error", self.error(batch))
+
+    def predict_step(self, batch, batch_idx):
+        return self.net(batch["keypoints_2d"])
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+class SealLifter(SealMixin, Lifter):
+    pass
+
+
+class KeepPredictions(L.pytorch.callbacks.BasePredictionWriter):
+    def __init__(self):
+        super().__init__("epoch")
+
+    def write_on_epoch_end(self, trainer, pl_module, predictions, batch_indices):
+        torch.save(predictions, "predictions.pt")
+
+
+class Notebook(L.pytorch.loggers.Logger):
+    """A logger like that of Weights & Biases: no `log_dir`, an experiment with a directory of its own."""
+
+    name, version = "notebook", "1"
+    seen = []
+
+    class experiment:
+        dir = "run-files"
+
+    def log_hyperparams(self, params, *args):
+        Notebook.seen.append(params)
+
+    def log_metrics(self, metrics, step=None):
+        pass
+'''
+CONFIG = {
+    "model": {
+        "class_path": "my_lifters.SealLifter",
+        "init_args": {
+            "hidden": 6,
+            "seal": {"loss_net": {"class_path": "seal_lightning.loss_nets.MLPLossNet", "init_args": {"hidden": 8}}},
+        },
+    },
+    "data": {
+        "class_path": "seal_lightning.data.MocapDataModule",
+        "init_args": {"synthetic": {"subjects": 3, "clips_per_subject": 1, "frames": 10}, "batch_size": 5},
+    },
+    "trainer": {"max_steps": 2, "accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False},
+}
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """A config of a SEAL lifter whose module lies in the current directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.delitem(sys.modules, "my_lifters", raising=False)
+    (tmp_path / "my_lifters.py").write_text(MODULE)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    return "config.yaml"
+
+
+QUIET = ("--trainer.logger=false", "--trainer.enable_checkpointing=false")
+
+
+def test_fit_validate_test_predict(config, tmp_path, capsys):
+    trained = ("--ckpt_path=weights.ckpt", *QUIET)
+    keep = "--trainer.callbacks=lightning.pytorch.callbacks.ModelCheckpoint"
+    main(["fit", "--config", config, "--trainer.logger=false", keep, "--trainer.callbacks.dirpath=.",
+          "--trainer.callbacks.filename=weights"])  # fmt: skip
+    checkpoint = torch.load("weights.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2
+    assert "seal" in checkpoint
+
+    capsys.readouterr()
+    main(["validate", "--config", config, *trained])
+    assert "val_error" in capsys.readouterr().out
+    main(["test", "--config", config, *trained])
+    assert "test_error" in capsys.readouterr().out
+    main(["predict", "--config", config, *trained, "--trainer.callbacks+=my_lifters.KeepPredictions"])
+    predictions = torch.load("predictions.pt")
+    assert predictions[0].shape == (5, 17, 3)
+
+    from my_lifters import Lifter
+
+    host = Lifter(hidden=6)
+    host.load_state_dict(checkpoint["state_dict"])
+    from seal_lightning.data import MocapDataModule, SyntheticMocap
+
+    data = MocapDataModule(synthetic=SyntheticMocap(subjects=3, clips_per_subject=1, frames=10), batch_size=5)
+    data.setup("predict")
+    batch = next(iter(data.predict_dataloader()))
+    torch.testing.assert_close(predictions[0], host.predict_step(batch, 0).detach())
+
+
+def test_runs_in_one_directory_do_not_collide(config, tmp_path):
+    for hidden in (6, 7, 8):
+        main(["fit", "--config", config, *QUIET, f"--model.hidden={hidden}"])
+    saved = [yaml.safe_load((tmp_path / name).read_text()) for name in ("config-2.yaml", "config-3.yaml")]
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text()) == CONFIG  # the user's own file is left alone
+    assert [content["model"]["init_args"]["hidden"] for content in saved] == [6, 7]
+    assert (tmp_path / "config-4.yaml").exists()
+
+
+def test_saved_config_lies_beside_the_logs_and_runs_unchanged(config, tmp_path):
+    logger = ["--trainer.logger=lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=logs"]
+    for _ in range(2):
+        main(["fit", "--config", config, *logger, "--trainer.enable_checkpointing=false"])
+    runs = sorted((tmp_path / "logs" / "lightning_logs").iterdir())
+    assert [run.name for run in runs] == ["version_0", "version_1"]
+    assert all((run / "config.yaml").exists() for run in runs)
+    main(["fit", "--config", str(runs[0] / "config.yaml")])
+    content = yaml.safe_load((runs[0] / "config.yaml").read_text())
+    assert yaml.safe_load((runs[0].parent / "version_2" / "config.yaml").read_text()) == content
+
+
+def test_logger_without_a_directory_of_logs_gets_the_config_as_values(config, tmp_path):
+    main(["fit", "--config", config, "--trainer.logger=my_lifters.Notebook", "--trainer.enable_checkpointing=false"])
+    from my_lifters import Notebook
+
+    values = next(params for params in Notebook.seen if "trainer" in params)
+    assert values["model"]["init_args"]["hidden"] == 6
+    assert values["trainer"]["max_steps"] == 2
+    assert (tmp_path / "run-files" / "cli_config.yaml").exists()
+
+
+def test_printed_config_runs_unchanged(config, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["fit", "--config", config, *QUIET, "--seed_everything=3", "--print_config"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert yaml.safe_load(printed)["model"]["init_args"]["seal"]["skeleton"] == "h36m17"
+    Path("printed.yaml").write_text(printed)
+    main(["fit", "--config", "printed.yaml"])
+    saved = yaml.safe_load(Path("config-2.yaml").read_text())
+    assert saved == yaml.safe_load(printed)
+
+
+def test_runs_are_seeded_unless_told_otherwise(config, tmp_path):
+    def weights(*args):
+        main(["fit", "--config", config, "--trainer.logger=false", "--trainer.default_root_dir=run", *args])
+        (path,) = Path("run/checkpoints").glob("*.ckpt")
+        found = torch.load(path, weights_only=True)["state_dict"]["net.1.weight"]
+        path.unlink()
+        return found
+
+    first, second, other = weights(), weights(), weights("--seed_everything=1")
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_help_names_the_commands(capsys):
+    for args in (["--help"], ["compare", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(args)
+        assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    for word in ("fit", "validate", "test", "predict", "seal-lightning compare", "--seeds", "--unit", "--seal_model"):
+        assert word in printed
+
+
+def test_arguments_of_host_and_mixin_are_explained_together(config, capsys):
+    sys.path.insert(0, str(Path.cwd()))
+    with pytest.raises(SystemExit):
+        main(["fit", "--model.help", "my_lifters.SealLifter"])
+    printed = capsys.readouterr().out
+    assert "Width of its one hidden layer" in printed
+    assert "Configuration of the SEAL training" in printed
+
+
+@pytest.mark.parametrize("command", ["fit", "compare"])
+def test_unknown_class_is_a_clear_error(config, command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--config", config, "--model=my_lifters.Nobody"])
+    assert stop.value.code == 2
+    assert "my_lifters.Nobody" in capsys.readouterr().err
+
+
+def test_arguments_default_to_those_of_the_process(config, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["seal-lightning", "fit", "--config", config, *QUIET])
+    main()
+    assert Path("config-2.yaml").exists()
+
+
+BLOCKED = """
+import sys
+
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "wandb":
+            raise ModuleNotFoundError("wandb is blocked", name=name)
+
+
+sys.meta_path.insert(0, Blocker())
+from seal_lightning.cli import main
+
+seal = ["--seal.loss_net=seal_lightning.loss_nets.MLPLossNet", "--seeds", "0", "--unit=m", "--output=out"]
+main(["fit", "--config", "config.yaml", "--trainer.logger=false", "--trainer.enable_checkpointing=false"])
+main(["compare", "--config", "config.yaml", "--model={class_path: my_lifters.Lifter, init_args: {hidden: 5}}", *seal])
+assert not any(name.partition(".")[0] == "wandb" for name in sys.modules)
+"""
+
+
+def test_everything_works_with_wandb_blocked(config, tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", BLOCKED],
+        env={"PATH": "", "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "results.json").exists()

@@ -1,0 +1,524 @@
+"""A stranger's checkpoint: what its settings name is of the kind that the field is for, or nothing is called."""
+
+import io
+import json
+import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from seal_lightning import EnergyTerm, ForceRatio, SealConfig, SealMixin, Skeleton
+from seal_lightning.cli import SealCLI
+from seal_lightning.loss_nets import LossNet, MLPLossNet
+from seal_lightning.objectives import MarginObjective, Objective
+from seal_lightning.training._trust import ROOMS, find_factory
+from tests.training.assets.make_checkpoint import SealTinyLifter, TinyLifter, configuration, loader, make
+
+FACTORIES = ["loss_net", "optimizer", "lr_scheduler"]
+INSTANCES = ["objective", "negatives", "gradient_penalty", "weight", "temporal", "skeleton"]
+FIELDS = [*FACTORIES, *INSTANCES, "energies"]
+TERM_FIELDS = [name for name in FIELDS if name not in ("lr_scheduler", "skeleton", "energies")]
+SMALL = {"class_path": "seal_lightning.loss_nets.MLPLossNet", "init_args": {"hidden": 8}}
+
+# What a file might name, with arguments that leave a mark if it is called with them; {mark} is a path.
+CALLS = {
+    "os.system": {"command": "touch {mark}"},
+    "posix.system": {"command": "touch {mark}"},
+    "os.makedirs": {"name": "{mark}"},
+    "os.mkdir": {"path": "{mark}"},
+    "subprocess.Popen": {"args": ["touch", "{mark}"]},
+    "subprocess.run": {"args": ["touch", "{mark}"]},
+    "subprocess.check_output": {"args": ["touch", "{mark}"]},
+    "builtins.eval": {},
+    "builtins.exec": {},
+    "builtins.open": {"file": "{mark}", "mode": "w"},
+    "io.FileIO": {"file": "{mark}", "mode": "w"},
+    "logging.FileHandler": {"filename": "{mark}"},
+    "pathlib.Path": {},
+    "torch.load": {"f": "{mark}"},
+    "torch.hub.load": {"repo_or_dir": "{folder}", "model": "net", "source": "local"},
+    "importlib.import_module": {"name": "leaves_a_mark"},
+    "runpy.run_path": {"path_name": "{folder}/leaves_a_mark.py"},
+    "webbrowser.open": {"url": "{mark}"},
+    "operator.call": {},
+    "functools.partial": {"func": "os.system"},
+    "torch.nn.Linear": {"in_features": 1, "out_features": 1},
+    "torch.serialization.os.makedirs": {"name": "{mark}"},
+    "leaves_a_mark.Net": {},
+    "leaves_a_mark": {},
+    "lazy_here.Net": {},
+    "lazy_here.Net.inner": {},
+    "seal_lightning.nobody.Net": {},
+    "seal_lightning.loss_nets.nobody.Net": {},
+    "tests.training.test_trust.unannotated": {},
+    "tests.training.test_trust.misleading": {},
+    "tests.training.test_trust.quoted": {},
+    "tests.training.test_trust.a_class": {},
+    "tests.training.test_trust.Host": {},
+    "os.system;touch {mark}": {},
+}
+MODULES = ("torch.nn.Linear", "tests.training.test_trust.Host")  # of torch, and of no field's kind
+SPELLINGS = {
+    "text": lambda path, arguments: path,
+    "init_args": lambda path, arguments: {"class_path": path, "init_args": arguments},
+    "dict_kwargs": lambda path, arguments: {"class_path": path, "dict_kwargs": arguments},
+    "in init_args": lambda path, arguments: {
+        "class_path": "tests.training.test_trust.Wrapping",
+        "init_args": {"made": {"class_path": path, "init_args": arguments}},
+    },
+    "text in init_args": lambda path, arguments: {
+        "class_path": "tests.training.test_trust.Wrapping",
+        "init_args": {"made": path},
+    },
+}
+MODULE = "from pathlib import Path\nPath({mark!r}).touch()\nclass Net: pass\n"
+
+
+class Wrapping(MLPLossNet):
+    """A loss-net that is handed a class."""
+
+    def __init__(self, skeleton, made: type[nn.Module] = nn.ReLU, hidden: int = 8):
+        super().__init__(skeleton, hidden=hidden)
+        self.made = made
+
+
+class Outer:
+    class Inner(MLPLossNet):
+        pass
+
+    @classmethod
+    def small(cls, skeleton) -> MLPLossNet:
+        return MLPLossNet(skeleton, hidden=8)
+
+
+def annotated(skeleton, hidden: int = 8) -> LossNet:
+    return MLPLossNet(skeleton, hidden=hidden)
+
+
+def in_quotes(skeleton) -> "MLPLossNet":
+    return MLPLossNet(skeleton, hidden=8)
+
+
+def unannotated(skeleton=None):
+    raise RuntimeError("was called")
+
+
+def misleading(skeleton=None) -> LossNet | Objective:
+    raise RuntimeError("was called")
+
+
+def quoted(skeleton=None) -> "__import__('os').system('true')":
+    raise RuntimeError("was called")
+
+
+def a_class(skeleton=None) -> type[LossNet]:
+    raise RuntimeError("was called")
+
+
+class Lazy(ModuleType):
+    """A module that imports more when it is asked for a name, as `importlib.util.LazyLoader` does."""
+
+    mark = None
+
+    def __getattribute__(self, name):
+        if name in ("Net", "__dict__"):  # `inspect` asks every module for its file
+            Path(Lazy.mark).touch()
+        return super().__getattribute__(name)
+
+
+@pytest.fixture
+def mark(tmp_path, monkeypatch):
+    """A path that exists once anything of the file was called or imported."""
+    mark, folder = tmp_path / "mark", tmp_path / "modules"
+    folder.mkdir()
+    for name in ("leaves_a_mark", "hubconf", "webbrowser"):
+        (folder / f"{name}.py").write_text(MODULE.format(mark=str(mark)))
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setattr(Lazy, "mark", str(mark))
+    monkeypatch.setitem(sys.modules, "lazy_here", Lazy("lazy_here"))
+    yield mark
+    assert not mark.exists()
+    assert "leaves_a_mark" not in sys.modules
+
+
+def filled(value, mark):
+    texts = json.dumps(value).replace("{mark}", str(mark)).replace("{folder}", str(mark.parent / "modules"))
+    return json.loads(texts)
+
+
+def placed(name, value):
+    """The fields of a configuration with the value in the field of that name, and in that of an energy."""
+    value = [value] if name in ("negatives", "energies") else value
+    yield {name: value}
+    if name in TERM_FIELDS:
+        yield {"energies": [{"loss_net": SMALL, name: value}]}
+
+
+REFUSED = "Expected `seal` to be given anew, since it cannot be read as it is"
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_a_file_names_what_a_field_is_for_or_nothing(path, mark):
+    for spelling_name, spelling in SPELLINGS.items():
+        if path in MODULES and "in init_args" in spelling_name:
+            continue  # what `made` of `Wrapping` is for
+        value = filled(spelling(path, CALLS[path]), mark)
+        for name in FIELDS:
+            for fields in placed(name, value):
+                with pytest.raises(ValueError, match=REFUSED + "|to be one of"):
+                    SealConfig.of({**SealConfig().plain(), **fields})
+        assert not mark.exists()
+
+
+@pytest.mark.parametrize("path", CALLS)
+def test_the_arguments_would_leave_a_mark(path, mark):
+    """Or else the test above would say little of the worst of them."""
+    direct = ("os.makedirs", "os.mkdir", "subprocess.run", "builtins.open", "io.FileIO", "logging.FileHandler")
+    if path in direct:
+        module, _, name = path.rpartition(".")
+        getattr(__import__(module), name)(**filled(CALLS[path], mark))
+        assert mark.exists()
+        (mark.rmdir if mark.is_dir() else mark.unlink)()
+
+
+@pytest.mark.parametrize(
+    "seal",
+    [
+        {"class_path": "os.system", "init_args": {"command": "touch {mark}"}},
+        {"class_path": "seal_lightning.SealConfig", "init_args": {}},
+        {"loss_net.class_path": "leaves_a_mark.Net"},
+        {"energies.0.loss_net": "leaves_a_mark.Net"},
+        {"energies": [{"loss_net.class_path": "leaves_a_mark.Net"}]},
+        {"energies": {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}}},
+        {"energies": [{"class_path": "seal_lightning.EnergyTerm", "init_args": {"loss_net": "leaves_a_mark.Net"}}]},
+        {"energies": [{"class_path": "tests.training.test_trust.unannotated", "init_args": {}}]},
+        {"energies": "settings.yaml"},
+        {"objective": "settings.yaml"},
+        {"loss_net": "settings.yaml"},
+        {"loss_net": "http://localhost:1/settings.yaml"},
+        {"loss_net": "{class_path: leaves_a_mark.Net}"},
+        {"weight": "{class_path: leaves_a_mark.Net}"},
+        {"skeleton": "settings.yaml"},
+        {"__path__": "settings.yaml"},
+        {"__default_config__": "settings.yaml"},
+        {"_class_path": "leaves_a_mark.Net"},
+        {"_instantiator": "os.system"},
+        {"loss_net": {**SMALL, "__path__": "settings.yaml"}},
+        {"loss_net": {**SMALL, "init_args": {"hidden": 8, "__path__": "settings.yaml"}}},
+        {"loss_net": {**SMALL, "init_args": {"hidden.class_path": "leaves_a_mark.Net"}}},
+        {"loss_net": {**SMALL, "init_args": {"hidden": "leaves_a_mark.Net"}}},
+        {"loss_net": {**SMALL, "init_args": {"hidden": {"class_path": "leaves_a_mark.Net"}}}},
+        {"loss_net": {**SMALL, "init_args": {"hidden": [{"class_path": "leaves_a_mark.Net"}]}}},
+        {"loss_net": {**SMALL, "init_args": {"hidden": {"x": {"class_path": "leaves_a_mark.Net"}}}}},
+        {"loss_net": {**SMALL, "init_args": "settings.yaml"}},
+        {"loss_net": {"class_path": ["os", "system"]}},
+        {"loss_net": {"class_path": None}},
+        {"weight": {"ratio": {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}}}},
+        {"skeleton": {"names": ["a"], "parents": {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}}}},
+        {"seed": {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}}},
+        {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": {"class_path": "os.makedirs"}}}},
+        {
+            "lr_scheduler": {
+                "class_path": "torch.optim.lr_scheduler.LambdaLR",
+                "init_args": {"lr_lambda": "os.system"},
+            }
+        },
+    ],
+    ids=str,
+)
+def test_other_ways_to_say_it(seal, mark, monkeypatch):
+    monkeypatch.chdir(mark.parent)
+    Path("settings.yaml").write_text("class_path: leaves_a_mark.Net\nloss_net: leaves_a_mark.Net\n")
+    with pytest.raises(ValueError, match=REFUSED):
+        SealConfig.of({**SealConfig().plain(), **filled(seal, mark)})
+
+
+def test_a_refusal_says_what_to_import(mark):
+    with pytest.raises(ValueError, match=r"'leaves_a_mark.Net' and 'leaves_a_mark' is not imported.*`import leaves_a"):
+        SealConfig.of({"loss_net": "leaves_a_mark.Net"})
+    with pytest.raises(ValueError, match=r"`optimizer` to be a Optimizer, or a function .* 'os.system'."):
+        SealConfig.of({"optimizer": "os.system"})
+
+
+# What is allowed.
+@pytest.mark.parametrize(
+    "factory",
+    [
+        *(MLPLossNet, annotated, in_quotes, Outer.Inner, Wrapping),
+        *(partial(annotated, hidden=4), partial(Wrapping, made=nn.Tanh), partial(Outer.Inner, hidden=4, dropout=0.1)),
+    ],
+    ids=["class", "function", "in_quotes", "nested", "of_torch", "partial", "partial_of_torch", "partial_nested"],
+)
+def test_classes_and_annotated_functions_that_are_imported_are_read_back(factory):
+    plain = SealConfig(loss_net=factory).plain()
+    (term,) = SealConfig.of(json.loads(json.dumps(plain))).terms()
+    mine, theirs = term.loss_net("h36m17"), factory("h36m17")
+    assert type(mine) is type(theirs)
+    assert [p.shape for p in mine.parameters()] == [p.shape for p in theirs.parameters()]
+    assert getattr(mine, "made", None) is getattr(theirs, "made", None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("seal_lightning.loss_nets.MLPLossNet", "seal_lightning.loss_nets.mlp.MLPLossNet"),
+        *(
+            "tests.training.test_trust.Outer.Inner",
+            "tests.training.test_trust.Outer.small",
+            "tests.training.test_trust.annotated",
+        ),
+    ],
+)
+def test_paths_of_loss_nets(path):
+    assert isinstance(find_factory(path, (LossNet,), "loss_net")("h36m17"), MLPLossNet)
+
+
+def test_rooms_of_this_package_count_as_imported(monkeypatch):
+    for room in ROOMS:
+        found = sys.modules[room]
+        monkeypatch.delitem(sys.modules, room)
+        for name in found.__all__:
+            if isinstance(vars(found)[name], type):
+                assert find_factory(f"{room}.{name}", (object,), "x").__name__ == name
+        monkeypatch.setitem(sys.modules, room, found)
+
+
+def test_own_types_may_be_named_or_not():
+    seal = {
+        "skeleton": {"class_path": "seal_lightning.Skeleton", "init_args": {"names": ["a", "b"], "parents": [-1, 0]}},
+        "energies": [
+            {"class_path": "seal_lightning.EnergyTerm", "init_args": {"loss_net": SMALL, "weight": {"ratio": 0.3}}},
+            {
+                "loss_net": "seal_lightning.loss_nets.MLPLossNet",
+                "objective": {"class_path": "seal_lightning.objectives.MarginObjective", "init_args": {"ratio": 2.0}},
+                "weight": {"class_path": "seal_lightning.ForceRatio", "init_args": {"ratio": 0.4}},
+                "optimizer": {"class_path": "torch.optim.Adam", "init_args": {"betas": [0.5, 0.9]}},
+            },
+        ],
+    }
+    config = SealConfig.of(seal)
+    assert config.skeleton == Skeleton(("a", "b"), (-1, 0))
+    assert [term.weight for term in config.energies] == [ForceRatio(0.3), ForceRatio(0.4)]
+    assert all(isinstance(term, EnergyTerm) for term in config.energies)
+    assert config.energies[1].objective == MarginObjective(2.0)
+    assert config.energies[1].optimizer.keywords == {"betas": (0.5, 0.9)}
+
+
+# Whole files.
+class Host(TinyLifter):
+    """A host with a part that the command line makes."""
+
+    def __init__(
+        self,
+        hidden: int = 8,
+        part: nn.Module | None = None,
+        note: str | None = None,
+        anything: Any = None,
+        table: dict[str, Any] | None = None,
+    ):
+        super().__init__(hidden)
+        self.save_hyperparameters(ignore=["part"])
+
+    def test_step(self, batch, batch_idx):
+        return self.training_step(batch, batch_idx)
+
+    def predict_step(self, batch, batch_idx):
+        return self(batch[0])
+
+
+class SealHost(SealMixin, Host):
+    pass
+
+
+class Data(L.LightningDataModule):
+    train_dataloader = val_dataloader = test_dataloader = predict_dataloader = lambda self: loader()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("trust") / "whole.ckpt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        make(path)
+    return torch.load(path, weights_only=True)
+
+
+BY_PARSER = {
+    "_instantiator": "lightning.pytorch.cli.instantiate_module",
+    "_class_path": "tests.training.test_trust.SealHost",
+}
+COMMANDS = ["fit", "validate", "test", "predict"]
+
+
+def command(name, path, *more):
+    arguments = [
+        name,
+        f"--ckpt_path={path}",
+        "--data=tests.training.test_trust.Data",
+        "--trainer.accelerator=cpu",
+        *more,
+    ]
+    arguments += ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.max_epochs=2"]
+    arguments.append(f"--trainer.default_root_dir={Path(path).parent}")
+    quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+    text = io.StringIO()
+    try:
+        with redirect_stderr(text), redirect_stdout(io.StringIO()):
+            return SealCLI([*arguments, *quiet])
+    except SystemExit as stop:
+        raise ValueError(text.getvalue()) from stop
+
+
+ROUTES = {
+    "load_from_checkpoint": lambda path: SealHost.load_from_checkpoint(path),
+    "weights_only": lambda path: SealHost.load_from_checkpoint(path, weights_only=True),
+    "file object": lambda path: SealHost.load_from_checkpoint(io.BytesIO(Path(path).read_bytes())),
+}
+NAMED = [
+    {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}},
+    {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "{mark}"]}},
+    {"class_path": "leaves_a_mark.Net", "init_args": {}},
+    "lazy_here.Net",
+]
+CRAFTED = [
+    *({"seal": fields} for named in NAMED for name in ("loss_net", "lr_scheduler") for fields in [{name: named}]),
+    *({"seal": {"energies": [{"loss_net": named}]}} for named in NAMED),
+    *({"part": named} for named in NAMED),
+    *({"part": {"class_path": "torch.nn.Sequential", "dict_kwargs": {"x": named}}} for named in NAMED[:3]),
+    {"part": "{class_path: leaves_a_mark.Net}"},
+    {"part": "settings.yaml"},
+    {"anything": "{class_path: leaves_a_mark.Net}"},
+    {"anything": '{"class\\x5fpath": leaves_a_mark.Net}'},
+    {"anything": {"class_path": "leaves_a_mark.Net"}},
+    {"anything": "class_path: leaves_a_mark.Net"},
+    {"anything": "class_path:\n  leaves_a_mark.Net"},
+    {"table": {"x": "{class_path: leaves_a_mark.Net}"}},
+    {"table": {"x": {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}}}},
+    {"table": "{x: {class_path: leaves_a_mark.Net}}"},
+    {"part.class_path": "leaves_a_mark.Net"},
+    {"seal.loss_net": "leaves_a_mark.Net"},
+    {"seal": {**SealConfig().plain(), "loss_net.class_path": "leaves_a_mark.Net"}},
+    {"class_path": "leaves_a_mark.Net"},
+    {"_class_path": "leaves_a_mark.Net"},
+    {"_class_path": "os.system"},
+    {"_class_path": "lazy_here.Net"},
+    {"_class_path": "tests.training.test_trust.unannotated"},
+    {"__path__": "settings.yaml"},
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "command_name"), [(one, COMMANDS[number % 4]) for number, one in enumerate(CRAFTED)], ids=str
+)
+def test_a_crafted_file_runs_nothing(settings, command_name, whole, mark, monkeypatch):
+    monkeypatch.chdir(mark.parent)
+    Path("settings.yaml").write_text("class_path: leaves_a_mark.Net\n")
+    torch.save({**whole, "hyper_parameters": {"hidden": 8, **BY_PARSER, **filled(settings, mark)}}, "crafted.ckpt")
+    for name, run in ROUTES.items():
+        with pytest.raises(ValueError, match="Expected"):
+            run("crafted.ckpt")
+        assert not mark.exists(), name
+    if "seal" in settings:
+        return  # the same for every command, and a parser is slow to make: see the next test
+    with pytest.raises(ValueError, match=r"error: Expected .* The settings are those in 'crafted.ckpt'"):
+        command(command_name, "crafted.ckpt", "--model=tests.training.test_trust.SealHost")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_runs_what_a_file_names(name, whole, mark):
+    path = mark.parent / "crafted.ckpt"
+    settings = {**BY_PARSER, "seal": {"optimizer": filled(NAMED[0], mark)}}
+    torch.save({**whole, "hyper_parameters": settings}, path)
+    with pytest.raises(ValueError, match=r"`optimizer` to be a Optimizer"):
+        command(name, path, "--model=tests.training.test_trust.SealHost")
+
+
+@pytest.mark.parametrize("key", ["hyper_parameters", "hparams", "module_arguments"])
+@pytest.mark.parametrize("parser", [{}, BY_PARSER])
+def test_settings_under_every_key_that_lightning_reads(key, parser, whole, mark):
+    seal = {"lr_scheduler": filled(NAMED[0], mark)}
+    path = mark.parent / "crafted.ckpt"
+    torch.save({**whole, "hyper_parameters": {}, key: {**parser, "seal": seal}}, path)
+    with pytest.raises(ValueError, match=REFUSED):
+        SealHost.load_from_checkpoint(path)
+    torch.save({**whole, "hyper_parameters": seal, "hparams_name": "seal"}, path)
+    with pytest.raises(ValueError, match=REFUSED):
+        SealHost.load_from_checkpoint(path)
+
+
+def test_a_trainer_follows_no_settings(whole, mark, make_trainer):
+    path = mark.parent / "crafted.ckpt"
+    torch.save({**whole, "hyper_parameters": {"seal": {"lr_scheduler": filled(NAMED[0], mark)}}}, path)
+    make_trainer(max_epochs=2).fit(SealTinyLifter(seal=configuration()), loader(), ckpt_path=path)
+    make_trainer().validate(SealTinyLifter(seal=configuration()), loader(), ckpt_path=path)
+
+
+def test_settings_given_anew_go_over_those_in_the_file(whole, mark):
+    path = mark.parent / "crafted.ckpt"
+    for more in ({}, BY_PARSER):
+        settings = {**more, "hidden": 8, "seal": {"lr_scheduler": filled(NAMED[0], mark)}}
+        torch.save({**whole, "hyper_parameters": settings}, path)
+        assert SealHost.load_from_checkpoint(path, seal=configuration()).seal.draws == 5
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_file_of_the_command_line_is_restored(name, whole, tmp_path):
+    part = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 3}}
+    settings = {
+        **BY_PARSER,
+        "hidden": 8,
+        "note": "{a: b/c}",
+        "anything": "C:/a.b",
+        "part": part,
+        "seal": configuration().plain(),
+    }
+    torch.save({**whole, "hyper_parameters": settings}, tmp_path / "good.ckpt")
+    model = command(name, tmp_path / "good.ckpt", "--model=tests.training.test_trust.SealHost").model
+    assert list(model.seal.energies) == ["points", "bones"]
+    assert (model.hparams.note, model.hparams.anything) == ("{a: b/c}", "C:/a.b")
+
+
+def test_a_file_of_the_command_line_is_loaded(whole, tmp_path):
+    part = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 3}}
+    settings = {**BY_PARSER, "hidden": 8, "part": part, "seal": configuration().plain()}
+    torch.save({**whole, "hyper_parameters": settings}, tmp_path / "good.ckpt")
+    assert list(SealHost.load_from_checkpoint(tmp_path / "good.ckpt").seal.energies) == ["points", "bones"]
+
+
+# Where the loss-nets come from.
+@pytest.mark.parametrize("mode", ["static", "dynamic"])
+@pytest.mark.parametrize("parser", [{}, BY_PARSER])
+def test_a_path_in_a_file_is_not_opened_where_the_file_holds_the_loss_nets(mode, parser, whole, tmp_path):
+    seal = {**configuration().plain(), "checkpoint": str(tmp_path / "gone.ckpt"), "mode": mode}
+    seal["warmup_steps"] = 0
+    path = tmp_path / "warm.ckpt"
+    torch.save({**whole, "hyper_parameters": {"hidden": 8, **parser, "seal": seal}}, path)
+    model = SealHost.load_from_checkpoint(path)
+    for name, values in model.seal.state_dict().items():
+        if isinstance(values, torch.Tensor):
+            assert torch.equal(values, whole["seal"]["criterion"][name])
+    assert model.hparams.seal["checkpoint"] == str(tmp_path / "gone.ckpt")
+    if parser:
+        assert command("validate", path, f"--model={__name__}.SealHost").model.seal.draws == model.seal.draws
+    without = {key: value for key, value in torch.load(path, weights_only=True).items() if key != "seal"}
+    torch.save(without, path)
+    with pytest.raises(ValueError, match=r"given anew, since the checkpoint has no entry `seal` .*not opened"):
+        SealHost.load_from_checkpoint(path)
+
+
+def test_a_configuration_of_ones_own_is_opened(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is none at"):
+        SealHost(seal=SealConfig(checkpoint=str(tmp_path / "gone.ckpt")))
+
+
+def test_loading_is_for_classes():
+    with pytest.raises(TypeError, match="cannot be called on an instance"):
+        SealHost().load_from_checkpoint("x.ckpt")
