@@ -1,4 +1,4 @@
-"""What kind of value a user handed in, and whether a number is in range."""
+"""Checks of plain values from a user: numbers, integers, ranges, and how an error message names a kind."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["check_above_zero", "check_counts", "is_number", "is_whole", "kind_of
 
 
 def is_number(value: Any) -> bool:
-    """Whether this is a real number; a truth value, a text and a tensor are none.
+    """Tell whether a value is a real number. Bools, strings and tensors do not count as numbers.
 
     Example:
         >>> is_number(0.5), is_number("0.5"), is_number(True)
         (True, False, False)
     """
-    return isinstance(value, Real) and not isinstance(value, bool)
+    return isinstance(value, Real) and not isinstance(value, bool)  # in Python, a bool is an int
 
 
 def is_whole(value: Any) -> bool:
-    """Whether this is an integer.
+    """Tell whether a value is an integer; a bool is not.
 
     Example:
         >>> is_whole(2), is_whole(2.5), is_whole(True)
@@ -31,7 +31,7 @@ def is_whole(value: Any) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """What a message calls a value of the wrong kind: the dtype of a tensor, the type of anything else.
+    """Name the kind of a value for an error message: the dtype of a tensor, else the type.
 
     Example:
         >>> kind_of([1.0]), kind_of(Tensor([1]).int())
@@ -41,14 +41,14 @@ def kind_of(value: Any) -> str:
 
 
 def check_counts(**counts: int) -> None:
-    """Raise a ValueError that names the first of the counts that is not a positive integer."""
+    """Raise a ValueError that names the first keyword argument that is not a positive integer."""
     for name, count in counts.items():
         if not is_whole(count) or count < 1:
             raise ValueError(f"Expected `{name}` to be a positive integer, but got {count!r}.")
 
 
 def check_above_zero(**sizes: float) -> None:
-    """Raise a ValueError that names the first of the sizes that is not a finite number above zero."""
+    """Raise a ValueError that names the first keyword argument that is not a finite number above zero."""
     for name, size in sizes.items():
         if not is_number(size) or not 0 < size < float("inf"):
             raise ValueError(f"Expected `{name}` to be above 0 and finite, but got {size!r}.")

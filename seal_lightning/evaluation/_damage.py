@@ -1,4 +1,8 @@
-"""The ways in which `corrupt` damages poses; each returns by how much the joints move, before the root is put back."""
+"""The kinds of damage that `corrupt` can do to a pose, one function each.
+
+Every function takes poses (N, J, 3), a skeleton, a severity and a random generator, and returns the displacement of
+every joint, shape (N, J, 3). It may move the root as well: `corrupt` shifts the whole pose back afterwards.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ from seal_lightning.skeleton.bone_tree import bone_tree
 
 __all__ = ["DAMAGE"]
 
-_HINGES = ("kne", "elb")  # in the names of joints that bend one way: RKnee, left_elbow, LKNE
-_BENT = math.radians(10.0)  # a hinge that is straighter hardly shows which way it bends
+_HINGES = ("kne", "elb")  # a knee or an elbow has one of these in its name: RKnee, left_elbow, LKNE
+_BENT = math.radians(10.0)  # in a limb that is straighter than this, the way in which it bends is hardly defined
 
 
 def _bone_length(poses: Tensor, skeleton: Skeleton, severity: float, generator: torch.Generator) -> Tensor:
@@ -30,9 +34,10 @@ def _limb_scale(poses: Tensor, skeleton: Skeleton, severity: float, generator: t
 
 
 def _stretch(poses: Tensor, skeleton: Skeleton, severity: float, sets: Tensor, generator: torch.Generator) -> Tensor:
-    """Lengthen or shorten the bones of one of several sets (S, J - 1), drawn for every pose."""
+    """Lengthen or shorten one set of bones per pose, drawn from the rows of `sets` (S, J - 1) of 0 and 1."""
     tree = bone_tree(skeleton, poses)
     chosen = sets[torch.randint(len(sets), (len(poses),), generator=generator)].to(poses)
+    # `above` adds up the changes of all bones between the root and a joint, so whatever hangs on a bone moves with it.
     return tree.above @ (severity * _sign(poses, generator) * chosen[..., None] * tree.bones(poses))
 
 
@@ -41,20 +46,24 @@ def _joint_limit(poses: Tensor, skeleton: Skeleton, severity: float, generator: 
     upper, pivot, lower = torch.tensor(hinges, device=poses.device).unbind(1)
     branches = [_branch(skeleton, hinge) - {hinge} for _, hinge, _ in hinges]
     below = torch.tensor([[joint in branch for joint in range(skeleton.num_joints)] for branch in branches])
+    # `thigh` and `shank` are the upper and the lower half of any limb, arms included.
     thigh = normalize(poses[:, pivot] - poses[:, upper], dim=-1)
     shank = normalize(poses[:, lower] - poses[:, pivot], dim=-1)
     axis = torch.linalg.cross(thigh, shank)
     bend = torch.atan2(axis.norm(dim=-1), (thigh * shank).sum(-1))
     draw = torch.rand(bend.shape, generator=generator).to(poses)
-    hinge = torch.where(bend >= _BENT, _BENT + draw, bend).argmax(1)  # of all that are bent one at random
+    # One of the bent hinges at random: each of them scores above `_BENT`, and a straighter one below. Where no hinge is
+    # bent, the least straight one is taken.
+    hinge = torch.where(bend >= _BENT, _BENT + draw, bend).argmax(1)
     rows = torch.arange(len(poses), device=poses.device)
-    # A straight limb bends about any axis across it: that with the coordinate axis which it is furthest from.
+    # A straight limb has no plane in which it bends, so any axis across it will do. Of the three coordinate axes, take
+    # the one most nearly at right angles to the limb: its cross product with the limb is safely far from zero.
     across = torch.eye(3).to(poses)[thigh[rows, hinge].abs().argmin(-1)]
     any_axis = torch.linalg.cross(thigh[rows, hinge], across)
     axis = normalize(torch.where(bend[rows, hinge, None] > 1e-4, axis[rows, hinge], any_axis), dim=-1)[:, None]
     arm = poses - poses[rows, pivot[hinge]][:, None]
-    angle = -(bend[rows, hinge] + math.radians(severity))[:, None, None]
-    along = (arm * axis).sum(-1, keepdim=True) * axis
+    angle = -(bend[rows, hinge] + math.radians(severity))[:, None, None]  # back to straight, then `severity` beyond it
+    along = (arm * axis).sum(-1, keepdim=True) * axis  # the rotation formula of Rodrigues, about the hinge's axis
     turned = along + (arm - along) * angle.cos() + torch.linalg.cross(axis.expand_as(arm), arm) * angle.sin()
     turns: Tensor = below.to(poses.device)[hinge]
     return torch.where(turns[..., None], turned - arm, 0.0)
@@ -62,8 +71,9 @@ def _joint_limit(poses: Tensor, skeleton: Skeleton, severity: float, generator: 
 
 def _left_right_swap(poses: Tensor, skeleton: Skeleton, severity: float, generator: torch.Generator) -> Tensor:
     partners, parents = skeleton.partners, skeleton.parents
-    middle = {-1, *(joint for joint in range(skeleton.num_joints) if partners[joint] == joint)}
+    middle = {-1, *(joint for joint in range(skeleton.num_joints) if partners[joint] == joint)}  # -1: the root's parent
     pairs = zip(skeleton.left, skeleton.right, strict=True)
+    # Branches swap as a whole, so only the pairs where one starts are drawn: hips and shoulders, not knees.
     tops = [pair for pair in pairs if parents[pair[0]] in middle or parents[pair[1]] in middle]
     if not tops:
         raise ValueError("Expected `skeleton` to have paired joints on the left and right, but got none.")
@@ -89,7 +99,7 @@ def _global_scale(poses: Tensor, skeleton: Skeleton, severity: float, generator:
 
 
 def _hinges(skeleton: Skeleton) -> list[tuple[int, int, int]]:
-    """Of every knee and elbow the upper end of its limb, itself, and the lower end."""
+    """Return a triple for every knee and elbow: the upper end of its limb, the joint itself, the limb's lower end."""
     depth = skeleton.hops[skeleton.tree_root].tolist()
     hinges = []
     for limb in skeleton.limbs:
@@ -98,14 +108,15 @@ def _hinges(skeleton: Skeleton) -> list[tuple[int, int, int]]:
         hinges += [(upper, joint, lower) for joint in inner]
     if not hinges:
         raise ValueError(
-            "Expected `skeleton` to have limbs with a joint inside that is named a knee or an elbow (a name with "
-            f"{' or '.join(map(repr, _HINGES))}), but got the joints {skeleton.names} and limbs {skeleton.limbs}."
+            "Expected `skeleton` to have a limb with a knee or an elbow between its ends (a joint with "
+            f"{' or '.join(map(repr, _HINGES))} in its name), but got the joints {skeleton.names} and the limbs "
+            f"{skeleton.limbs}."
         )
     return hinges
 
 
 def _branch(skeleton: Skeleton, top: int) -> set[int]:
-    """A joint and all that lies below it."""
+    """Return a joint and all joints below it in the tree."""
     members = {top}
     for joint in skeleton.order:
         if skeleton.parents[joint] in members:
@@ -114,14 +125,15 @@ def _branch(skeleton: Skeleton, top: int) -> set[int]:
 
 
 def _sign(poses: Tensor, generator: torch.Generator) -> Tensor:
-    """1 or -1 for every pose, (N, 1, 1)."""
+    """Draw 1 or -1 for every pose, shape (N, 1, 1)."""
     sign: Tensor = 2 * torch.randint(2, (len(poses), 1, 1), generator=generator) - 1
     return sign.to(poses)
 
 
 def _some(count: int, share: float, poses: Tensor, generator: torch.Generator) -> Tensor:
-    """Ones for a share, rounded up, of `count` things drawn for every pose, zeros for the others, (N, count)."""
-    order = torch.rand(len(poses), count, generator=generator).argsort(1).argsort(1)
+    """Draw a share of `count` things, rounded up, for every pose: 1 for a drawn one, else 0, shape (N, count)."""
+    order = torch.rand(len(poses), count, generator=generator).argsort(1).argsort(1)  # ranks: a random permutation
+    # Without the 1e-9, a product that rounds up to 3.0000000000000004 would draw four things instead of three.
     return (order < math.ceil(share * count - 1e-9)).to(poses)
 
 

@@ -1,4 +1,4 @@
-"""What an energy knows: true poses damaged in one way at a time, and whether the energy sees it."""
+"""Which mistakes an energy can see: true poses are damaged in one way at a time, and the energy has to rise."""
 
 from __future__ import annotations
 
@@ -29,46 +29,48 @@ SEVERITIES = MappingProxyType(
         "global_scale": (0.05, 0.1, 0.2, 0.4),
     }
 )
-"""The kinds of corruption, each with the severities at which `energy_report` tries it."""
+"""The kinds of corruption, each with the severities at which `energy_report` tries it; `corrupt` tells their units."""
 
-_LARGEST = {"joint_limit": 180.0, "noise": math.inf}  # of all others 1, which is the whole of a length or a share
+# The largest severity of a kind. All other kinds take a share, of a length or of a number of things: at most 1.
+_LARGEST = {"joint_limit": 180.0, "noise": math.inf}
 
 
 def corrupt(kind: str, poses: Tensor, skeleton: str | Skeleton, severity: float, generator: torch.Generator) -> Tensor:
-    """Damage every pose in one way. The root that poses are aligned to stays where it is.
+    """Damage every pose in one way. The root, to which poses are aligned, stays where it is.
 
     ========================  ============================================================  ===========================
     kind                      what happens to a pose                                        severity
     ========================  ============================================================  ===========================
     ``"bone_length"``         one random bone grows or shrinks                              share of its length
-    ``"limb_scale"``          all bones of one random limb do, those of its partner do not  share of their length
+    ``"limb_scale"``          all bones of one random limb grow or shrink, those of its     share of their length
+                              partner on the other side do not
     ``"joint_limit"``         a random bent knee or elbow bends the wrong way               degrees beyond straight
-    ``"left_right_swap"``     random branches (legs, arms) change places with their         share of the branches
-                              partners
+    ``"left_right_swap"``     random pairs of branches (legs, arms) change sides            share of the pairs
     ``"depth_flip"``          random bones point towards the camera instead of away, or     share of the bones
-                              the other way round: their lengths and, but for perspective,
-                              their images stay
-    ``"noise"``               normal noise on every coordinate                              mean bone lengths
-    ``"global_scale"``        the whole pose grows or shrinks: the control, of which an     share of its size
-                              energy that judges structure alone knows nothing
+                              the other way round: their lengths stay, and so do their
+                              images, except for the effect of perspective
+    ``"noise"``               Gaussian noise on every coordinate                            standard deviation, in mean
+                                                                                            bone lengths
+    ``"global_scale"``        the whole pose grows or shrinks. This is the control: an      share of its size
+                              energy that judges structure alone cannot see it
     ========================  ============================================================  ===========================
 
-    The same generator state makes the same choices whatever the severity, so that a pose's damage can be graded.
+    From the same state of the generator, every severity damages the same part of a pose, so that damage can be graded.
 
     Args:
-        kind: One of the above.
+        kind: One of the kinds above.
         poses: Poses in camera coordinates, whose z axis is the depth, shape (N, J, 3), in any unit.
-        skeleton: Skeleton or name of a built-in one.
-        severity: How much, above 0.
+        skeleton: A skeleton, or the name of a built-in one.
+        severity: How much damage, above 0, in the unit of the table.
         generator: Source of all random numbers, on the CPU.
 
     Returns:
-        Detached poses (N, J, 3).
+        Damaged poses (N, J, 3), without gradient.
 
     Raises:
         TypeError: If the poses are not a floating-point tensor.
         ValueError: If there is no such kind, the severity is out of range, the shape does not fit, or the skeleton
-            lacks what the kind needs: limbs, paired joints, or limbs with a knee or an elbow by name.
+            lacks what the kind needs: limbs, paired joints, or limbs with a joint that is named a knee or an elbow.
 
     Example:
         >>> bone = Skeleton.from_parents([-1, 0])
@@ -98,11 +100,13 @@ class CorruptionScore:
     """How well an energy tells poses with one kind of damage from true ones.
 
     Args:
-        severities: How much damage.
-        auroc: Per severity the chance that a random damaged pose has a higher energy than a random true one: 1 where
-            they are always told apart, 0.5 where they never are.
-        monotonicity: Rank correlation (Spearman) of the energy of a pose with its damage, from none at all to the
-            largest severity, averaged over the poses. Poses whose energy never moves count as 0.
+        severities: How much damage was done, in the unit of the kind.
+        auroc: For each severity, the probability that a random damaged pose has a higher energy than a random true one
+            (the area under the receiver operating characteristic). It is 1 where the energy tells every damaged pose
+            from every true one, 0.5 where it does no better than chance, and below 0.5 where it prefers damaged poses.
+        monotonicity: Whether more damage means more energy: the rank correlation (Spearman) between the energy of a
+            pose and its damage, from none to the largest severity, averaged over the poses. A pose whose energy never
+            changes counts as 0.
     """
 
     severities: tuple[float, ...]
@@ -119,26 +123,27 @@ def energy_report(
     kinds: Sequence[str] = tuple(SEVERITIES),
     seed: int = 0,
 ) -> dict[str, CorruptionScore]:
-    """Ask an energy about every kind of corruption.
+    """Measure how well an energy sees each kind of corruption.
 
     Args:
-        energy: Called with keypoints (N, J, 2 or 3) and poses (N, J, 3), returns energies (N,), e.g.
+        energy: A function of keypoints (N, J, 2 or 3) and poses (N, J, 3) that returns energies (N,), such as
             ``lambda keypoints_2d, poses: criterion.energy(poses, keypoints_2d)["energy_0"]``.
         keypoints_2d: Keypoints of the true poses, shape (N, J, 2 or 3).
-        truths: True poses in camera coordinates, shape (N, J, 3), in the unit that the energy knows.
-        skeleton: Skeleton or name of a built-in one.
+        truths: True poses in camera coordinates, shape (N, J, 3), in the unit of the poses that trained the energy.
+        skeleton: A skeleton, or the name of a built-in one.
         kinds: Kinds of corruption, see `corrupt`.
         seed: Seed of all random choices.
 
     Returns:
-        Scores by kind.
+        A score for each kind.
 
     Raises:
-        TypeError: If keypoints, truths or energies are no tensors.
-        ValueError: If the energies are not one finite number a pose, or as `corrupt`.
+        TypeError: If the keypoints, the truths or the energies are not tensors.
+        ValueError: If the energy does not return one finite number per pose, or for the reasons of `corrupt`.
 
     Example:
-        An energy that measures the depth of a bone, of which two poses have 1 and 2, knows when it grows:
+        The energy below is the negative depth of a bone. A flip turns depths of 1 and 2 into -1 and -2, so every
+        damaged pose has a higher energy than every true one:
 
         >>> poses = torch.zeros(2, 2, 3)
         >>> poses[:, 1, 2] = torch.tensor([1.0, 2.0])
@@ -153,16 +158,17 @@ def energy_report(
             raise TypeError(f"Expected `{name}` to be a tensor, but got {kind_of(given)}.")
     if not len(truths) or keypoints_2d.shape[:-1] != truths.shape[:-1]:
         raise ValueError(
-            "Expected `keypoints_2d` and `truths` to be (N, J, 2 or 3) and (N, J, 3) of one N above 0, "
+            "Expected `keypoints_2d` and `truths` to have shapes (N, J, 2 or 3) and (N, J, 3) with the same N above 0, "
             f"but got {tuple(keypoints_2d.shape)} and {tuple(truths.shape)}."
         )
     true = _energies(energy, keypoints_2d, truths)
     report = {}
     for kind in kinds:
         if kind not in SEVERITIES:
-            raise ValueError(f"Expected `kinds` to be from {sorted(SEVERITIES)}, but got {kind!r}.")
+            raise ValueError(f"Expected every item of `kinds` to be one of {sorted(SEVERITIES)}, but got {kind!r}.")
         columns = [true]
         for severity in SEVERITIES[kind]:
+            # A fresh generator for every severity: the same parts are damaged, only more, as the monotonicity needs.
             damaged = corrupt(kind, truths, skeleton, severity, torch.Generator().manual_seed(seed))
             columns.append(_energies(energy, keypoints_2d, damaged))
         auroc = tuple(_auroc(column, true) for column in columns[1:])
@@ -177,23 +183,25 @@ def _energies(energy: Callable[[Tensor, Tensor], Tensor], keypoints_2d: Tensor, 
         raise TypeError(f"Expected `energy` to return a tensor, but got {kind_of(energies)}.")
     if energies.shape != poses.shape[:1] or not energies.isfinite().all():
         raise ValueError(
-            f"Expected `energy` to return one finite number a pose, shape {tuple(poses.shape[:1])}, "
-            f"but got {tuple(energies.shape)} with {int((~energies.isfinite()).sum())} that are not finite."
+            f"Expected `energy` to return one finite number per pose, shape {tuple(poses.shape[:1])}, "
+            f"but got shape {tuple(energies.shape)}, of which {int((~energies.isfinite()).sum())} are not finite."
         )
     return energies.double().cpu()
 
 
 def _auroc(high: Tensor, low: Tensor) -> float:
-    """Share of all pairs in which the first is the higher one; a tie counts half. The Mann-Whitney statistic."""
+    """Share of all pairs in which the first value is higher, a tie counting half (the Mann-Whitney statistic)."""
+    # Counting by binary search takes N log N comparisons, where the pairs themselves would be N squared.
     low = low.sort().values
     below, at_most = (torch.searchsorted(low, high, right=right) for right in (False, True))
     return float((below + at_most).double().mean()) / (2 * len(low))
 
 
 def _monotonicity(energies: Tensor) -> float:
-    """Mean over the rows of Spearman's correlation with the number of the column; ties have their mean rank."""
+    """Mean over the poses (rows) of Spearman's correlation with the column number; ties share their mean rank."""
     one, other = energies.unsqueeze(2), energies.unsqueeze(1)
     ranks = (one > other).double().sum(2) + 0.5 * (one == other).double().sum(2)
+    # `normalize` leaves a row of zeros as it is, so an energy that never changes correlates with nothing.
     ranks = normalize(ranks - ranks.mean(1, keepdim=True), dim=1)
     columns = torch.arange(energies.shape[1], dtype=torch.float64)
     return float((ranks @ normalize(columns - columns.mean(), dim=0)).mean())

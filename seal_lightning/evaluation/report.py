@@ -1,4 +1,4 @@
-"""What a comparison reports: statistics over paired seeds, the table, the JSON and CSV files, the picture."""
+"""The report of a comparison: statistics over pairs of runs with the same seed, a table, and JSON and CSV files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = [
     "Run",
     "Scopes",
     "compare_scores",
+    "curves",
     "free_directory",
     "pair",
     "paired_difference",
@@ -76,12 +77,12 @@ class Run:
 
     Args:
         method: ``"host"`` or ``"SEAL"``.
-        seed: The seed of both initial weights and data order.
-        steps: Optimizer steps taken.
+        seed: The seed of both the initial weights and the order of the data.
+        steps: Number of optimizer steps taken.
         wall_time: Seconds of training, validation included.
-        scores: Per scope (``"mean"``, a dataset, a group) the metrics by name; lengths in millimetres.
-        curves: Per logged quantity its points (step, value).
-        rescaled: What ``scores`` become after rescaling the bones.
+        scores: The metrics by name for every scope (``"mean"``, a dataset, a group); lengths are in millimetres.
+        curves: The points (step, value) of every quantity that was logged.
+        rescaled: The same as ``scores``, after the bones of the predictions are rescaled.
     """
 
     method: str
@@ -95,7 +96,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Paired:
-    """Means and standard deviations over seeds of two methods, and their paired difference with its 95 % interval."""
+    """How two methods compare in one metric, over seeds.
+
+    Args:
+        host_mean: Mean of the host over its seeds.
+        host_std: Standard deviation of the host over its seeds; NaN for one seed.
+        seal_mean: Mean of SEAL.
+        seal_std: Standard deviation of SEAL.
+        difference: Mean difference SEAL - host between runs with the same seed.
+        low: Lower end of the 95 % interval of that difference; NaN for one seed.
+        high: Upper end of the interval.
+        relative: The difference in percent of the host's mean.
+    """
 
     host_mean: float
     host_std: float
@@ -110,18 +122,19 @@ class Paired:
 def paired_difference(host: Sequence[float], seal: Sequence[float]) -> Paired:
     r"""Compare two methods that were run with the same seeds.
 
-    With :math:`d_s` the difference SEAL - host of seed s, the interval is the t-interval
-    :math:`\bar d \pm t_{0.975, S-1}\, \mathrm{std}(d) / \sqrt{S}`. One seed has no spread and no interval: NaN.
+    With :math:`d_s` the difference SEAL - host of seed s and S the number of seeds, the interval is that of the paired
+    t-test, :math:`\bar d \pm t_{0.975, S-1}\, \mathrm{std}(d) / \sqrt{S}`. For a single seed, standard deviations and
+    interval are NaN.
 
     Args:
         host: One value per seed.
         seal: One value per seed, in the same order.
 
     Returns:
-        The statistics; ``relative`` is the difference in percent of the host's mean.
+        Means, standard deviations, and the difference with its interval.
 
     Raises:
-        ValueError: If there are no values, or not as many of one as of the other.
+        ValueError: If there are no values, or the two methods do not have the same number of them.
 
     Example:
         >>> result = paired_difference([10.0, 12.0], [9.0, 10.0])
@@ -148,14 +161,14 @@ def t_975(degrees: int) -> float:
 
 
 def pair(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
-    """The runs of the host and those of SEAL, both in the order of the host's seeds."""
+    """Separate the runs of the host and of SEAL, both in the order of the host's seeds."""
     host = [run for run in runs if run.method == "host"]
     seal = {run.seed: run for run in runs if run.method == "SEAL"}
     return host, [seal[run.seed] for run in host]
 
 
 def summarise(runs: Sequence[Run]) -> dict[str, dict[str, Paired]]:
-    """Pair the runs by seed and compare them: per scope and metric, over seeds; training time under ``"mean"``."""
+    """Pair the runs by seed and compare them in every metric of every scope; the training time is under ``"mean"``."""
     host, seal = pair(runs)
     summary = compare_scores([run.scores for run in host], [run.scores for run in seal])
     summary["mean"]["wall_time"] = paired_difference([run.wall_time for run in host], [run.wall_time for run in seal])
@@ -163,7 +176,7 @@ def summarise(runs: Sequence[Run]) -> dict[str, dict[str, Paired]]:
 
 
 def compare_scores(host: Sequence[Scopes], seal: Sequence[Scopes]) -> dict[str, dict[str, Paired]]:
-    """Compare scores by scope and metric, one per seed of both methods in the same order."""
+    """Compare the scores of two methods in every metric of every scope; both are in the same order of seeds."""
     return {
         scope: {
             metric: paired_difference([run[scope][metric] for run in host], [run[scope][metric] for run in seal])
@@ -176,12 +189,15 @@ def compare_scores(host: Sequence[Scopes], seal: Sequence[Scopes]) -> dict[str, 
 def table(
     summary: Mapping[str, Mapping[str, Paired]], datasets: Sequence[str], methods: tuple[str, str] = ("host", "SEAL")
 ) -> str:
-    """Format the comparison as one aligned Markdown table: a block per dataset where there are several, then the mean.
+    """Format the comparison as an aligned Markdown table.
 
     Args:
         summary: What `summarise` returned.
-        datasets: Names of the datasets among its scopes.
-        methods: Titles of the two methods' columns.
+        datasets: Names of the datasets among its scopes. Several get a block of rows each, before that of the mean.
+        methods: Titles of the columns of the two methods.
+
+    Returns:
+        The lines of the table.
     """
     blocks = [*datasets, "mean"] if len(datasets) > 1 else ["mean"]
     interval = "" if all(math.isnan(paired.low) for paired in summary["mean"].values()) else " [95 % interval]"
@@ -203,7 +219,7 @@ def table(
 
 
 def rescaled_table(summary: Mapping[str, Mapping[str, Paired]]) -> str:
-    """Format the comparison after rescaling: the mean of the errors that it is about."""
+    """Format the comparison after rescaling, with the mean of the few errors that rescaling is meant to lower."""
     chosen = {metric: summary["mean"][metric] for metric in _RESCALED_ROWS if metric in summary["mean"]}
     return table({"mean": chosen}, [], ("host, rescaled", "SEAL, rescaled"))
 
@@ -220,7 +236,8 @@ def _row(metric: str, paired: Paired) -> tuple[str, str, str, str, str]:
     difference = _number(paired.difference, digits, sign=True)
     if not math.isnan(paired.low):
         difference += f" [{paired.low:+.{digits}f}, {paired.high:+.{digits}f}]"
-    nothing = math.isnan(paired.relative) or paired.host_mean < 0.5 / 10**digits  # printed as zero
+    # A mean that is printed as zero, such as the LSE after symmetrising, is rounding error: a percentage would mislead.
+    nothing = math.isnan(paired.relative) or paired.host_mean < 0.5 / 10**digits
     relative = "-" if nothing else f"{paired.relative:+.1f} %"
     host, seal = spread(paired.host_mean, paired.host_std), spread(paired.seal_mean, paired.seal_std)
     return f"{name} ({unit})", host, seal, difference, relative
@@ -231,7 +248,7 @@ def _number(value: float, digits: int, *, sign: bool = False) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a number may depend on."""
+    """Return the versions of Python and of the packages on which a number may depend."""
     found = {"python": platform.python_version()}
     for package in ("seal_lightning", "torch", "lightning", "torchmetrics", "numpy"):
         try:
@@ -242,7 +259,7 @@ def versions() -> dict[str, str]:
 
 
 def free_directory(path: str | Path) -> Path:
-    """Return ``path`` as a new directory, or ``path-2``, ``path-3``, ... where an older result is in the way."""
+    """Make and return the directory ``path``, or ``path-2``, ``path-3``, ... where an older result is in the way."""
     path = Path(path)
     candidate, number = path, 1
     while candidate.exists() and not (candidate.is_dir() and not any(candidate.iterdir())):
@@ -253,12 +270,13 @@ def free_directory(path: str | Path) -> Path:
 
 
 def write_json(path: Path, runs: Sequence[Run], summary: Mapping[str, Mapping[str, Paired]], **stamp: Any) -> None:
-    """Write everything: the stamp, each run with its curves, the statistics. A missing value is null."""
+    """Write the stamp, every run with its curves, and the statistics as JSON, in which a missing value is null."""
     content = {**stamp, "runs": list(runs), "summary": summary}
     path.write_text(json.dumps(_finite(content), indent=1, allow_nan=False) + "\n")
 
 
 def _finite(value: Any) -> Any:
+    """Turn dataclasses into dicts, and NaN and infinity into None: JSON knows no name for either."""
     if is_dataclass(value) and not isinstance(value, type):
         return _finite(asdict(value))
     if isinstance(value, Mapping):
@@ -269,7 +287,7 @@ def _finite(value: Any) -> Any:
 
 
 def write_csv(path: Path, runs: Sequence[Run], stamp: Mapping[str, str]) -> None:
-    """Write one line per method, seed, scope and metric, each stamped."""
+    """Write one line per method, seed, scope and metric, which ends in the values of the stamp."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["method", "seed", "scope", "metric", "value", *stamp])
@@ -283,7 +301,7 @@ def write_csv(path: Path, runs: Sequence[Run], stamp: Mapping[str, str]) -> None
 
 
 def curves(runs: Sequence[Run]) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """What SEAL logged in training, for `plotting.plot_comparison`: per panel one line per seed."""
+    """Arrange what SEAL logged in training for `plotting.plot_comparison`: a panel per quantity, a line per seed."""
     panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for run in runs:
         for name, title in _PANELS.items():

@@ -1,4 +1,7 @@
-"""The control of a comparison: what rescaling the bones of finished predictions gives either method for nothing."""
+"""The control of a comparison: rescaling the bones of finished predictions, which costs no training.
+
+What both methods gain from it for nothing, a learned loss need not be trained for.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,13 @@ from seal_lightning.training.batch import SealBatch
 
 __all__ = ["TrainingLengths", "describe_rescaling", "rescale"]
 
-_SHARE = 0.25
+_SHARE = 0.25  # of the way from a bone's predicted length to its mean length in training
 
 
 class TrainingLengths(Callback):
-    """Averages the bone lengths of the true poses that SEAL captures in training, labelled and visible ones alone.
+    """Averages the bone lengths of the true poses that SEAL sees in training, where they are labelled and visible.
 
-    ``seconds`` is how long that took: it is not part of the training.
+    Its attribute ``seconds`` is the time that this took, so that a comparison can subtract it from the training time.
     """
 
     def __init__(self) -> None:
@@ -32,18 +35,19 @@ class TrainingLengths(Callback):
 
     @property
     def lengths(self) -> Tensor:
-        """Mean length per bone (J - 1,) in the unit of the poses; NaN for a bone that was never seen."""
+        """Mean length per bone (J - 1,), in the unit of the poses; NaN for a bone that was never seen."""
         return torch.where(self._count > 0, self._mean, torch.nan).cpu()
 
     def on_fit_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Start from nothing."""
+        """Forget an earlier training."""
         bones = len(pl_module.seal.skeleton.bones)
         self._mean, self._count = torch.zeros(bones), torch.zeros(bones, dtype=torch.int64)
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Add the true poses of this step; a step that was skipped has none, or still shows those of an older one."""
+        """Add the true poses of this step."""
         start = time.perf_counter()
         read, self._last, before = pl_module._seal_last, pl_module._seal_last, self._last
+        # Where a step was skipped, the model holds no batch, or still that of an older step, which is counted already.
         if isinstance(read, SealBatch) and read is not before and read.target is not None:
             self._add(read.target, read, pl_module.seal.skeleton)
         self.seconds += time.perf_counter() - start
@@ -55,22 +59,25 @@ class TrainingLengths(Callback):
             counted = counted & read.labelled.reshape(-1, *[1] * (lengths.dim() - 1))
         lengths, counted = lengths.flatten(0, -2), counted.flatten(0, -2)
         count = counted.sum(dim=0)
-        # A running mean, since a float32 sum over a long training would lose digits.
+        # A running mean: a float32 sum over a long training would lose digits.
         self._mean, self._count = self._mean.to(lengths.device), self._count.to(lengths.device) + count
         self._mean += (torch.where(counted, lengths, 0.0).sum(dim=0) - count * self._mean) / self._count.clamp(min=1)
 
 
 def rescale(pose: Tensor, lengths: Tensor, skeleton: Skeleton, visibility: Tensor | None = None) -> Tensor:
-    """Shrink bones 25 % toward mean lengths, then symmetrise them; what an invisible joint takes part in stays.
+    """Move every bone's length 25 % of the way to a mean length, then give left and right bones their common mean.
+
+    A bone with an invisible end keeps its length, and so does its partner on the other side when both get their mean.
 
     Args:
-        pose: Predicted poses (..., J, 3).
-        lengths: Mean length per bone (J - 1,) in the unit of the poses; a bone whose mean is NaN is not shrunk.
-        skeleton: The skeleton.
-        visibility: Mask (..., J); where a joint is invisible, so is what it would do to others.
+        pose: Predicted poses, shape (..., J, 3).
+        lengths: Mean length per bone (J - 1,), in the unit of the poses. A bone whose mean is NaN skips the first step.
+        skeleton: The skeleton of the poses.
+        visibility: Mask (..., J) of the visible joints; without it all are visible. Where an invisible joint is has no
+            influence on the visible ones.
 
     Returns:
-        Poses (..., J, 3).
+        Rescaled poses (..., J, 3).
     """
     if visibility is not None:
         pose = torch.where(as_visible(visibility, pose).unsqueeze(-1), pose, 0.0)
@@ -80,6 +87,8 @@ def rescale(pose: Tensor, lengths: Tensor, skeleton: Skeleton, visibility: Tenso
     symmetric = symmetrise_bones(shrunk, skeleton)
     if visibility is None:
         return symmetric
+    # `symmetrise_bones` knows no mask. Take its lengths where both bones of a pair are seen, else those of before, and
+    # let `shrink_bones` with alpha=1 set them.
     pair_seen = seen.clone()
     for left, right in skeleton.paired_bones:
         pair_seen[..., [left, right]] = (seen[..., left] & seen[..., right]).unsqueeze(-1)
@@ -88,17 +97,18 @@ def rescale(pose: Tensor, lengths: Tensor, skeleton: Skeleton, visibility: Tenso
 
 
 def describe_rescaling(lengths: Tensor) -> str:
-    """Say what is done to the bones, and to how many of them it cannot be done."""
+    """Say in words what `rescale` does to the bones, and how many of them have no mean length to move to."""
     text = (
-        f"Rescaled: bones shrunk {100 * _SHARE:.0f} % toward their mean lengths in the true poses of the training, "
-        "then left and right given their mean length, which leaves the truth's own asymmetry as error."
+        f"Rescaled: the length of every bone is moved {100 * _SHARE:.0f} % of the way to its mean in the true poses of "
+        "the training, then left and right bones get their common mean. The asymmetry error that remains is the "
+        "truth's own asymmetry."
     )
     unseen = int((~lengths.isfinite()).sum())
-    return text if not unseen else f"{text} {unseen} of {len(lengths)} bones had no true pose to shrink toward."
+    return text if not unseen else f"{text} {unseen} of {len(lengths)} bones have no mean: no true pose shows them."
 
 
 def _bones_seen(visibility: Tensor | None, lengths: Tensor, skeleton: Skeleton) -> Tensor:
-    """Whether both ends of a bone are visible (..., J - 1)."""
+    """Tell for each bone whether both its ends are visible, shape (..., J - 1)."""
     if visibility is None:
         return torch.ones_like(lengths, dtype=torch.bool)
     child, parent = (

@@ -1,4 +1,4 @@
-"""Scores a model's predictions as SEAL captures them, whatever the model logs itself."""
+"""Scores the predictions that SEAL captures from a model's steps, whatever the model itself logs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,17 @@ _MILLIMETRES = {"mm": 1.0, "m": 1000.0}
 
 
 class PoseScorer(Callback):
-    """Scores every captured validation or test batch, per group, in millimetres and percent.
+    """Scores every captured validation or test batch, group by group, in millimetres and percent.
 
-    Groups come from the batch's ``"group"`` (B,), indices into ``group_names``; without these all is one group.
+    The batch's entry ``"group"`` (B,) tells the group of each sample, as an index into ``group_names``. Without that
+    entry, or without ``group_names``, all samples form one group named ``"all"``.
 
     Args:
         unit: Unit of the poses.
-        group_names: Names of the groups, "dataset/skeleton".
+        group_names: Names of the groups, in the form "dataset/skeleton".
         samples: Number of poses to keep for a picture.
-        lengths: Mean bone lengths (J - 1,) of the training, to score the predictions after rescaling too.
+        lengths: Mean bone lengths (J - 1,) of the training data, in ``unit``. With these, predictions are scored a
+            second time after their bones are rescaled.
     """
 
     def __init__(
@@ -62,11 +64,11 @@ class PoseScorer(Callback):
 
     @property
     def poses(self) -> list[tuple[Tensor, Tensor]]:
-        """True and predicted poses (J, 3) from all over the scored data."""
+        """True and predicted poses (J, 3), spread evenly over the scored data."""
         return [self._kept[index] for index in _spread(self.samples, len(self._kept))]
 
     def scores(self) -> dict[str, dict[str, float]]:
-        """Metrics per group that has data, by name.
+        """Return the metrics, by name, of every group that has data.
 
         Raises:
             ValueError: If nothing was scored.
@@ -74,10 +76,10 @@ class PoseScorer(Callback):
         return self._compute(self.metrics)
 
     def rescaled_scores(self) -> dict[str, dict[str, float]]:
-        """The same after rescaling the bones of the predictions.
+        """Return the same metrics after the bones of the predictions are rescaled.
 
         Raises:
-            ValueError: If nothing was scored.
+            ValueError: If nothing was scored, or no ``lengths`` were given.
         """
         return self._compute(self.rescaled_metrics)
 
@@ -94,7 +96,7 @@ class PoseScorer(Callback):
         """Score the labelled poses of one batch.
 
         Raises:
-            ValueError: If there is no target, or the batch's ``"group"`` does not fit.
+            ValueError: If there is no target, or the batch's ``"group"`` does not have one entry per sample.
         """
         if captured.target is None:
             raise ValueError("Expected a `target` to score predictions against, but got None.")
@@ -115,7 +117,7 @@ class PoseScorer(Callback):
             self._kept.append((_one_pose(target[index]), _one_pose(prediction[index])))
 
     def groups(self, batch: Any, everything: Tensor) -> dict[str, Tensor]:
-        """Which samples (B,) belong to which group; ``everything`` is a mask (B,) of all."""
+        """Return a mask (B,) of the samples of each group, by name; ``everything`` is a mask (B,) of all samples."""
         if self.group_names is None or not isinstance(batch, Mapping) or "group" not in batch:
             return {"all": everything}
         group = batch["group"]
@@ -127,7 +129,7 @@ class PoseScorer(Callback):
 
 
 class _GroupMetrics:
-    """The metrics of one group; poses in millimetres."""
+    """The metrics of one group; its poses are in millimetres."""
 
     def __init__(self, skeleton: Skeleton, like: Tensor) -> None:
         self.pose = PoseMetrics(skeleton, unit="mm", temporal=like.dim() == 4 and like.shape[1] > 1).to(like.device)
@@ -162,7 +164,7 @@ def _update(
 
 
 def _centred(pose: Tensor, visibility: Tensor | None) -> Tensor:
-    """Poses about the mean of their visible joints: the best scale must not depend on where a pose stands."""
+    """Move the mean of the visible joints to the origin: the best scale must not depend on where a pose stands."""
     if visibility is None:
         return pose - pose.mean(dim=-2, keepdim=True)
     seen = visibility.bool().unsqueeze(-1)
@@ -171,24 +173,24 @@ def _centred(pose: Tensor, visibility: Tensor | None) -> Tensor:
 
 
 def _spread(wanted: int, available: int) -> list[int]:
-    """At most ``wanted`` different indices, spread evenly."""
+    """Return at most ``wanted`` different indices below ``available``, spread evenly."""
     count = min(wanted, available)
-    return [(2 * i + 1) * available // (2 * count) for i in range(count)]
+    return [(2 * i + 1) * available // (2 * count) for i in range(count)]  # the middle of each of `count` equal parts
 
 
 def _one_pose(pose: Tensor) -> Tensor:
-    """A pose (J, 3), or the middle frame of a window (T, J, 3), about its own centre."""
+    """Return a pose (J, 3), or the middle frame of a window (T, J, 3), with its centre at the origin."""
     return _centred((pose if pose.dim() == 2 else pose[len(pose) // 2]).float().cpu(), None)
 
 
 def macro_average(groups: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """Average over the groups of a dataset, then over the datasets, each counting the same.
+    """Average over the groups of each dataset, then over the datasets, so that every dataset counts the same.
 
     Args:
-        groups: Scores per group, named "dataset/skeleton"; names without a slash are one dataset.
+        groups: Scores of each group, by its name "dataset/skeleton"; groups without a slash form one unnamed dataset.
 
     Returns:
-        Scores per scope (groups, datasets, ``"mean"``), and the names of the datasets.
+        The scores by scope (every group, every named dataset, and ``"mean"``), and the names of the datasets.
 
     Example:
         >>> scopes, datasets = macro_average({"a/1": {"x": 1.0}, "a/2": {"x": 3.0}, "b/1": {"x": 4.0}})
@@ -203,7 +205,7 @@ def macro_average(groups: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, 
 
 
 def by_dataset(groups: Iterable[str]) -> dict[str, list[str]]:
-    """Sort groups, named "dataset/skeleton", by dataset; those without a slash are one dataset, named "".
+    """Collect the group names "dataset/skeleton" by dataset; names without a slash form a dataset named "".
 
     Example:
         >>> by_dataset(["a/1", "b/1", "a/2"])

@@ -1,4 +1,4 @@
-"""Whether SEAL helps: the primary end point of a comparison, and how sure it is."""
+"""Does SEAL help? The verdict of a comparison: one number, the primary end point, and how certain it is."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from seal_lightning.evaluation.scoring import by_dataset
 __all__ = ["Verdict", "describe_verdicts", "judge"]
 
 _ERRORS = {"mpjpe": "MPJPE", "body_segment_length_error": "BSLE", "asymmetry_error": "asymmetry error"}
-_ROUNDING = 0.01  # millimetres or percent; where errors are smaller, their ratio is one of rounding errors
-_REPLICATES = 2000
+_ROUNDING = 0.01  # millimetres or percent; smaller errors are rounding errors, and so is the ratio of two of them
+_REPLICATES = 2000  # draws of the bootstrap
 
 Array = NDArray[np.float64]
 Side = Literal["helps", "no evidence", "harms"]
@@ -25,16 +25,17 @@ Side = Literal["helps", "no evidence", "harms"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the primary end point says.
+    """The verdict of a comparison, and what it rests on.
 
     Args:
-        verdict: ``"helps"`` or ``"harms"`` where the whole interval is below or above zero.
-        change: Change by SEAL in percent; negative is better.
-        low: Lower end of its 95 % interval; NaN where there is none.
-        high: Upper end.
-        errors: The errors that took part.
+        verdict: ``"helps"`` where the whole interval is below zero, ``"harms"`` where it is above, else
+            ``"no evidence"``.
+        change: Change of the primary end point by SEAL, in percent; negative is better.
+        low: Lower end of the 95 % interval of the change; NaN where there is none.
+        high: Upper end of the interval.
+        errors: Names of the errors that took part.
         seeds: Number of seeds.
-        groups: Number of groups by dataset.
+        groups: Number of groups in each dataset.
         remark: What the interval does not cover, or why there is no verdict.
     """
 
@@ -53,21 +54,24 @@ def judge(host: Sequence[Scopes], seal: Sequence[Scopes], groups: Sequence[str])
 
     .. math:: 100 \Big(\prod_e (\bar e_{\text{SEAL}} / \bar e_{\text{host}})^{1/3} - 1\Big)
 
-    Errors are MPJPE, BSLE and asymmetry error, each averaged over seeds, over the groups of a dataset, and over
-    datasets; one that has no value is left out.
+    The errors are the mean per joint position error (MPJPE), the body segment length error (BSLE) and the asymmetry
+    error, each averaged over seeds, then over the groups of a dataset, then over the datasets. An error that is not
+    finite, or as small as a rounding error, is left out.
 
-    The mean log ratio gets a standard error from bootstrapping the seeds and one from the groups of each dataset, both
-    methods alike. Of n units n - 1 are drawn, which makes the variance unbiased (McCarthy and Snowden, 1985). Each is
-    multiplied with Student's t for n - 1 degrees of freedom, and the products are added in squares. Percentiles would
-    not do: those of three seeds are the least and the largest, and the truth is beyond them one time in four.
+    The interval is that of the mean log ratio of the errors. Its standard error has several sources: the seeds, and the
+    groups of every dataset. Each source with n units is bootstrapped by drawing n - 1 of them, the same for both
+    methods, which makes the variance unbiased (McCarthy and Snowden, 1985). Each standard error is multiplied by
+    Student's t for n - 1 degrees of freedom; the root of the sum of the squares is half the width of the interval.
+    Percentiles of the bootstrap would not do: for three seeds they are the smallest and the largest of the three, and
+    the true value lies outside of these one time in four.
 
     Args:
-        host: Per seed the scores of the host by scope.
-        seal: Those of SEAL, in the same order.
-        groups: The scopes that are groups, "dataset/skeleton".
+        host: The scores of the host, by scope, for each seed.
+        seal: The scores of SEAL, in the same order of seeds.
+        groups: The scopes that are groups, named "dataset/skeleton".
 
     Returns:
-        The verdict; "no evidence" with one seed, or where no dataset has more than one group.
+        The verdict. It is "no evidence" for a single seed, and where no dataset has more than one group.
     """
     datasets = by_dataset(groups)
     counts = {name or "all": len(members) for name, members in datasets.items()}
@@ -80,14 +84,17 @@ def judge(host: Sequence[Scopes], seal: Sequence[Scopes], groups: Sequence[str])
     low, high = point - half, point + half
     known = max(counts.values()) > 1
     verdict: Side = "helps" if known and high < 0 else "harms" if known and low > 0 else "no evidence"
-    # A training that diverged must not end the comparison with an overflow.
+    # exp overflows above 709: a training that diverged must get its verdict too, not end the comparison with an error.
     change, low, high = (100 * math.expm1(min(value, 700.0)) for value in (point, low, high))
     errors, remark = tuple(_ERRORS[e] for e in usable), _remark(len(host), counts)
     return Verdict(verdict, change, low, high, errors, len(host), counts, remark)
 
 
 def _interval(values: Array, datasets: Sequence[Sequence[int]]) -> tuple[float, float]:
-    """Mean log ratio of values (errors, 2, seeds, groups) and half the width of its interval, NaN for one seed."""
+    """Return the mean log ratio of values (errors, 2, seeds, groups) and half the width of its interval.
+
+    The second axis holds the two methods. The half width is NaN for one seed.
+    """
     generator = np.random.default_rng(0)
     seeds = values.shape[2]
     seed_weights, group_weights = np.full((1, seeds), 1 / seeds), np.zeros((1, values.shape[3]))
@@ -106,12 +113,20 @@ def _interval(values: Array, datasets: Sequence[Sequence[int]]) -> tuple[float, 
 
 
 def _draws(units: int, generator: np.random.Generator) -> Array:
-    """Weights (replicates, units) of as many units less one, drawn with replacement."""
+    """Draw one unit less than there are, with replacement; return weights (replicates, units) that sum to 1."""
     return generator.multinomial(units - 1, np.full(units, 1 / units), size=_REPLICATES) / (units - 1)
 
 
 def _log_ratio(values: Array, seed_weights: Array, group_weights: Array) -> Array:
-    """Mean over errors of log(SEAL / host), one per row of weights; a single row goes with all of the other's."""
+    """Return the mean over the errors of log(SEAL / host), one number for each row of weights.
+
+    Where one of the two has a single row, it is used with every row of the other.
+
+    Args:
+        values: Errors (errors, 2, seeds, groups); the second axis holds host and SEAL.
+        seed_weights: Weights (replicates or 1, seeds).
+        group_weights: Weights (replicates or 1, groups).
+    """
     over_seeds = np.tensordot(seed_weights, values, axes=(1, 2))
     means = (over_seeds * group_weights[:, None, None]).sum(-1)
     return np.asarray(np.log(means[..., 1] / means[..., 0]).mean(-1))
@@ -123,23 +138,29 @@ def _half(replicates: Array, units: int) -> float:
 
 def _remark(seeds: int, counts: Mapping[str, int]) -> str:
     if seeds == 1:
-        return "One seed: nothing says how another would turn out, so there is no interval and no verdict."
+        return "With one seed nothing tells how another seed would turn out, so there is no interval and no verdict."
     single = [name for name, count in counts.items() if count == 1]
     if len(single) == len(counts):
-        return "No dataset has two skeletons told apart: the interval is over seeds alone, so there is no verdict."
-    return " ".join(f"{name} has one skeleton: how others differ from it is not in the interval." for name in single)
+        return (
+            "No dataset names two skeletons or more, so the interval covers differences between seeds but not between "
+            "skeletons, and there is no verdict."
+        )
+    return " ".join(
+        f"{name} has a single skeleton, so the interval does not cover how its other skeletons would differ."
+        for name in single
+    )
 
 
 def describe_verdicts(predicted: Verdict, rescaled: Verdict) -> str:
-    """Say both verdicts in one line, and what they are about in another."""
+    """Say both verdicts in one line, and what they are about in a second one."""
     sides = {"as predicted": predicted, "rescaled": rescaled}
     line = "; ".join(f"{name}: {_side(verdict)}" for name, verdict in sides.items())
-    about = f"Change by SEAL in the geometric mean of {', '.join(_ERRORS.values())}"
+    about = f"Each is the change by SEAL in the geometric mean of {', '.join(_ERRORS.values())}"
     if predicted.seeds > 1:
         skeletons = [f"{count} skeletons of {name}" for name, count in predicted.groups.items() if count > 1]
-        about += f"; 95 % intervals over {', '.join([f'{predicted.seeds} seeds', *skeletons])}"
+        about += f"; the 95 % intervals are over {', '.join([f'{predicted.seeds} seeds', *skeletons])}"
     left_out = [f"{e} {name}" for name, verdict in sides.items() for e in _ERRORS.values() if e not in verdict.errors]
-    missing = f"Left out, having no value or one of mere rounding: {', '.join(left_out)}." if left_out else ""
+    missing = f"Left out, for want of a value above rounding error: {', '.join(left_out)}." if left_out else ""
     return f"Verdict {line}.\n" + " ".join(filter(None, [f"{about}.", predicted.remark, missing]))
 
 

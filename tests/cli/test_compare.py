@@ -367,7 +367,7 @@ def test_older_results_stay(config, capsys):
     assert [(r["seed"], r["steps"]) for r in results("out-2")["runs"]] == [(6, 1), (6, 1)]
     printed = capsys.readouterr().out
     assert "One seed: no spread, no interval." in printed
-    assert "One seed: nothing says how another would turn out, so there is no interval and no verdict." in printed
+    assert "With one seed nothing tells how another seed would turn out, so there is no interval and" in printed
     assert results()["verdict"]["rescaled"]["low"] is None
     assert "Written to out-2" in printed
 
@@ -409,7 +409,7 @@ def test_validation_split(config):
     run(config("ValLifter", split="val"))
     assert set(scores(results(), "host")[3]) == {"synthetic/y02", "synthetic", "mean"}
     verdict = results()["verdict"]["as_predicted"]
-    assert verdict["remark"].startswith("No dataset has two skeletons told apart")
+    assert verdict["remark"].startswith("No dataset names two skeletons or more")
 
 
 def test_foreign_data_need_a_unit_and_make_one_group(config):

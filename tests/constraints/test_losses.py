@@ -1,3 +1,5 @@
+"""Explicit constraints: their values against plain loops, their gradients, and `constrain` against a loss by hand."""
+
 import re
 
 import numpy as np
@@ -89,7 +91,7 @@ def test_temporal_variance_against_loops(masked):
     prediction, target, visible = random_clips()
     if not masked:
         visible = np.ones_like(visible)
-    visible[1, 1:, 6] = False  # a bone that shows in one frame at most has no variance
+    visible[1, 1:, 6] = False  # a bone that is seen in a single frame has no variance
     prediction[~visible] = np.nan
     mask = torch.from_numpy(visible)
     losses = TemporalVarianceConstraint(H36M)(torch.from_numpy(prediction), torch.from_numpy(target), mask)
@@ -206,12 +208,12 @@ def fit(make_trainer, model, max_epochs=1):
 
 
 class PlainHost(hosts.ForwardHost):
-    def configure_optimizers(self):  # Adam makes much of the rounding of gradients that are zero
+    def configure_optimizers(self):  # Adam would blow up the rounding errors of gradients that are zero
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
 class ByHand(PlainHost):
-    """What `constrain` is to equal."""
+    """The host with two constraints written into its loss: what `constrain` has to equal."""
 
     def training_step(self, batch, batch_idx):
         x, y = batch

@@ -1,4 +1,4 @@
-"""Every kind of corruption does what it says and nothing else; the report counts what loops count."""
+"""Every kind of corruption does what it says and nothing else; the report agrees with plain loops."""
 
 import itertools
 import re
@@ -32,7 +32,7 @@ def directions(poses, skeleton):
 
 
 def stretches(poses, corrupted, skeleton):
-    """By which factor each bone grew; directions have to be what they were."""
+    """Return by which factor each bone grew, and check that no bone changed its direction."""
     torch.testing.assert_close(directions(corrupted, skeleton), directions(poses, skeleton))
     return (bone_lengths(corrupted, skeleton) / bone_lengths(poses, skeleton)).numpy()
 
@@ -44,7 +44,7 @@ def test_bone_length(skeleton):
     changed = np.abs(factors - 1) > 1e-9
     assert (changed.sum(1) == 1).all()
     np.testing.assert_allclose(np.unique(factors[changed].round(9)), [0.8, 1.2])
-    assert changed.any(0).sum() > 12  # sooner or later every bone has its turn
+    assert changed.any(0).sum() > 12  # in the long run every bone is drawn
 
 
 @EVERY
@@ -83,7 +83,7 @@ def test_joint_limit_bends_one_hinge_to_the_other_side(skeleton):
     torch.testing.assert_close(bone_lengths(result, skeleton), bone_lengths(poses, skeleton))
     used = set()
     for pose, bent in zip(poses.numpy(), result.numpy(), strict=True):
-        (moved,) = np.flatnonzero(np.abs(bent - pose).max(-1) > 1e-9)  # the wrist or ankle, at the end of both trees
+        (moved,) = np.flatnonzero(np.abs(bent - pose).max(-1) > 1e-9)  # a wrist or an ankle: no joint hangs below it
         (limb,) = (limb for limb in skeleton.limbs if limb[-1] == moved)
         assert round(angle_at(bent, *limb), 6) == 25
         np.testing.assert_allclose(side_of(bent, *limb), -side_of(pose, *limb), atol=1e-9)
@@ -173,12 +173,12 @@ def test_depth_flip_keeps_lengths_and_images(skeleton):
 @EVERY
 def test_noise(skeleton):
     poses = random_poses(skeleton, count=2000)
-    poses[1000:] *= 1000  # the size of the noise goes by the size of the pose
+    poses[1000:] *= 1000  # noise is relative to the size of the pose
     difference = damaged("noise", poses, skeleton, 0.1) - poses
     unit = bone_lengths(poses, skeleton).mean(1)
     free = [joint for joint in range(17) if joint not in skeleton.root_joints]
     noise = (difference / unit[:, None, None])[:, free]
-    # Holding the root adds its noise, or the mean of its joints', to all others.
+    # Shifting the root back adds its noise (the mean noise of its joints) to all other joints.
     expected = 0.1 * (1 + 1 / len(skeleton.root_joints)) ** 0.5
     for part in (noise[:1000], noise[1000:]):
         np.testing.assert_allclose(part.std().item(), expected, rtol=0.02)
@@ -202,7 +202,7 @@ def test_what_every_kind_keeps(skeleton, kind):
     result = damaged(kind, poses, skeleton, SEVERITIES[kind][0])
     assert torch.equal(before, torch.random.get_rng_state())
     assert not result.requires_grad
-    assert (result - poses).abs().amax((1, 2)).min() > 1e-4  # no pose gets away
+    assert (result - poses).abs().amax((1, 2)).min() > 1e-4  # every pose is damaged
     torch.testing.assert_close(root_align(result, skeleton.root_joints), result)
     shift = torch.tensor([1.0, -2.0, 5.0])
     moved = damaged(kind, 1000 * poses.detach() + shift, skeleton, SEVERITIES[kind][0])
@@ -217,7 +217,7 @@ def test_more_severe_is_further_from_the_truth(kind):
     errors = [(damaged(kind, poses, H36M, severity) - poses).norm(dim=-1).mean(1) for severity in SEVERITIES[kind]]
     for less, more in itertools.pairwise(errors):
         assert more.mean() > less.mean()
-        if kind != "depth_flip":  # two flips along a chain may cancel out
+        if kind != "depth_flip":  # two flips along a chain may cancel each other
             assert (more > less).all()
 
 
@@ -248,7 +248,7 @@ CHAIN = Skeleton.from_parents([-1, 0, 1])
             "joint_limit",
             CHAIN,
             20.0,
-            "Expected `skeleton` to have limbs with a joint inside that is named a knee or an elbow",
+            "Expected `skeleton` to have a limb with a knee or an elbow between its ends",
         ),
         ("noise", Skeleton.from_parents([-1]), 0.1, "Expected `skeleton` to have bones, but got none."),
     ],
@@ -261,10 +261,10 @@ def test_errors(kind, skeleton, severity, message):
 def test_wrong_shapes():
     with pytest.raises(ValueError, match=re.escape("shape (N, 17, 3), but got (2, 4, 17, 3)")):
         damaged("noise", torch.zeros(2, 4, 17, 3), H36M, 0.1)
-    with pytest.raises(ValueError, match="Expected `kinds` to be from"):
+    with pytest.raises(ValueError, match="Expected every item of `kinds` to be one of"):
         energy_report(lambda x, y: y.sum((1, 2)), torch.zeros(2, 17, 2), random_poses(count=2), H36M, kinds=["sneeze"])
     for energy in (lambda x, y: y.sum(2), lambda x, y: y.sum((1, 2)) / 0):
-        with pytest.raises(ValueError, match=re.escape("one finite number a pose, shape (2,), but got")):
+        with pytest.raises(ValueError, match=re.escape("one finite number per pose, shape (2,), but got shape")):
             energy_report(energy, torch.zeros(2, 17, 2), random_poses(count=2), H36M)
 
 
@@ -280,7 +280,7 @@ def loop_spearman(a, b):
 def test_report_against_loops():
     poses, keypoints_2d = random_poses(count=20), torch.randn(20, 17, 2, dtype=torch.float64)
 
-    def energy(keypoints_2d, poses):  # coarse, for ties within and between poses
+    def energy(keypoints_2d, poses):  # rounded, so that there are ties within and between poses
         return (2 * (poses[..., 2].std(1) + 0.1 * keypoints_2d[:, 0, 0])).round()
 
     report = energy_report(energy, keypoints_2d, poses, "h36m17", kinds=["noise", "depth_flip"], seed=11)

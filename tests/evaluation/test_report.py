@@ -1,4 +1,4 @@
-"""What a comparison prints and writes, against NumPy and SciPy."""
+"""What a comparison prints and writes; its statistics against NumPy and a numerical integral."""
 
 import csv
 import json
@@ -18,7 +18,7 @@ def make_run(method, seed, value, **more):
 
 
 def above(quantile, degrees):
-    """Probability above a quantile of Student's t, by integrating its density."""
+    """Return the probability above a quantile of Student's t, by integrating the density."""
     x = np.linspace(0, quantile, 20_001)
     log_scale = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - 0.5 * math.log(degrees * math.pi)
     density = np.exp(log_scale - (degrees + 1) / 2 * np.log1p(x**2 / degrees))
@@ -26,7 +26,7 @@ def above(quantile, degrees):
 
 
 def quantile_in_use(degrees):
-    """Recovered from the interval of differences with mean 0 and a known spread."""
+    """Recover the quantile from the interval of differences with mean 0 and a known standard deviation."""
     differences = [-1.0, 1.0] + [0.0] * (degrees - 1)
     result = report.paired_difference([0.0] * (degrees + 1), differences)
     return result.high / (np.std(differences, ddof=1) / math.sqrt(degrees + 1))
@@ -148,7 +148,7 @@ def test_rescaled_scores_have_a_table_and_lines_of_their_own(tmp_path):
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     assert cells[0] == ["", "host, rescaled", "SEAL, rescaled", "SEAL - host [95 % interval]", "relative"]
     assert cells[2] == ["MPJPE (mm)", "9.0 ± 1.4", "7.5 ± 2.1", "-1.5 [-7.9, +4.9]", "-16.7 %"]
-    assert cells[3][::4] == ["LSE (%)", "-"]  # half of what is printed as zero is no news
+    assert cells[3][::4] == ["LSE (%)", "-"]  # a value that is printed as zero gets no percentage
     assert len(cells) == 4
 
     report.write_json(tmp_path / "r.json", runs, report.summarise(runs), summary_rescaled=summary)

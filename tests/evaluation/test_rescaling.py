@@ -1,4 +1,4 @@
-"""The control of a comparison, against loops over bones."""
+"""Rescaling, the control of a comparison, against NumPy loops over the bones."""
 
 from types import SimpleNamespace
 
@@ -73,16 +73,17 @@ def test_bone_that_was_never_seen_has_no_length():
     visibility[:, 4] = False
     lengths = collect([batch_of(torch.randn(2, 5, 3), visibility=visibility)], ARMS).lengths
     assert lengths.isnan().tolist() == [False, False, False, True]
-    assert describe_rescaling(lengths).endswith(" 1 of 4 bones had no true pose to shrink toward.")
+    assert describe_rescaling(lengths).endswith(" 1 of 4 bones have no mean: no true pose shows them.")
     assert collect([], ARMS).lengths.isnan().all()
     assert describe_rescaling(torch.ones(4)) == (
-        "Rescaled: bones shrunk 25 % toward their mean lengths in the true poses of the training, then left and right "
-        "given their mean length, which leaves the truth's own asymmetry as error."
+        "Rescaled: the length of every bone is moved 25 % of the way to its mean in the true poses of the training, "
+        "then left and right bones get their common mean. The asymmetry error that remains is the truth's own "
+        "asymmetry."
     )
 
 
 def numpy_rescale(pose, mean, skeleton, seen):
-    """Bone by bone from the root: what an invisible joint or a missing mean takes part in keeps its length."""
+    """From the root, bone by bone. One with an invisible end keeps its length; one without a mean does not shrink."""
     own = lengths_of(pose, skeleton)
     both = [seen[child] and seen[parent] for child, parent in skeleton.bones]
     shrunk = [0.75 * o + 0.25 * m if ok and np.isfinite(m) else o for o, m, ok in zip(own, mean, both, strict=True)]
@@ -110,7 +111,7 @@ def test_rescaled_poses(skeleton, masked):
         expected = numpy_rescale(pose[index].numpy(), mean.numpy(), skeleton, seen[index].tolist())
         found = result[index].numpy()
         visible = seen[index].numpy()
-        shift = (found - expected)[visible][:1]  # alignment at the root is left to the metrics
+        shift = (found - expected)[visible][:1]  # the pose as a whole may be shifted: the metrics align roots anyway
         assert found[visible] - shift == pytest.approx(expected[visible])
 
 

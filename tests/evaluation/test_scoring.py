@@ -1,4 +1,4 @@
-"""The scorer of a comparison, fed with batches as a model would capture them."""
+"""The scorer of a comparison, fed with batches such as SEAL captures from a model."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""The verdict of a comparison, against values worked out by hand and against repeated made-up comparisons."""
+"""The verdict of a comparison, against values worked out by hand and over many invented comparisons."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ NAMES = ("mpjpe", "body_segment_length_error", "asymmetry_error")
 
 
 def scopes(values, groups):
-    """Scores (seeds, groups) or (errors, seeds, groups) as `judge` takes them; a single error stands for all three."""
+    """Arrange scores (seeds, groups) or (errors, seeds, groups) as `judge` takes them; one error stands for all."""
     values = np.asarray(values, dtype=float)
     values = np.broadcast_to(values, (3, *values.shape[-2:]))
     return [
@@ -54,7 +54,7 @@ def test_standard_errors_are_those_of_all_draws():
     host, seal = rng.uniform(8, 12, (2, 3, 3, 5))
 
     def log_ratio(seeds=(0, 1, 2), first=(0, 1, 2), second=(3, 4)):
-        """For drawn seeds, and drawn skeletons of two datasets."""
+        """The log ratio over the drawn seeds and the drawn skeletons of two datasets."""
         host_mean, seal_mean = (
             sum(method[:, list(seeds)][:, :, list(drawn)].mean((1, 2)) for drawn in (first, second))
             for method in (host, seal)
@@ -101,7 +101,7 @@ def test_one_seed_has_no_interval():
     assert (result.verdict, result.change) == ("no evidence", pytest.approx(-50))
     assert math.isnan(result.low)
     assert math.isnan(result.high)
-    assert result.remark.startswith("One seed")
+    assert result.remark.startswith("With one seed")
 
 
 @pytest.mark.parametrize(("groups", "counts"), [(["all"], {"all": 1}), (["a/1", "b/1"], {"a": 1, "b": 1})])
@@ -111,14 +111,14 @@ def test_skeletons_that_stand_alone_give_no_verdict(groups, counts):
     assert result.verdict == "no evidence"
     assert result.high < -40  # over seeds alone
     assert result.groups == counts
-    assert result.remark.startswith("No dataset has two skeletons told apart: the interval is over seeds alone")
+    assert result.remark.startswith("No dataset names two skeletons or more, so the interval covers")
 
 
 def test_dataset_with_one_skeleton_is_named():
     seal = np.array([[5.0, 5.1, 4.9], [5.1, 5.0, 5.0]])
     result = judged(np.full((2, 3), 10.0), seal, ["a/1", "b/1", "b/2"])
     assert result.verdict == "helps"
-    assert result.remark == "a has one skeleton: how others differ from it is not in the interval."
+    assert result.remark.startswith("a has a single skeleton, so the interval does not cover")
 
 
 @pytest.mark.parametrize("missing", [math.nan, math.inf, 0.0, 0.009])
@@ -140,7 +140,7 @@ def test_training_that_diverged_is_judged():
 
 
 def repeat(times, *, seed_spread, skeleton_spread, effect=0.0):
-    """Verdicts of made-up comparisons of 3 seeds on 2 and 4 skeletons: true change, spreads and noise in log units."""
+    """Judge invented comparisons of 3 seeds on 2 and 4 skeletons; the true effect and the spreads are in log units."""
     rng, groups = np.random.default_rng(5), ["a/1", "a/2", "b/1", "b/2", "b/3", "b/4"]
     verdicts = []
     for _ in range(times):
@@ -170,14 +170,14 @@ def test_description():
     seal[2] = math.nan
     assert describe_verdicts(predicted, judged(host, seal, groups)) == (
         "Verdict as predicted: helps, -50.0 % [-50.0, -50.0]; rescaled: no evidence, +0.0 % [+0.0, +0.0].\n"
-        "Change by SEAL in the geometric mean of MPJPE, BSLE, asymmetry error; 95 % intervals over 2 seeds, "
-        "2 skeletons of b. a has one skeleton: how others differ from it is not in the interval. "
-        "Left out, having no value or one of mere rounding: asymmetry error rescaled."
+        "Each is the change by SEAL in the geometric mean of MPJPE, BSLE, asymmetry error; the 95 % intervals are over "
+        "2 seeds, 2 skeletons of b. a has a single skeleton, so the interval does not cover how its other skeletons "
+        "would differ. Left out, for want of a value above rounding error: asymmetry error rescaled."
     )
     single, nothing = judged(host[:1], host[:1] / 2, groups), judged(host[:1], 0 * host[:1], groups)
     assert describe_verdicts(single, nothing).splitlines() == [
         "Verdict as predicted: no evidence, -50.0 %; rescaled: no evidence.",
-        "Change by SEAL in the geometric mean of MPJPE, BSLE, asymmetry error. One seed: nothing says how another "
-        "would turn out, so there is no interval and no verdict. Left out, having no value or one of mere rounding: "
-        "MPJPE rescaled, BSLE rescaled, asymmetry error rescaled.",
+        "Each is the change by SEAL in the geometric mean of MPJPE, BSLE, asymmetry error. With one seed nothing "
+        "tells how another seed would turn out, so there is no interval and no verdict. Left out, for want of a value "
+        "above rounding error: MPJPE rescaled, BSLE rescaled, asymmetry error rescaled.",
     ]

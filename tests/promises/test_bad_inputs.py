@@ -480,17 +480,17 @@ for what, energy, keypoints, truths, message, error in (
         lambda x, y: height(x, y) * NAN,
         KEYPOINTS,
         POSE,
-        "one finite number a pose.*4 that are",
+        "one finite number per pose.*4 are not",
         ValueError,
     ),
-    ("scalar", lambda x, y: y.sum(), KEYPOINTS, POSE, "one finite number a pose", ValueError),
+    ("scalar", lambda x, y: y.sum(), KEYPOINTS, POSE, "one finite number per pose", ValueError),
     ("number", lambda x, y: 3.0, KEYPOINTS, POSE, "`energy` to return a tensor, but got float", TYPE),
-    ("batches", height, KEYPOINTS[:2], POSE, "`keypoints_2d` and `truths` to be", ValueError),
-    ("empty", height, KEYPOINTS[:0], POSE[:0], "of one N above 0", ValueError),
+    ("batches", height, KEYPOINTS[:2], POSE, "`keypoints_2d` and `truths` to have shapes", ValueError),
+    ("empty", height, KEYPOINTS[:0], POSE[:0], "the same N above 0", ValueError),
     ("numpy", height, KEYPOINTS, POSE.numpy(), "`truths` to be a tensor, but got ndarray", TYPE),
 ):
     row(f"energy_report-{what}", partial(energy_report, energy, keypoints, truths, H36M), message, error)
-row("energy_report-kinds", partial(energy_report, height, KEYPOINTS, POSE, H36M, kinds=["x"]), "`kinds` to be from")
+row("energy_report-kinds", partial(energy_report, height, KEYPOINTS, POSE, H36M, kinds=["x"]), "`kinds` to be one of")
 for what, poses, message in (
     ("none", {}, "poses of one shape"),
     ("shapes", {"a": POSE, "b": POSE[0]}, "poses of one shape"),
