@@ -1,9 +1,10 @@
-"""Time and memory of a training step of the eight backbones, plain and with SEAL, interleaved in one process.
+"""How much time and memory SEAL adds to a training step of each of the eight backbones.
 
     python -m benchmarks.backbone_steps
     python -m benchmarks.backbone_steps --size published --batch 2 --rounds 1
 
-The default is what the table of docs/backbones.md trains: `tiny()` sizes, the default energy.
+The plain step and the step with SEAL take turns in one process, so that whatever slows the machine down slows both. By
+default the networks have their `tiny()` size and SEAL its default energy, as in the study in docs/backbones.md.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ BATCHES = {
     **{"SimpleBaseline": 256, "SemGCN": 64, "VideoPose3D": 64, "PoseFormerV2": 64, "PSTMO": 32},
     **{"MixSTE": 4, "KTPFormer": 4, "MotionAGFormer": 4},
 }
-"""Windows of a batch, or frames for the networks of one frame, as in benchmarks/studies/backbones_*.yaml."""
+"""Batch size of each backbone, as in benchmarks/studies/backbones_*.yaml.
+
+It counts windows, or frames where a network sees a single frame.
+"""
 
 
 def measure(name: str, size: str, batch_size: int, rounds: int) -> dict[str, Any]:
-    """One backbone, a row of the table."""
+    """Measure one backbone and return its row of the table."""
 
     def make(seal: SealConfig | None = None) -> Any:
         network = getattr(backbones, name)
@@ -57,13 +61,13 @@ def measure(name: str, size: str, batch_size: int, rounds: int) -> dict[str, Any
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run the benchmark and return what is written."""
+    """Run the benchmark, print the table, and return what the JSON file holds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbones", nargs="+", default=list(BATCHES), choices=BATCHES)
-    parser.add_argument("--size", default="tiny", choices=("tiny", "published"))
-    parser.add_argument("--batch", type=int, help="windows or frames of a batch, instead of those of the study")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--output", type=Path, help="JSON file")
+    parser.add_argument("--backbones", nargs="+", default=list(BATCHES), choices=BATCHES, help="networks to measure")
+    parser.add_argument("--size", default="tiny", choices=("tiny", "published"), help="size of the networks")
+    parser.add_argument("--batch", type=int, help="batch size, in windows or frames, instead of that of the study")
+    parser.add_argument("--rounds", type=int, default=15, help="measured steps of each kind")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
     print("| backbone | parameters | frames | batch | plain ms | SEAL ms | ratio | plain MiB | SEAL MiB |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")

@@ -1,17 +1,18 @@
-"""Kills a training again and again, resumes it from its newest checkpoint, and compares it with one that ran through.
+"""Does a training that is killed again and again end where an unbroken one ends?
 
     python -m benchmarks.kill_and_resume
     python -m benchmarks.kill_and_resume --rounds 100 --seed 1
     TMPDIR=/dev/shm python -m benchmarks.kill_and_resume --checkpoint-io lightning
 
-Each round starts a process that trains on from the newest checkpoint and writes one every few steps; SIGKILL ends it
-at a random moment, in two rounds of three while a checkpoint is being written. Then every file under a checkpoint's
-name is read. When all rounds are over, the training runs to its end, and its state is compared bit for bit with that of
-the unbroken run: weights, optimizer and schedule of the host, loss-nets with their running statistics, optimizer,
-schedule and draws.
+Each round starts a process that resumes the training from its newest readable checkpoint and writes a new one every few
+steps. SIGKILL ends the process at a random moment; in two rounds of three, that moment is while a checkpoint is being
+written. Then every checkpoint is read, to count those that are half-written. After the last round the training runs to
+its end, and its state is compared bit for bit with that of an unbroken training: the host's weights, optimizer and
+learning-rate schedule; the loss-nets with their running statistics, their optimizer and schedule, and SEAL's random
+numbers.
 
-The host makes no use of the global random state, which a checkpoint of Lightning's does not hold, and the loader knows
-its place.
+Two things that a checkpoint of Lightning cannot restore are kept out of the question: the host draws nothing from the
+global random state, and the data loader saves its own position.
 """
 
 from __future__ import annotations
@@ -49,9 +50,10 @@ CHECKPOINT_IO = {"atomic": AtomicCheckpointIO, "lightning": TorchCheckpointIO}
 
 
 class ResumableLoader:
-    """Batches in an order that the epoch decides; Lightning saves and restores the place in it.
+    """Yields batches in an order that the number of the epoch decides; Lightning saves and restores its position.
 
-    It has a length, without which Lightning would fetch a batch ahead, and `state_dict` would tell the place after it.
+    It has a length because Lightning fetches one batch ahead from a loader without one. The position that `state_dict`
+    returns would then be one batch ahead of the training.
     """
 
     def __init__(self) -> None:
@@ -66,22 +68,23 @@ class ResumableLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(self.target), generator=torch.Generator().manual_seed(self.epoch)).split(BATCH)
         for rows in order[self.position :]:
+            # Before the `yield`: a checkpoint that is written during this batch's step has to name the next batch.
             self.position += 1
             if self.position == len(order):
                 self.epoch, self.position = self.epoch + 1, 0
             yield self.keypoints_2d[rows], self.target[rows]
 
     def state_dict(self) -> dict[str, int]:
-        """The place."""
+        """Return the position in the data."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go to a place."""
+        """Go to a saved position."""
         self.epoch, self.position = state["epoch"], state["position"]
 
 
 class Host(L.LightningModule):
-    """A lifter with batch normalisation and a schedule of its own."""
+    """A plain lifter with what a resumed run could lose: batch statistics, and a schedule that moves every step."""
 
     def __init__(self, steps: int, hidden: int) -> None:
         super().__init__()
@@ -98,24 +101,24 @@ class Host(L.LightningModule):
         )
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        """Mean joint distance."""
+        """Return the mean distance of the joints from their true places."""
         keypoints_2d, target = batch
         distance: Tensor = (self.net(keypoints_2d) - target).norm(dim=-1)
         return distance.mean()
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a schedule that is advanced every step."""
+        """Use AdamW, with a schedule that is advanced every step."""
         optimizer = torch.optim.AdamW(self.parameters(), lr=1e-3)
         schedule = OneCycleLR(optimizer, max_lr=1e-2, total_steps=self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class SealHost(SealMixin, Host):
-    """The host under SEAL."""
+    """The host, trained with SEAL."""
 
 
 def seal_config() -> SealConfig:
-    """The default energy beside one that draws random negatives and has dropout."""
+    """Combine the default energy with one that draws random numbers: Gaussian negatives and dropout."""
     (default,) = default_energies()
     other = EnergyTerm(
         partial(MLPLossNet, hidden=32, stages=1, dropout=0.2),
@@ -127,15 +130,15 @@ def seal_config() -> SealConfig:
 
 
 def train(folder: Path, options: argparse.Namespace, tell: Connection) -> None:
-    """Train from the newest checkpoint to the end, tell of every step and every checkpoint, write the final state."""
+    """Train from the newest checkpoint to the end, report every step and every write, and save the final state."""
 
-    class Told(CHECKPOINT_IO[options.checkpoint_io]):  # type: ignore[misc]
+    class ReportedIO(CHECKPOINT_IO[options.checkpoint_io]):  # type: ignore[misc]
         def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
             tell.send("saving")
             super().save_checkpoint(*args, **kwargs)
             tell.send("saved")
 
-    class Telling(Callback):
+    class ReportedSteps(Callback):
         def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
             tell.send(trainer.global_step)
 
@@ -151,8 +154,8 @@ def train(folder: Path, options: argparse.Namespace, tell: Connection) -> None:
         accelerator="cpu",
         max_steps=options.steps,
         gradient_clip_val=1.0,
-        plugins=[Told()],
-        callbacks=[Telling(), saving],
+        plugins=[ReportedIO()],
+        callbacks=[ReportedSteps(), saving],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -165,13 +168,13 @@ def train(folder: Path, options: argparse.Namespace, tell: Connection) -> None:
 
 
 def newest(folder: Path) -> Path | None:
-    """The checkpoint of the most steps that can be read."""
+    """Return the checkpoint with the most steps among those that can be read, or None."""
     found = sorted(folder.glob("*.ckpt"), key=lambda path: int(path.stem.removeprefix("step=").split("-")[0]))
     return next((path for path in reversed(found) if is_whole(path)), None)
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint can be read to its end."""
+    """Tell whether a checkpoint can be read to its end."""
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError):
@@ -180,16 +183,24 @@ def is_whole(path: Path) -> bool:
 
 
 def run(folder: Path, options: argparse.Namespace, kill: tuple[int, str, float] | None) -> dict[str, Any]:
-    """One process: to the end, or until it is killed so many steps on, at a step or at a write, after a delay.
+    """Train in a process of its own, to the end or until it is killed.
+
+    Args:
+        folder: Where its checkpoints are.
+        options: The command line.
+        kill: After how many steps to kill it, whether at a "step" or at a "write" of a checkpoint, and how many seconds
+            after that begins; None lets it come to its end.
 
     Returns:
-        The first and last step, whether a write was cut off, and the seconds that writes took.
+        The steps that it took, whether it was killed, whether the kill cut off a write, and the seconds of every
+        complete write.
     """
-    context = multiprocessing.get_context("fork")  # all is imported already, and nothing was computed yet
+    # A fork has everything imported. It is safe because this process has computed nothing and has no other threads.
+    context = multiprocessing.get_context("fork")
     ear, mouth = context.Pipe(duplex=False)
     process = context.Process(target=train, args=(folder, options, mouth))
     process.start()
-    mouth.close()
+    mouth.close()  # or the pipe would have a writer left when the process is gone, and `recv` would wait for ever
     steps: list[int] = []
     writes: list[float] = []
     since = None
@@ -213,14 +224,14 @@ def run(folder: Path, options: argparse.Namespace, kill: tuple[int, str, float] 
             killed = True
     process.join()
     if not killed and process.exitcode:
-        raise RuntimeError(f"Expected the training to end well, but it ended with {process.exitcode}.")
+        raise RuntimeError(f"Expected the training to end with exit code 0, but got {process.exitcode}.")
     if killed:
-        killed = process.exitcode != 0
+        killed = process.exitcode != 0  # the training may have come to its end just before the kill
     return {"steps": steps, "killed": killed, "cut": killed and since is not None, "writes": writes}
 
 
 def differences(left: Any, right: Any, name: str = "") -> tuple[list[str], int]:
-    """Names of what differs in two nested states, and how many values were compared."""
+    """Return the paths at which two nested states differ, and how many values were compared."""
     if type(left) is not type(right):
         return [name], 1
     if isinstance(left, dict | list | tuple):
@@ -234,15 +245,15 @@ def differences(left: Any, right: Any, name: str = "") -> tuple[list[str], int]:
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
-    """Run, print and return what was found."""
+    """Run the benchmark, and print and return what it found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=24, help="kills")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the moments at which is killed")
-    parser.add_argument("--steps", type=int, default=400, help="length of the training")
+    parser.add_argument("--rounds", type=int, default=24, help="number of kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments of the kills")
+    parser.add_argument("--steps", type=int, default=400, help="length of the training in steps")
     parser.add_argument("--every-n-steps", type=int, default=3, help="steps from one checkpoint to the next")
-    parser.add_argument("--hidden", type=int, default=512, help="width of the host")
-    parser.add_argument("--checkpoint-io", choices=CHECKPOINT_IO, default="atomic", help="who writes the checkpoints")
-    parser.add_argument("--folder", type=Path, help="where to put the runs; a temporary one where not given")
+    parser.add_argument("--hidden", type=int, default=512, help="width of the host's hidden layers")
+    parser.add_argument("--checkpoint-io", choices=CHECKPOINT_IO, default="atomic", help="what writes the checkpoints")
+    parser.add_argument("--folder", type=Path, help="folder for the runs; by default a temporary one")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args(arguments)
 
@@ -262,7 +273,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             ahead = moments.randint(1, max(1, options.steps // options.rounds - options.every_n_steps))
             done = run(broken, options, (ahead, aim, moments.uniform(0, 1.1 * write)))
             if not done["killed"]:
-                raise RuntimeError("Expected more steps than the rounds need, but the training came to its end.")
+                raise RuntimeError(
+                    f"Expected `--steps` to be enough for {options.rounds} rounds, but the training came to its end in "
+                    f"round {len(rounds) + 1}: raise `--steps` or lower `--rounds`."
+                )
             half = [path.name for path in broken.glob("*.ckpt") if not is_whole(path)]
             rounds.append({"from": start and start.stem, "step": max(done["steps"], default=0), "half": half})
             rounds[-1] |= {"aim": aim, "cut": done["cut"]}
@@ -279,9 +293,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "different": different,
     }
     print(
-        f"{len(rounds)} rounds, seed {options.seed}, checkpoints by {options.checkpoint_io}: {result['cut']} kills hit "
-        f"a checkpoint being written ({1e3 * write:.0f} ms); {result['half_written']} half-written checkpoints; "
-        f"{len(different)} of {compared} values of the final state differ from the unbroken run's"
+        f"{len(rounds)} rounds, seed {options.seed}, checkpoint IO {options.checkpoint_io}: {result['cut']} kills came "
+        f"while a checkpoint was being written, which takes {1e3 * write:.0f} ms, and left {result['half_written']} "
+        f"half-written checkpoints. {len(different)} of {compared} values of the final state differ from the unbroken "
+        "training."
     )
     if options.output is not None:
         options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""SEAL training in the way of public scripts: the reference that a step is measured against.
+"""SEAL training as public research scripts write it: the reference for the cost of our step.
 
-It is tuned as far as it goes without changing its ways: one process, no logging, and the loss-net's parameters frozen
-while the pose-net feels the energy.
+Not a program of its own: `benchmarks.step` measures it as the row "public way". It is as fast as it can be without
+computing anything differently: one process, no logging, and the loss-net frozen while the pose-net takes the gradient
+of the energy.
 """
 
 from __future__ import annotations
@@ -18,7 +19,11 @@ __all__ = ["PublicGraphLossNet", "public_step"]
 
 
 class PublicGraphLossNet(GraphLossNet):
-    """The graph loss-net with a bias expanded to (B, H, J + 1, J + 1) and a last block that computes all tokens."""
+    """The graph loss-net without our two savings.
+
+    Its attention bias is copied for every pose, to shape (B, heads, J + 1, J + 1), and its last block computes all
+    tokens although the energy is read from the first one alone.
+    """
 
     def forward(self, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
         """Return energies (B,) of poses (B, J, 3) given keypoints (B, J, 2 or 3)."""
@@ -41,12 +46,17 @@ class PublicGraphLossNet(GraphLossNet):
 def public_step(
     pose_net: nn.Module, loss_net: nn.Module, batch: dict[str, Tensor], weight: float = 1e-3
 ) -> Callable[[], None]:
-    """One training step on a fixed batch: the loss-net ranks with a margin, then the pose-net takes loss and energy."""
+    """Make a function that takes one training step on a fixed batch.
+
+    First the loss-net learns to give the truth an energy that is lower than that of the prediction, by a margin of
+    their mean joint distance. Then the pose-net learns from its loss and ``weight`` times the energy of its prediction.
+    """
     pose_optimizer = torch.optim.Adam(pose_net.parameters(), lr=1e-4)
     loss_optimizer = torch.optim.Adam(loss_net.parameters(), lr=1e-4)
     keypoints_2d, target = batch["keypoints_2d"], batch["target"]
 
     def energy(pose: Tensor) -> Tensor:
+        # A network that predicts only the centre frame of a window is judged against that frame's keypoints.
         frames = keypoints_2d if pose.dim() == keypoints_2d.dim() else keypoints_2d[:, keypoints_2d.shape[1] // 2]
         scored: Tensor = loss_net(frames.flatten(0, -3), pose.flatten(0, -3))
         return scored
@@ -61,7 +71,7 @@ def public_step(
         loss_optimizer.step()
 
         prediction = pose_net(keypoints_2d)
-        loss_net.requires_grad_(False)
+        loss_net.requires_grad_(False)  # nobody needs its gradients here
         loss = (prediction - target).norm(dim=-1).mean() + weight * energy(prediction).mean()
         pose_optimizer.zero_grad()
         loss.backward()

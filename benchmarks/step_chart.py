@@ -1,9 +1,9 @@
-"""Draw what `benchmarks.step` wrote.
+"""Draws the results of `benchmarks.step`.
 
     python -m benchmarks.step_chart runs/step.json runs/step_published.json --output docs/performance.png
 
-One panel per host, number of joints and window: the cost of a step in plain steps, a bar a mode; where several batch
-sizes were measured, a line a mode over the batch size.
+There is one panel for each host, number of joints and window length. It shows what a step costs as a multiple of the
+plain step: one bar per kind of step, or, where several batch sizes were measured, one line per kind of step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ matplotlib.use("Agg")
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """Draw measured rows."""
+    """Draw the measured rows, which are sorted by host, number of joints and window length."""
     by_size = [list(group) for _, group in groupby(rows, lambda row: (row["host"], row["joints"], row["frames"]))]
     figure = Figure(figsize=(5 * len(by_size), 4), layout="constrained")
     for axes, group in zip(figure.subplots(1, len(by_size), squeeze=False)[0], by_size, strict=True):
@@ -55,9 +55,9 @@ def _lines(axes: Axes, rows: list[dict[str, Any]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> Path:
-    """Draw the figure and return where it is."""
+    """Draw the figure and return its path."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, nargs="+", help="JSON files of benchmarks.step")
+    parser.add_argument("results", type=Path, nargs="+", help="JSON files that benchmarks.step wrote with --output")
     parser.add_argument("--output", type=Path, default=Path("runs/step.png"), help="picture to write")
     options = parser.parse_args(arguments)
     rows = [row for path in options.results for row in json.loads(path.read_text())["rows"]]

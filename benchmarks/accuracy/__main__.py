@@ -1,4 +1,4 @@
-"""Command line: ``python -m benchmarks.accuracy run STUDY ...`` and ``... report STUDY ...``."""
+"""Runs studies, or reports on their finished runs: ``python -m benchmarks.accuracy run|report STUDY ...``."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from benchmarks.accuracy.training import train
 
 
 def run(study: Study, folder: Path, methods: list[str] | None, seeds: list[int] | None) -> None:
-    """Make the runs that have not been made yet, a line of ``results.jsonl`` each."""
+    """Make the runs that are not finished yet; each adds a line to ``results.jsonl``."""
     for seed in seeds or study.seeds:
         for method in methods or study.methods:
             key = study.run_key(method, seed)
-            if key in finished(folder):
+            if key in finished(folder):  # read anew every time: another process may share the work
                 continue
             record = train(study, method, seed, folder / "predictions" / f"{key}.npz")
             with (folder / "results.jsonl").open("a") as results:
@@ -27,24 +27,26 @@ def run(study: Study, folder: Path, methods: list[str] | None, seeds: list[int] 
 
 
 def finished(folder: Path) -> dict[str, dict[str, object]]:
-    """Lines of the results by the key of their run."""
+    """Return the lines of ``results.jsonl`` by the key of their run."""
     path = folder / "results.jsonl"
     records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     return {record["key"]: record for record in records}
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a study, or report it."""
+    """Run studies, or report on them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
-    parser.add_argument("action", choices=("run", "report"))
+    parser.add_argument("action", choices=("run", "report"), help="train what is missing, or print the tables")
     parser.add_argument("studies", type=Path, nargs="+", help="YAML files of the studies")
     parser.add_argument("--data-dir", help="folder of the motion-capture files that the study names")
     parser.add_argument(
-        "--output", type=Path, default=Path("runs/accuracy"), help="folder of runs, which studies share"
+        "--output", type=Path, default=Path("runs/accuracy"), help="folder of the runs; studies share it"
     )
-    parser.add_argument("--methods", nargs="+", help="run or report these alone")
-    parser.add_argument("--seeds", type=int, nargs="+", help="run these alone")
-    parser.add_argument("--split", choices=("val", "test"), default="val", help="report on this split; test once")
+    parser.add_argument("--methods", nargs="+", help="run or report only these methods")
+    parser.add_argument("--seeds", type=int, nargs="+", help="run only these seeds")
+    parser.add_argument(
+        "--split", choices=("val", "test"), default="val", help="split to report on; read the test split only once"
+    )
     options = parser.parse_args(arguments)
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -1,4 +1,9 @@
-"""Errors of predicted poses, pose by pose, before and after rescaling their bones."""
+"""The errors of every predicted pose, before and after rescaling its bones.
+
+The abbreviations are those of docs/accuracy.md: mean per joint position error (MPJPE), after Procrustes alignment
+(P-MPJPE), at the best scale (N-MPJPE), limb symmetry error (LSE), body segment length error (BSLE) and limb length
+error (LLE).
+"""
 
 from __future__ import annotations
 
@@ -31,14 +36,14 @@ __all__ = ["CLIP_RESCALINGS", "RESCALINGS", "EvaluationSet", "Rescaling", "angle
 
 
 class Rescaling(NamedTuple):
-    """What is done to the bones of finished predictions."""
+    """What is done to the bones of finished predictions; the order is `clip_mean`, `alpha`, `symmetrise`."""
 
     alpha: float = 0.0
-    """Share of the way to the mean lengths of the training data."""
+    """Share of the way that every length moves to its mean over the training data."""
     symmetrise: bool = False
-    """Whether left and right bones then get their mean length."""
+    """Whether the left and the right bone of a pair get their mean length."""
     clip_mean: bool = False
-    """Whether all poses of a clip, seen by one camera, first get their mean length bone by bone."""
+    """Whether every bone gets its mean length over all poses of a clip that are seen by one camera."""
 
     def __str__(self) -> str:
         parts = ["clip mean"] * self.clip_mean + [f"shrink {self.alpha:g}"] * (self.alpha > 0)
@@ -48,24 +53,24 @@ class Rescaling(NamedTuple):
 RESCALINGS = tuple(
     Rescaling(alpha, both) for alpha, both in product((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0), (False, True))
 )
-"""The single-frame frontier: what anybody can do to any prediction without knowing what comes before or after it."""
+"""The rescalings of single frames: what anybody can do to a prediction without knowing the frames before and after."""
 
 CLIP_RESCALINGS = tuple(how._replace(clip_mean=True) for how in RESCALINGS)
-"""The same after every bone got its mean length over the clip."""
+"""The same rescalings, after every bone got its mean length over the clip."""
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """True poses and where they are from.
+    """The true poses of a split, and where each comes from.
 
     Args:
-        target: Poses (N, J, 3) in metres.
-        group: Skeleton that each is of (N,), an index into ``names``.
-        clip: Clip that each is taken from (N,).
-        view: Clip and camera that each is taken from (N,).
-        names: "dataset/skeleton".
-        mean_lengths: Mean lengths (J - 1,) of the training data, every skeleton counting the same.
-        skeleton: The skeleton.
+        target: True poses (N, J, 3), in metres.
+        group: For each pose the person's skeleton (N,), as an index into ``names``.
+        clip: For each pose the number of its clip (N,).
+        view: For each pose the number of its pair of clip and camera (N,).
+        names: Names of the skeletons, in the form "dataset/skeleton".
+        mean_lengths: Mean bone lengths (J - 1,) of the training data, in metres; every skeleton counts the same.
+        skeleton: Joints and bones of the poses.
     """
 
     target: Tensor
@@ -78,7 +83,7 @@ class EvaluationSet:
 
 
 def rescale(pose: Tensor, how: Rescaling, data: EvaluationSet) -> Tensor:
-    """Rescale the bones of poses (N, J, 3)."""
+    """Rescale the bones of poses (N, J, 3), in the order of `data.target`."""
     if how.clip_mean:
         lengths = bone_lengths(pose, data.skeleton)
         total = lengths.new_zeros(int(data.view.max()) + 1, lengths.shape[1]).index_add_(0, data.view, lengths)
@@ -90,22 +95,23 @@ def rescale(pose: Tensor, how: Rescaling, data: EvaluationSet) -> Tensor:
 
 
 def pose_errors(pose: Tensor, data: EvaluationSet, names: Sequence[str] | None = None) -> dict[str, Tensor]:
-    """Errors (N,) of poses (N, J, 3) by name, all or some; millimetres, percent or degrees."""
+    """Return errors (N,) of poses (N, J, 3), all or those in `names`, in millimetres, percent or degrees."""
     root = data.skeleton.root_joints
     pose, target = 1e3 * root_align(pose, root), 1e3 * root_align(data.target, root)
     return {name: ERRORS[name](pose, target, data) for name in names or ERRORS}
 
 
 def angle_error(pose: Tensor, target: Tensor, skeleton: Skeleton) -> Tensor:
-    """Mean angle in degrees (N,) between the directions of predicted and true bones: what no rescaling changes."""
+    """Mean angle (N,) between predicted and true bones, in degrees. No rescaling changes it."""
     child, parent = torch.tensor(skeleton.bones).unbind(1)
     bone, true_bone = (joints[:, child] - joints[:, parent] for joints in (pose, target))
+    # atan2 of sine and cosine: the arc cosine alone would lose half of its digits near zero degrees.
     crossed = torch.linalg.cross(bone, true_bone).norm(dim=-1)
     return torch.rad2deg(torch.atan2(crossed, (bone * true_bone).sum(-1))).mean(1)
 
 
 def _symmetry(pose: Tensor, skeleton: Skeleton, without: Sequence[str]) -> Tensor:
-    """LSE (N,) in percent without the pairs that end in the joints whose names end so."""
+    """LSE (N,) in percent, without the pairs of bones that lead to a joint whose name ends in one of `without`."""
     kept = [
         (left, right)
         for left, right in skeleton.paired_bones
@@ -117,12 +123,13 @@ def _symmetry(pose: Tensor, skeleton: Skeleton, without: Sequence[str]) -> Tenso
 
 
 def _best_scale_error(pose: Tensor, target: Tensor, data: EvaluationSet) -> Tensor:
+    """BSLE (N,) in percent after every pose is scaled to fit its target best."""
     pose, target = pose - pose.mean(1, keepdim=True), target - target.mean(1, keepdim=True)
     return body_segment_length_error(scale_align(pose, target), target, data.skeleton, reduction="none")
 
 
 def _usual_length_error(pose: Tensor, target: Tensor, data: EvaluationSet) -> Tensor:
-    """BSLE (N,) against the median lengths of each subject, since measured bones breathe."""
+    """BSLE (N,) in percent against each subject's median lengths: measured bones change their length between frames."""
     lengths, true_lengths = bone_lengths(pose, data.skeleton), bone_lengths(target, data.skeleton)
     usual = torch.zeros_like(lengths)
     for group in data.group.unique():
@@ -145,4 +152,4 @@ ERRORS: dict[str, Callable[[Tensor, Tensor, EvaluationSet], Tensor]] = {
     "BSLE, subject's median": _usual_length_error,
     "LLE": lambda pose, target, data: limb_length_error(pose, target, data.skeleton, reduction="none"),
 }
-"""By name, functions of poses and targets in millimetres, root-aligned."""
+"""The errors by name; each is a function of root-aligned poses and targets, both in millimetres."""

@@ -1,4 +1,4 @@
-"""A lifter that has labels for a few skeletons, and of the others nothing but their 2D keypoints."""
+"""A lifter with labels for a few people only; of all others it has nothing but the 2D keypoints."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Batch = dict[str, Tensor]
 
 
 class FewLabelsLifter(LitLifter):
-    """`LitLifter` that never looks at the targets of skeletons without labels.
+    """A `LitLifter` that never reads the targets of people (skeletons) without labels.
 
     Args:
         labelled: Names "dataset/skeleton" of the skeletons with labels.
-        unlabelled: What becomes of the other samples: "ignored", they are left out of the batch; "seen", the network
-            lifts them, which its batch norms feel, and nothing else comes of it; "teacher", they are pulled to what a
-            moving average of the network says about their mirror image, as in "Mean teachers are better role models",
-            Tarvainen & Valpola, 2017.
-        teacher_weight: Weight of the distance to the teacher.
-        arguments: Those of `LitLifter`.
+        unlabelled: What happens to the other samples. "ignored": they are left out of the batch. "seen": the network
+            lifts them, so they enter the statistics of its batch normalisation, but not the loss. "teacher": as "seen",
+            and their predictions are pulled towards those of a teacher, a moving average of the network that sees their
+            mirror image ("Mean teachers are better role models", Tarvainen and Valpola, 2017).
+        teacher_weight: Weight of the distance to the teacher's predictions.
+        arguments: Arguments of `LitLifter`.
     """
 
     def __init__(
@@ -46,7 +46,11 @@ class FewLabelsLifter(LitLifter):
         self.register_buffer("swapped", torch.tensor(swapped), persistent=False)
 
     def rows(self, batch: Batch) -> Tensor:
-        """Which samples have a label (B,)."""
+        """Return a mask (B,) of the samples with a label.
+
+        Raises:
+            ValueError: If ``labelled`` names a skeleton that the data do not have.
+        """
         names = self.trainer.datamodule.group_names  # type: ignore[attr-defined]
         unknown = sorted(set(self.labelled) - set(names))
         if unknown:
@@ -55,7 +59,7 @@ class FewLabelsLifter(LitLifter):
         return known[batch["group"]]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """One optimisation step."""
+        """Return the loss of one optimisation step."""
         rows = self.rows(batch)
         if self.unlabelled == "ignored":
             batch = {name: values[rows] for name, values in batch.items()}
@@ -72,22 +76,22 @@ class FewLabelsLifter(LitLifter):
 
     @torch.no_grad()
     def teach(self, keypoints_2d: Tensor) -> Tensor:
-        """The teacher's poses (B, J, 3) of keypoints (B, J, 2|3), by way of their mirror image."""
-        self.teacher.eval()
+        """Return the teacher's poses (B, J, 3) for keypoints (B, J, 2 or 3), lifted from their mirror image."""
+        self.teacher.eval()  # the host's `train()` puts all its modules in training mode, this one too
         mirrored = self.mirror(keypoints_2d[..., : self.channels])
         pose: Tensor = self.mirror(self.teacher(mirrored))
         return pose
 
     def mirror(self, joints: Tensor) -> Tensor:
-        """Turn the sign of x and swap left and right joints (..., J, C)."""
+        """Mirror joints (..., J, C): change the sign of x, and swap left and right."""
         joints = joints.index_select(-2, self.swapped)
         return torch.cat((-joints[..., :1], joints[..., 1:]), dim=-1)
 
 
 class SealFewLabelsLifter(SealMixin, FewLabelsLifter):
-    """`FewLabelsLifter` with a learned loss, which all samples feel and the labelled ones train."""
+    """`FewLabelsLifter` with SEAL: the labelled samples train the loss-net, and the energy acts on all samples."""
 
     def seal_batch(self, batch: Any, inputs: Any, output: Any) -> SealBatch:
-        """Read a step: the targets without a label are not for use."""
+        """Tell SEAL which samples have a label, so that it never uses the other targets."""
         labelled = self.rows(batch) if self.trainer.training else None
         return SealBatch(batch["keypoints_2d"], output, batch["target"], labelled=labelled)

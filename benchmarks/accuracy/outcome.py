@@ -1,4 +1,4 @@
-"""What became of a method of a study."""
+"""The outcome of one method of a study: its runs, its errors, and its best rescalings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Outcome", "Rescaled"]
 
 
 class Rescaled(NamedTuple):
-    """The rescaling with the best primary end point on validation, and the primary errors after it."""
+    """The rescaling with the best primary end point on validation, and the primary errors that are left after it."""
 
     how: Rescaling
     errors: ClipSums
@@ -23,15 +23,15 @@ class Rescaled(NamedTuple):
 
 @dataclass
 class Outcome:
-    """What became of a method.
+    """The outcome of one method.
 
     Args:
-        runs: Lines of the results, a seed each.
-        raw: Errors of the predictions: (errors, seeds, clips).
-        by_pose: After the best rescaling of single poses.
-        by_clip: After the best rescaling of those that first give every clip its mean lengths.
-        frontier: Means of the primary errors after every rescaling (rescalings, 3).
-        tail: Sorted MPJPE of all poses and seeds, for the picture.
+        runs: Lines of the results, one per seed.
+        raw: Errors of the predictions as they are, (errors, seeds, clips).
+        by_pose: The best rescaling that looks at single poses.
+        by_clip: The best rescaling among those that first give every bone its mean length over the clip.
+        frontier: Means of the primary errors after every rescaling of single poses, shape (rescalings, 3).
+        tail: MPJPE of all poses of all seeds in ascending order, for the picture.
     """
 
     runs: list[Mapping[str, Any]]
@@ -43,7 +43,10 @@ class Outcome:
 
     @property
     def curve(self) -> tuple[Array, Array]:
-        """Steps, and the mean validation MPJPE (m) there; runs that were validated more often are interpolated."""
+        """Steps, and the mean validation MPJPE over the seeds at these steps, in metres.
+
+        Runs may have been validated at different steps: all are interpolated at those of the run with the fewest.
+        """
         curves = [np.transpose(run["curve"]) for run in self.runs]
         steps = min((steps for steps, _ in curves), key=len)
         return steps, np.mean([np.interp(steps, *curve) for curve in curves], axis=0)

@@ -1,4 +1,4 @@
-"""The picture of a study: what each method trades for what, the tail of its errors, how it learnt."""
+"""The picture of a study: which error each method trades for which, how often it fails badly, and how it learnt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ UNITS = {"MPJPE": "mm", "BSLE": "%", "asymmetry": "mm"}
 
 
 def draw(outcomes: Mapping[str, Outcome], primary: Sequence[str]) -> Figure:
-    """Draw error against error along the rescalings, the tail of the MPJPE, and the learning curves."""
+    """Draw the primary errors against each other along the rescalings, the tail of the MPJPE, and the learning curves.
+
+    Args:
+        outcomes: The outcome of every method, by name.
+        primary: Names of the primary errors, MPJPE first.
+    """
     figure = Figure(figsize=(16, 4.5), layout="constrained")
     panels = figure.subplots(1, len(primary) + 1)
     plain = RESCALINGS.index(Rescaling())
@@ -28,7 +33,7 @@ def draw(outcomes: Mapping[str, Outcome], primary: Sequence[str]) -> Figure:
             axes.plot(*outcome.frontier[plain, [column, 0]], "o", color=line.get_color())
         axes.set_xlabel(f"{other} ({UNITS[other]})")
         axes.set_ylabel("MPJPE (mm)")
-    panels[0].set_title("large: as predicted; small: bones shrunk to the mean", fontsize="small")
+    panels[0].set_title("large dot: as predicted; small dots: bones moved to their mean lengths", fontsize="small")
     *_, tail, learning = panels
     for name, outcome in outcomes.items():
         share = 100 * (1 - np.arange(len(outcome.tail)) / len(outcome.tail))

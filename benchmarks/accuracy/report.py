@@ -1,4 +1,4 @@
-"""The report of a study: tables in Markdown, and a picture."""
+"""The report of a study: tables in Markdown, and a picture. docs/accuracy.md explains the protocol and the errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from seal_lightning.functional import bone_lengths
 __all__ = ["PRIMARY", "write_report"]
 
 PRIMARY = ("MPJPE", "BSLE", "asymmetry")
-"""What the primary end point is the geometric mean of, each relative to the plain host as it predicts."""
+"""The primary errors. The primary end point is the geometric mean of their ratios to those of the reference."""
 
 
 def write_report(
@@ -39,16 +39,27 @@ def write_report(
     split: str,
     methods: Sequence[str] | None,
 ) -> str:
-    """Score the finished runs on a split, write ``TITLE_SPLIT.md`` and ``TITLE_SPLIT.png``, and return the text.
+    """Score the finished runs on a split, and write ``TITLE_SPLIT.md`` and ``TITLE_SPLIT.png``.
+
+    Args:
+        study: The study.
+        finished: Lines of the results by the key of their run.
+        folder: Folder of the runs, and of the report.
+        title: What the names of the written files begin with.
+        split: "val" or "test".
+        methods: The methods to report, besides those that they are compared with; None for all.
+
+    Returns:
+        The Markdown text.
 
     Raises:
-        ValueError: If a method or the one it is compared with has no finished run.
+        ValueError: If a method, or the one that it is compared with, has no finished run.
     """
     named = set(methods or study.methods)
     wanted = [name for name in study.methods if name in named | {study.reference(other) for other in named}]
     for name in wanted:
         if not any(study.run_key(name, seed) in finished for seed in study.seeds):
-            raise ValueError(f"Expected method {name!r} to have a finished run, but {folder} has none.")
+            raise ValueError(f"Expected method {name!r} to have a finished run in {folder}, but got none.")
     sets = evaluation_sets(study)
     outcomes = {name: _outcome(study, name, finished, folder, sets, split) for name in wanted}
     text = "\n\n".join([_truth(sets[split]), *_tables(study, outcomes, sets[split])]) + "\n"
@@ -58,7 +69,7 @@ def write_report(
 
 
 def evaluation_sets(study: Study) -> dict[str, EvaluationSet]:
-    """Validation and test poses as the study's data give them."""
+    """Return the true poses of validation and test, in the order in which the study's data yield them."""
     data = make_data(study, next(iter(study.methods)), seed=0)
     data.setup()
     return {split: _evaluation_set(data, split) for split in ("val", "test")}
@@ -67,7 +78,7 @@ def evaluation_sets(study: Study) -> dict[str, EvaluationSet]:
 def _evaluation_set(data: Any, split: str) -> EvaluationSet:
     batches = list(data.test_dataloader() if split == "test" else data.val_dataloader())
     views = data.dataset(split).views
-    view = torch.unique(views, dim=0, return_inverse=True)[1]
+    view = torch.unique(views, dim=0, return_inverse=True)[1]  # a number for every pair of clip and camera
     target, group = torch.cat([batch["target"] for batch in batches]), torch.cat([batch["group"] for batch in batches])
     frames = target.shape[1] if target.dim() == 4 else 1
     group, clip, view = (index.repeat_interleave(frames) for index in (group, views[:, 0], view))
@@ -76,6 +87,7 @@ def _evaluation_set(data: Any, split: str) -> EvaluationSet:
 
 
 def _training_lengths(data: Any) -> torch.Tensor:
+    """Mean bone lengths (J - 1,) of the training data, over the frames of a skeleton and then over the skeletons."""
     clips = data.dataset("train").clips
     lengths = bone_lengths(clips.positions, data.skeleton) * data.dataset("train").scale
     frames = torch.repeat_interleave(clips.group, clips.length)
@@ -93,6 +105,7 @@ def _outcome(
     keys = [key for key in (study.run_key(name, seed) for seed in study.seeds) if key in finished]
     stored = [np.load(folder / "predictions" / f"{key}.npz") for key in keys]
     poses = {part: [torch.from_numpy(npz[part]).flatten(0, -3) for npz in stored] for part in ("val", "test")}
+    # The rescaling is chosen on validation whatever the split: choosing it on the test split would flatter the method.
     on_validation = _frontier(poses["val"], sets["val"], RESCALINGS)
     frontier = on_validation if split == "val" else _frontier(poses[split], sets[split], RESCALINGS)
     rescaled = []
@@ -110,19 +123,21 @@ def _outcome(
 
 
 def _frontier(poses: Sequence[torch.Tensor], data: EvaluationSet, rescalings: Sequence[Rescaling]) -> Array:
+    """Mean primary errors after each rescaling, shape (rescalings, 3)."""
     return np.stack([_sums(poses, data, how, PRIMARY).mean().mean(-1) for how in rescalings])
 
 
 def _sums(
     poses: Sequence[torch.Tensor], data: EvaluationSet, how: Rescaling, names: Sequence[str] = tuple(ERRORS)
 ) -> ClipSums:
-    """Errors (errors, seeds, clips)."""
+    """Sums over clips of the errors of rescaled poses, (errors, seeds, clips); `poses` holds those of each seed."""
     seeds = [pose_errors(rescale(pose, how, data), data, names) for pose in poses]
     errors = np.stack([np.stack([seed[name].double().numpy() for seed in seeds]) for name in names])
     return ClipSums.of(errors, data.clip.numpy(), data.group.numpy(), data.names)
 
 
 def _truth(data: EvaluationSet) -> str:
+    """Say how the true poses themselves score, since no person is perfectly symmetric or rigid in a recording."""
     names = ("LSE", "LSE, no hips", "LSE, no hips, no shoulders", "BSLE, subject's median")
     sums = _sums([data.target], data, Rescaling(), names)
     values = ", ".join(f"{name} {value:.2f} %" for name, value in zip(names, sums.mean()[:, 0], strict=True))
@@ -130,6 +145,7 @@ def _truth(data: EvaluationSet) -> str:
 
 
 def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) -> list[str]:
+    """Format all tables, each with a sentence above it that says what it shows."""
     errors = tuple(ERRORS)
     rows: dict[str, list[str]] = {"relative": [], "absolute": [], "steady": [], "apart": []}
     for name, outcome in outcomes.items():
@@ -158,33 +174,39 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) 
             rows["apart"].append(" | ".join([label, dataset, *cells]) + " |")
     head = "| method | family | seeds"
     return [
-        "Primary end point after rescaling, change against the rescaled reference; negative is better:\n\n"
+        "Primary end point after rescaling: change in percent against the rescaled reference. Negative is better.\n\n"
         + _primary_table(study, outcomes, lambda outcome: outcome.by_pose),
-        "As predicted, change against the reference in percent [95 % interval]:\n\n"
+        "Errors as predicted: the change in percent against the reference [95 % interval].\n\n"
         + _table(" | ".join([head, *errors]) + " |", rows["relative"]),
-        "The same for each dataset alone:\n\n" + _table(" | ".join([head, "dataset", *errors]) + " |", rows["apart"]),
-        "As predicted, mean ± standard deviation over seeds (mm, percent, degrees), and by how many percent the "
-        "validation MPJPE changed over the last fifth of the steps:\n\n"
+        "The same for each dataset alone, without intervals.\n\n"
+        + _table(" | ".join([head, "dataset", *errors]) + " |", rows["apart"]),
+        "Errors as predicted: mean ± standard deviation over seeds (mm, percent, degrees). The column *last fifth* is "
+        "the change of the validation MPJPE over the last fifth of the steps, in percent.\n\n"
         + _table(" | ".join([head, *errors, "last fifth"]) + " |", rows["absolute"]),
-        "The same end point where whole clips are at hand, so that every clip may first get its mean lengths:\n\n"
+        "The primary end point where every bone may first get its mean length over a whole clip.\n\n"
         + _primary_table(study, outcomes, lambda outcome: outcome.by_clip),
-        "After that rescaling, change against the reference as predicted, in percent:\n\n"
+        "The primary errors after that rescaling: the change in percent against the reference as predicted.\n\n"
         + _table(" | ".join([head, *PRIMARY]) + " |", rows["steady"]),
         _knowledge(outcomes),
     ]
 
 
 def _last_fifth(outcome: Outcome) -> float:
+    """Change of the validation MPJPE over the last fifth of the steps, in percent; near 0 where it has converged."""
     steps, values = outcome.curve
     return float(100 * (values[-1] / np.interp(0.8 * steps[-1], steps, values) - 1))
 
 
 def _knowledge(outcomes: Mapping[str, Outcome]) -> str:
-    """AUROC of every energy for the largest damage of each kind, and how the energy stands to the errors."""
+    """Tabulate what each energy knows.
+
+    The columns are the AUROC of `energy_report` at the largest severity of every kind of damage, and four values of
+    `EnergyMonitor`: the alignment of the pull with the way to the truth, and rank correlations with errors.
+    """
     by_method = {name: [run for run in outcome.runs if run.get("knowledge")] for name, outcome in outcomes.items()}
     measured = {name: runs for name, runs in by_method.items() if runs}
     if not measured:
-        return "No energies."
+        return "No method has an energy."
     kinds = list(next(iter(next(iter(measured.values()))[0]["knowledge"].values())))
     monitored = ("alignment", "spearman_mpjpe", "spearman_body_segment_length_error", "spearman_asymmetry_error")
     rows = []
@@ -194,13 +216,15 @@ def _knowledge(outcomes: Mapping[str, Outcome]) -> str:
             logs = [[run["logged"][f"seal/monitor/{energy}/{key}"] for key in monitored] for run in runs]
             values = np.hstack([scores, logs]).mean(0)
             rows.append(f"| {name} | " + " | ".join(f"{value:.2f}" for value in values) + " |")
-    return "What the energies know: AUROC at the largest damage, alignment, rank correlation with errors:\n\n" + _table(
-        " | ".join(["| method", *kinds, *monitored]) + " |", rows
+    return (
+        "What the energies know: how well they tell true poses from those with the worst damage of each kind (AUROC), "
+        "the alignment of their pull with the way to the truth, and their rank correlation with the errors.\n\n"
+        + _table(" | ".join(["| method", *kinds, *monitored]) + " |", rows)
     )
 
 
 def _primary_table(study: Study, outcomes: Mapping[str, Outcome], rescaled: Callable[[Outcome], Rescaled]) -> str:
-    """Change in percent of the geometric mean of the primary errors, each method after its own rescaling."""
+    """Tabulate the change in percent of the primary end point, each method after its own best rescaling."""
     rows, p_values = {}, {}
     for name, outcome in outcomes.items():
         reference = outcomes[study.reference(name)]
@@ -220,13 +244,13 @@ def _primary_table(study: Study, outcomes: Mapping[str, Outcome], rescaled: Call
 
 
 def _shared_seeds(reference: Outcome, outcome: Outcome) -> list[int]:
-    """Places of a method's seeds among those of its reference."""
+    """Return the positions of a method's seeds among those of its reference."""
     seeds = [run["seed"] for run in outcome.runs]
     return [place for place, run in enumerate(reference.runs) if run["seed"] in seeds]
 
 
 def _stacked(reference: ClipSums, mine: ClipSums, shared: Sequence[int]) -> ClipSums:
-    """Sums (2, errors, seeds, clips) of the reference and a method over the seeds of both."""
+    """Stack the sums of the reference and of a method, (2, errors, seeds, clips), over the seeds that both have."""
     total = np.stack([reference.total[:, list(shared)], mine.total])
     return ClipSums(total, mine.count, mine.skeleton, mine.names)
 

@@ -1,4 +1,4 @@
-"""Averages over skeletons, hierarchical bootstrap, and what is read off it."""
+"""Averages over clips, skeletons and datasets, and how certain they are: a hierarchical bootstrap."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClipSums:
-    """Errors summed clip by clip.
+    """Errors summed over the poses of each clip.
+
+    Clips are the unit that the bootstrap draws: neighbouring frames are far too alike to count as independent.
 
     Args:
         total: Sums (..., clips) of errors over the poses of a clip.
-        count: Number of poses (clips,).
-        skeleton: Skeleton of each clip (clips,), an index into ``names``.
-        names: "dataset/skeleton".
+        count: Number of poses of each clip (clips,).
+        skeleton: Skeleton of each clip (clips,), as an index into ``names``.
+        names: Names of the skeletons, in the form "dataset/skeleton".
     """
 
     total: Array
@@ -31,7 +33,7 @@ class ClipSums:
 
     @classmethod
     def of(cls, errors: Array, clip: NDArray[np.int64], group: NDArray[np.int64], names: Sequence[str]) -> ClipSums:
-        """Sum errors (..., N) over the poses of each clip."""
+        """Sum errors (..., N) over the poses of each clip; `clip` and `group` (N,) are its clip and skeleton."""
         clips, place = np.unique(clip, return_inverse=True)
         total = np.zeros((*errors.shape[:-1], len(clips)))
         for index in np.ndindex(errors.shape[:-1]):
@@ -40,19 +42,19 @@ class ClipSums:
         return cls(total, np.bincount(place).astype(float), group[first], names)
 
     def datasets(self) -> dict[str, list[int]]:
-        """Skeletons that have clips, by dataset."""
+        """Return the skeletons that have clips, as indices into ``names``, by dataset."""
         found: dict[str, list[int]] = {}
         for skeleton in np.unique(self.skeleton).tolist():
             found.setdefault(self.names[skeleton].split("/")[0], []).append(skeleton)
         return found
 
     def mean(self) -> Array:
-        """Mean over frames, then skeletons, then datasets (...)."""
+        """Return the mean over frames, then over skeletons, then over datasets, shape (...)."""
         mean: Array = np.mean(list(self.by_dataset().values()), axis=0)
         return mean
 
     def by_dataset(self) -> dict[str, Array]:
-        """Mean over frames, then skeletons (...), of every dataset."""
+        """Return for every dataset the mean over frames, then over skeletons, shape (...)."""
         return {name: np.mean([self._of(one) for one in members], axis=0) for name, members in self.datasets().items()}
 
     def _of(self, skeleton: int) -> Array:
@@ -60,9 +62,10 @@ class ClipSums:
         return np.asarray(self.total[..., clips].sum(-1) / self.count[clips].sum())
 
     def resampled(self, replicates: int, generator: np.random.Generator) -> Array:
-        """Means (replicates, ...) with skeletons drawn with replacement in each dataset, and clips in each skeleton.
+        """Return means (replicates, ...) over skeletons drawn from each dataset, and clips drawn from each skeleton.
 
-        The draw of a dataset with one skeleton can but keep it.
+        Both are drawn with replacement. In a dataset with one skeleton there is nothing else to draw, so the interval
+        does not cover how other skeletons would differ.
         """
         per_dataset = []
         for members in self.datasets().values():
@@ -72,11 +75,12 @@ class ClipSums:
         return means
 
     def _slot(self, members: Sequence[int], replicates: int, generator: np.random.Generator) -> Array:
-        """One drawn skeleton a replicate, and clips drawn from it."""
+        """Draw one skeleton for each replicate, and clips from it; return the means of the errors (replicates, ...)."""
         drawn = generator.integers(len(members), size=replicates)
         result = np.empty((replicates, *self.total.shape[:-1]))
         for place, skeleton in enumerate(members):
             rows, clips = drawn == place, self.skeleton == skeleton
+            # How many times each clip is drawn: one product with these replaces a loop over the replicates.
             times = generator.multinomial(clips.sum(), np.full(clips.sum(), 1 / clips.sum()), size=rows.sum())
             total = np.tensordot(times.astype(float), self.total[..., clips], axes=(1, -1))
             count = times @ self.count[clips]
@@ -85,9 +89,10 @@ class ClipSums:
 
 
 def bootstrap(sums: ClipSums, replicates: int = 2000, seed: int = 0) -> Array:
-    """Means of sums (..., seeds, clips) over resampled skeletons, clips and seeds, shape (replicates, ...).
+    """Resample skeletons, clips and seeds of sums (..., seeds, clips), and return the means (replicates, ...).
 
-    All leading axes see the same draws, so that what differs between two methods is paired by clip and by seed.
+    All leading axes get the same draws. A difference between two methods is thus paired by clip and by seed, and what
+    makes a clip hard for both drops out.
     """
     generator = np.random.default_rng(seed)
     means = sums.resampled(replicates, generator)
@@ -97,19 +102,22 @@ def bootstrap(sums: ClipSums, replicates: int = 2000, seed: int = 0) -> Array:
 
 
 def interval(replicates: Array, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval."""
+    """Return the percentile interval that holds the share `level` of the replicates."""
     low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def p_value(replicates: Array) -> float:
-    """Two-sided: twice the share of replicates on the rarer side of zero, at least one in their number."""
+    """Return the two-sided p-value: twice the share of replicates on the rarer side of zero.
+
+    That share is taken to be at least one replicate, since a bootstrap cannot tell a smaller one from zero.
+    """
     below = float(np.mean(replicates <= 0))
     return min(1.0, 2 * max(min(below, 1 - below), 1 / len(replicates)))
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Adjust p-values for their number (Holm, 1979).
+    """Adjust p-values for their number with Holm's method (1979), so that one false alarm among all stays as rare.
 
     Example:
         >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
@@ -124,5 +132,5 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def geometric_mean(ratios: Array) -> Array:
-    """Geometric mean over the last axis."""
+    """Return the geometric mean over the last axis."""
     return np.asarray(np.exp(np.log(ratios).mean(-1)))

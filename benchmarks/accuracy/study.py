@@ -1,4 +1,4 @@
-"""A study: what is trained on what, read from YAML."""
+"""A study, read from YAML: the data, the host, and the methods that are compared."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ class Method:
     """One way to train the host.
 
     Args:
-        family: "host", "learned-raw", "learned-informed", "explicit" or "control"; never compared in one sentence.
-        against: Method that it is compared with, where that is not the study's first.
-        steps: Training steps, where they differ from the study's.
-        seal: Fields of the SealConfig; plain training where not given.
+        family: "host", "learned-raw", "learned-informed", "explicit" or "control". docs/accuracy.md tells them apart;
+            methods of different families answer different questions.
+        against: Name of the method that this one is compared with; by default the study's first.
+        steps: Number of training steps; by default that of the study.
+        seal: Fields of the `SealConfig`; without these the training is plain.
         constraint: ``class_path`` of an explicit constraint that is added to the host's loss.
         weight: Weight of the constraint.
-        seal_class: ``class_path`` of the SEAL subclass, where the host needs one of its own.
+        seal_class: ``class_path`` of the SEAL subclass, for a host that needs one of its own.
         host: Arguments of the host that differ from the study's.
         data: Arguments of the data that differ from the study's.
-        prior: Method whose loss-nets, trained beforehand with the same seed, are used frozen.
+        prior: Name of a method that is trained first, with the same seed; its loss-nets are then used frozen.
     """
 
     family: str = "host"
@@ -45,16 +46,17 @@ class Method:
 
 @dataclass(frozen=True)
 class Study:
-    """Methods, seeds, and what they share.
+    """The methods of a study, its seeds, and what all runs share.
 
     Args:
         data: ``class_path`` and ``init_args`` of the LightningDataModule.
         host: ``class_path`` and ``init_args`` of the plain LightningModule.
-        steps: Training steps of a run.
-        seeds: A run each a method; a seed fixes initialisation and order of the data for all methods alike.
-        methods: By name; the first is the host that all others are compared with.
-        skeleton: Name of the skeleton that SEAL and the constraints are told.
-        gradient_clip_val: Largest norm of the host's gradient.
+        steps: Number of training steps of a run.
+        seeds: Every method is run once with each seed, which fixes the initial weights and the order of the data, the
+            same for all methods.
+        methods: The methods by name. The first is the host, with which the others are compared.
+        skeleton: Name of the skeleton that SEAL and the constraints use.
+        gradient_clip_val: Largest norm of the host's gradient; a longer one is scaled down to it.
     """
 
     data: dict[str, Any]
@@ -67,10 +69,14 @@ class Study:
 
     @classmethod
     def read(cls, path: Path, data_dir: str | None = None) -> Study:
-        """Read a study; files named in ``data.init_args.paths`` are looked for in ``data_dir``.
+        """Read a study from a YAML file.
+
+        Args:
+            path: The file.
+            data_dir: Folder of the files that the study names in ``data.init_args.paths``.
 
         Raises:
-            ValueError: If a key is unknown or missing.
+            ValueError: If a field is unknown or missing.
         """
         plain = yaml.safe_load(path.read_text())
         if data_dir is not None:
@@ -83,11 +89,14 @@ class Study:
             raise ValueError(f"Expected {path} to hold the fields of a study, but got: {error}") from error
 
     def reference(self, method: str) -> str:
-        """The method that a method is compared with."""
+        """Return the name of the method that a method is compared with."""
         return self.methods[method].against or next(iter(self.methods))
 
     def run_key(self, method: str, seed: int) -> str:
-        """What a run is known by: whatever changes its outcome."""
+        """Return the key of a run: a hash of everything that changes its outcome, and of nothing else.
+
+        A finished run is found again by its key, so it survives a renamed method and a moved folder of data.
+        """
         fields = self.methods[method]
         mine = {"steps": fields.steps or self.steps, "seed": seed}
         for name in ("seal", "seal_class", "constraint", "weight", "host", "data"):
@@ -101,6 +110,7 @@ class Study:
 
 
 def _without_folders(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Keep only the file names of the data's paths: the outcome does not depend on where the files are."""
     arguments = dict(data.get("init_args", {}))
     if arguments.get("paths"):
         arguments["paths"] = [Path(path).name for path in arguments["paths"]]

@@ -1,4 +1,4 @@
-"""One run of a study: train, and keep the poses predicted for validation and test."""
+"""One run of a study: train a method with a seed, and keep the poses that it predicts for validation and test."""
 
 from __future__ import annotations
 
@@ -25,25 +25,34 @@ from seal_lightning.training.subclass import seal_class
 
 __all__ = ["make_data", "train"]
 
-CURVE_POINTS = 5
+CURVE_POINTS = 5  # validations in the course of a training
 
 
 class LearningCurve(L.Callback):
-    """The host's own validation error as training goes on."""
+    """Records the validation error that the host logs, as training goes on."""
 
     def __init__(self) -> None:
         self.points: list[tuple[int, float]] = []
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take a point."""
+        """Add a point to the curve: the step, and the error in metres."""
         if not trainer.sanity_checking:
             self.points.append((trainer.global_step, float(trainer.callback_metrics["val_mpjpe"])))
 
 
 def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, Any]:
-    """Train one method with one seed, and return what a line of the results holds.
+    """Train one method with one seed.
 
-    The poses of both evaluation splits go to ``predictions`` (npz); nothing is scored here.
+    Nothing is scored here: the report does that, from the predicted poses.
+
+    Args:
+        study: The study.
+        method: Name of the method.
+        seed: Seed of the initial weights and of the order of the data.
+        predictions: File (npz) to which the predicted poses of both evaluation splits are written.
+
+    Returns:
+        What a line of ``results.jsonl`` holds, as plain data.
     """
     predictions.parent.mkdir(parents=True, exist_ok=True)
     fields = study.methods[method]
@@ -53,6 +62,7 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
         torch.save(_fit(study, fields.prior, seed).model.seal.state_dict(), prior)
     fit = _fit(study, method, seed, prior)
     poses = {split: _predict(fit.model, loader) for split, loader in _loaders(fit.data).items()}
+    # Under another name first: a file of the final name is always whole.
     partial = predictions.with_suffix(".part.npz")
     np.savez(partial, **poses)  # type: ignore[arg-type]
     partial.rename(predictions)
@@ -64,6 +74,8 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
 
 
 class _Fit(NamedTuple):
+    """What is left of a training; `logged` are the last values that were logged."""
+
     model: Any
     data: Any
     seconds: float
@@ -100,7 +112,7 @@ def _fit(study: Study, method: str, seed: int, prior: Path | None = None) -> _Fi
 
 
 def make_data(study: Study, method: str, seed: int) -> Any:
-    """The data of a run; only those of training depend on the seed."""
+    """Make the datamodule of a run; only its training data depend on the seed."""
     arguments = {**study.data["init_args"], **(study.methods[method].data or {}), "seed": seed}
     return _instantiate("data", L.LightningDataModule, {**study.data, "init_args": arguments})
 
@@ -121,7 +133,7 @@ def _make_model(study: Study, method: str, seed: int, prior: Path | None) -> L.L
 
 
 def _knowledge(model: Any, data: Any) -> dict[str, dict[str, Any]]:
-    """What every energy knows of damaged validation poses."""
+    """Measure how well every energy sees damage to the validation poses, by the name of the energy."""
     batches = list(data.val_dataloader())
     poses = torch.cat([batch["target"].flatten(0, -3) for batch in batches])
     keypoints_2d = torch.cat([_scored_frames(batch).flatten(0, -3) for batch in batches])
@@ -138,7 +150,7 @@ def _knowledge(model: Any, data: Any) -> dict[str, dict[str, Any]]:
 
 
 def _scored_frames(batch: dict[str, Tensor]) -> Tensor:
-    """Keypoints of the frames that the targets show: all of a window, or its centre."""
+    """Return the keypoints of the frames that have a target: all frames of a window, or only its centre."""
     keypoints_2d = batch["keypoints_2d"]
     if keypoints_2d.dim() == batch["target"].dim():
         return keypoints_2d
@@ -146,9 +158,10 @@ def _scored_frames(batch: dict[str, Tensor]) -> Tensor:
 
 
 def _instantiate(name: str, base: type, config: dict[str, Any]) -> Any:
+    """Make an object from its ``class_path`` and ``init_args``, as the command line of Lightning does."""
     parser = ArgumentParser(exit_on_error=False)
     parser.add_subclass_arguments(base, name)
-    parsed = parser.parse_object({name: deepcopy(config)})  # which writes into what it is given
+    parsed = parser.parse_object({name: deepcopy(config)})  # the parser writes into what it is given
     return parser.instantiate_classes(parsed)[name]
 
 

@@ -28,8 +28,8 @@ def test_a_training_that_is_killed_ends_where_an_unbroken_one_does(tmp_path):
     env = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines()[-1].startswith("3 rounds, seed 0, checkpoints by atomic: ")
-    assert "; 0 half-written checkpoints; 0 of " in done.stdout
+    assert done.stdout.splitlines()[-1].startswith("3 rounds, seed 0, checkpoint IO atomic: ")
+    assert " and left 0 half-written checkpoints. 0 of " in done.stdout
 
 
 def test_a_loader_resumes_in_the_middle_of_an_epoch():
