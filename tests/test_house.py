@@ -1,4 +1,7 @@
-"""The shape of the package: which room may import which, what an import loads, and what the wheel holds."""
+"""The shape of the package: which room may import which, what an import loads, and what the wheel holds.
+
+A room is a sub-package, or a module at the top level of the package.
+"""
 
 import ast
 import configparser
@@ -15,7 +18,7 @@ import seal_lightning
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "seal_lightning"
 
-# From the ground up: a room imports rooms of lower floors alone, so no two rooms can import each other.
+# From the ground up: a room imports only from rooms on lower floors, so no two rooms can import each other.
 FLOORS = (
     ("_distributed", "_lazy", "_values", "_version"),
     ("skeleton",),
@@ -31,7 +34,7 @@ DATA_FLOORS = (("windows",), ("formats", "views"), ("datasets",), ("datamodules"
 
 
 def imports(path):
-    """Modules of this package that a file imports, those inside of functions too; not those for type checkers alone."""
+    """Yield the modules of this package that a file imports, even inside functions, but not under `TYPE_CHECKING`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing = [node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
     skipped = {id(inner) for node in typing for inner in ast.walk(node)}

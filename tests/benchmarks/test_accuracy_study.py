@@ -1,4 +1,4 @@
-"""The accuracy study: statistics against references, and a whole toy study from training to report."""
+"""The accuracy study: its statistics against references, and a whole toy study from training to report."""
 
 import json
 from pathlib import Path
@@ -103,7 +103,7 @@ def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
 
 
 def test_the_first_batches_are_the_same_for_all_methods(study, tmp_path):
-    """Runs of a seed start alike: with a weight of zero SEAL predicts what the host predicts."""
+    """Runs with one seed start the same: with a weight of zero, SEAL predicts exactly what the host predicts."""
     plain = yaml.safe_load(study.read_text())
     plain["methods"] = {"host": None, "weight 0": {"seal": {"weight": 0.0}}}
     plain["methods"]["constraint 0"] = {**METHODS["bone length"], "weight": 0.0}
@@ -117,7 +117,7 @@ def test_the_first_batches_are_the_same_for_all_methods(study, tmp_path):
 
 
 def test_a_prior_is_trained_beforehand_and_then_frozen(study, tmp_path):
-    """Its loss-nets are those of the method that it names, and do not move."""
+    """The loss-nets of a prior are those of the method that it names, and training does not change them."""
     loaded = Study.read(study)
     plain = yaml.safe_load(study.read_text())
     plain["methods"]["other prior"] = {**METHODS["frozen"], "prior": "longer SEAL"}
@@ -137,11 +137,11 @@ def _nets(state):
 
 
 def test_few_labels(study, tmp_path):
-    """Targets without a label reach nothing; the other ways to use their keypoints do what they say."""
+    """The three ways to use samples without a label, and SEAL, all run and all give a different result."""
     plain = yaml.safe_load(study.read_text())
     few = "benchmarks.accuracy.few_labels"
     plain["host"] = {"class_path": f"{few}.FewLabelsLifter", "init_args": {"hidden": 16, "labelled": ["synthetic/y01"]}}
-    plain["data"]["init_args"]["batch_size"] = 48  # a batch without two labelled samples would not do
+    plain["data"]["init_args"]["batch_size"] = 48  # each batch needs two labelled samples
     plain["methods"] = {
         "seen": None,
         "ignored": {"host": {"unlabelled": "ignored"}},
@@ -166,7 +166,7 @@ def test_targets_without_a_label_are_never_read(unlabelled):
     batch["target"][batch["group"] == 1] = torch.nan
     again = model.training_step(batch, 0)
     assert torch.isfinite(again)
-    if unlabelled != "teacher":  # which has moved on
+    if unlabelled != "teacher":  # the teacher has moved on since the first call
         torch.testing.assert_close(again, first)
     model.labelled = ["a/3"]
     with pytest.raises(ValueError, match=r"`labelled` to name skeletons of the data, .*'a/1'.* but got \['a/3'\]"):
@@ -239,7 +239,7 @@ def test_errors_of_the_truth_and_of_a_turned_bone():
 
     pose = torch.zeros(1, 17, 3).index_fill(2, torch.tensor(0), 0.0) + torch.arange(17.0)[:, None]
     turned = pose.clone()
-    turned[0, 3] = pose[0, 2] + torch.tensor([1.0, -1.0, 0.0])  # at right angles to what it was
+    turned[0, 3] = pose[0, 2] + torch.tensor([1.0, -1.0, 0.0])  # at right angles to its old direction
     torch.testing.assert_close(angle_error(turned, pose, SKELETON), torch.tensor([90.0 / 16]))
 
 
@@ -275,7 +275,7 @@ def test_bootstrap_spreads_like_the_mean_of_clips_and_seeds():
 
     two = ClipSums.of(np.stack([values, values + 1]), np.arange(clips), np.zeros(clips, int), ["a/1"])
     difference = bootstrap(two)[:, 1] - bootstrap(two)[:, 0]
-    np.testing.assert_allclose(difference, 1)  # paired: what is common drops out
+    np.testing.assert_allclose(difference, 1)  # paired: what both methods share drops out
 
 
 def test_bootstrap_draws_skeletons():

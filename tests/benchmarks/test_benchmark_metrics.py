@@ -1,4 +1,4 @@
-"""The benchmark of metrics runs at toy size, its ways agree, and it writes what it prints."""
+"""The benchmark of metrics runs at toy size, the ways that it compares agree, and it writes what it prints."""
 
 import json
 

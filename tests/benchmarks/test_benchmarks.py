@@ -34,7 +34,7 @@ def test_step(tmp_path, capsys):
 def test_rounds_are_interleaved():
     calls = []
     seconds = interleaved({name: lambda name=name: calls.append(name) for name in "ab"}, rounds=3)
-    assert calls == ["a", "b"] * 5  # two of them warm up
+    assert calls == ["a", "b"] * 5  # the first two rounds warm up
     assert [len(values) for values in seconds.values()] == [3, 3]
 
 
@@ -52,7 +52,8 @@ def test_meter_counts_arithmetic_and_memory():
     meter = metered(program)
     assert meter.flops == 2 * (2 * 10 * 20 * 30)  # one product forward, one backward
     assert sum(meter.products.values()) == 2
-    assert meter.peak == pytest.approx(4 * (20 * 30 + 10 * 30 + 10 * 30), abs=64)  # gradient, its factor, its cause
+    # At the peak there are three gradients: one like `right`, two like `product`.
+    assert meter.peak == pytest.approx(4 * (20 * 30 + 10 * 30 + 10 * 30), abs=64)
     assert products_alone(meter, rounds=2) > 0
 
 

@@ -1,4 +1,4 @@
-"""The loading benchmark at toy size: its rivals make the same kind of data, and it writes what it prints."""
+"""The benchmark of data loading at toy size: its rivals make the same kind of data, and it writes what it prints."""
 
 import json
 import shutil
@@ -24,12 +24,12 @@ def test_the_naive_loader_makes_the_same_kind_of_batch(frames, noise):
     for name, values in ours.items():
         assert values.shape == whole[name].shape == apart[name].shape
         assert values.dtype == whole[name].dtype
-    torch.testing.assert_close(whole, apart)  # one generator, one law, two ways
+    torch.testing.assert_close(whole, apart)  # same random numbers, same distribution, two implementations
     for part in (slice(0, 2), slice(2, 3)):
         mine, theirs = ours["keypoints_2d"][..., part], whole["keypoints_2d"][..., part]
         torch.testing.assert_close(mine.mean(), theirs.mean(), atol=0.08, rtol=0)
         torch.testing.assert_close(mine.std(), theirs.std(), atol=0.08, rtol=0.1)
-    # A camera turns a pose: the distance of a joint from the hip is that of the motion in both.
+    # A camera only turns a pose: the distance of a joint from the hip is that of the recorded motion in both.
     torch.testing.assert_close(ours["target"].norm(dim=-1), whole["target"].norm(dim=-1), atol=1e-4, rtol=0)
 
 
