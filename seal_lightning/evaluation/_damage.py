@@ -42,6 +42,7 @@ def _stretch(poses: Tensor, skeleton: Skeleton, severity: float, sets: Tensor, g
 
 
 def _joint_limit(poses: Tensor, skeleton: Skeleton, severity: float, generator: torch.Generator) -> Tensor:
+    """Turn the lower half of one limb per pose about its knee or elbow, to the side to which it cannot bend."""
     hinges = _hinges(skeleton)
     upper, pivot, lower = torch.tensor(hinges, device=poses.device).unbind(1)
     branches = [_branch(skeleton, hinge) - {hinge} for _, hinge, _ in hinges]
@@ -60,6 +61,7 @@ def _joint_limit(poses: Tensor, skeleton: Skeleton, severity: float, generator: 
     # the one most nearly at right angles to the limb: its cross product with the limb is safely far from zero.
     across = torch.eye(3).to(poses)[thigh[rows, hinge].abs().argmin(-1)]
     any_axis = torch.linalg.cross(thigh[rows, hinge], across)
+    # Below 1e-4 radians, the axis in which the limb bends is lost in rounding errors.
     axis = normalize(torch.where(bend[rows, hinge, None] > 1e-4, axis[rows, hinge], any_axis), dim=-1)[:, None]
     arm = poses - poses[rows, pivot[hinge]][:, None]
     angle = -(bend[rows, hinge] + math.radians(severity))[:, None, None]  # back to straight, then `severity` beyond it

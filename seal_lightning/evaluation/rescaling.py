@@ -67,14 +67,14 @@ class TrainingLengths(Callback):
 def rescale(pose: Tensor, lengths: Tensor, skeleton: Skeleton, visibility: Tensor | None = None) -> Tensor:
     """Move every bone's length 25 % of the way to a mean length, then give left and right bones their common mean.
 
-    A bone with an invisible end keeps its length, and so does its partner on the other side when both get their mean.
+    A bone with an invisible end keeps its length, and a pair that has such a bone gets no common mean.
 
     Args:
         pose: Predicted poses, shape (..., J, 3).
         lengths: Mean length per bone (J - 1,), in the unit of the poses. A bone whose mean is NaN skips the first step.
         skeleton: The skeleton of the poses.
-        visibility: Mask (..., J) of the visible joints; without it all are visible. Where an invisible joint is has no
-            influence on the visible ones.
+        visibility: Mask (..., J) of the visible joints; without it all are visible. The position of an invisible joint
+            has no influence on the visible ones.
 
     Returns:
         Rescaled poses (..., J, 3).
