@@ -140,8 +140,8 @@ def _truth(data: EvaluationSet) -> str:
     """Say how the true poses themselves score, since no person is perfectly symmetric or rigid in a recording."""
     names = ("LSE", "LSE, no hips", "LSE, no hips, no shoulders", "BSLE, subject's median")
     sums = _sums([data.target], data, Rescaling(), names)
-    values = ", ".join(f"{name} {value:.2f} %" for name, value in zip(names, sums.mean()[:, 0], strict=True))
-    return f"{len(data.target)} poses of {len(set(data.group.tolist()))} skeletons. The truth itself: {values}."
+    values = "; ".join(f"{name} {value:.2f} %" for name, value in zip(names, sums.mean()[:, 0], strict=True))
+    return f"{len(data.target)} poses of {len(set(data.group.tolist()))} skeletons. The truth itself scores {values}."
 
 
 def _tables(study: Study, outcomes: Mapping[str, Outcome], data: EvaluationSet) -> list[str]:
