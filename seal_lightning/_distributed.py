@@ -31,8 +31,8 @@ def sum_over_ranks(value: Tensor) -> Tensor:
 
 
 def mean_over_ranks(value: Tensor, counted: Tensor | None = None) -> Tensor:
-    """Mean of the values, or of those that are counted, over all processes; zero where there is none."""
-    if counted is None and world_size() == 1:
+    """Mean of the values, or of those that are counted, over all ranks; zero where there is none."""
+    if counted is None and world_size() == 1 and value.numel():
         return value.detach().mean()
     counted = torch.ones_like(value) if counted is None else counted
     total = sum_over_ranks(torch.stack([(value * counted).sum(), counted.sum()]))

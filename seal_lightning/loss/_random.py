@@ -1,4 +1,4 @@
-"""Random numbers of SEAL's own, so that those of the host stay what they were."""
+"""A random stream of SEAL's own, so that the host draws the same random numbers as without SEAL."""
 
 from __future__ import annotations
 
@@ -14,20 +14,33 @@ __all__ = ["own_random_numbers"]
 
 
 @contextmanager
-def own_random_numbers(seed: int, draw: int, device: torch.device) -> Iterator[torch.Generator]:
-    """Put a fresh stream of random numbers in force, and the global ones back afterwards.
+def own_random_numbers(
+    seed: int, draw: int, device: torch.device, *, same_on_all_ranks: bool = False
+) -> Iterator[torch.Generator]:
+    """Use SEAL's own random stream inside the block; restore the global random state on exit.
 
-    The stream is a function of the seed, the process and the number of the draw alone: three integers in a checkpoint
-    restore it exactly on every process. It serves the generator handed out and the global state, which dropout uses.
-    Meanwhile float32 is the default dtype, as SEAL computes in it; a trainer of another true precision changes that.
+    The stream depends on the seed, the rank and the number of the draw alone, so the seed and that number, stored in a
+    checkpoint, restore it exactly on every rank. Inside the block, float32 is the default dtype: SEAL computes in
+    float32, and a trainer of another true precision changes the default.
+
+    Args:
+        seed: Seed of the criterion.
+        draw: Number of the draw: 0 for the initialisation of the loss-nets, then one a step.
+        device: Device whose global random state is used beside that of the CPU, by dropout for example.
+        same_on_all_ranks: Whether every rank gets the stream of the first one.
+
+    Yields:
+        A generator on the CPU. The global random states start from the same seed as it does.
     """
-    state = int(np.random.SeedSequence((seed, ranks.rank(), draw)).generate_state(1)[0])
+    rank = 0 if same_on_all_ranks else ranks.rank()
+    state = int(np.random.SeedSequence((seed, rank, draw)).generate_state(1)[0])
     cuda = [device] if device.type == "cuda" else []
     default = torch.get_default_dtype()
     with torch.random.fork_rng(cuda):
         torch.default_generator.manual_seed(state)
         if cuda:
-            torch.cuda.manual_seed(state)
+            with torch.cuda.device(device):  # `manual_seed` seeds the current device, whose state may be the host's
+                torch.cuda.manual_seed(state)
         torch.set_default_dtype(torch.float32)
         try:
             yield torch.Generator().manual_seed(state)

@@ -13,7 +13,7 @@ from seal_lightning.functional import mpjpe
 from seal_lightning.loss._checks import check_clips, check_gradient, check_options, check_poses, energies_by_name
 from seal_lightning.loss._random import own_random_numbers
 from seal_lightning.loss.forces import TINY, ForceControl, Pull, felt, row_norm
-from seal_lightning.loss.passes import LossNets, SharedPass, identity
+from seal_lightning.loss.passes import LossNets, SharedPass, SharedPasses
 from seal_lightning.loss.terms import EnergyTerm, default_energies
 from seal_lightning.loss_nets.frame import BodyFrame, FramedPoses, weighted_mean
 from seal_lightning.skeleton import Skeleton, get_skeleton
@@ -35,13 +35,20 @@ class SealLoss(nn.Module):
     running mean of the true bone lengths, so energies do not depend on the unit of the poses. All shapes may carry a
     frame axis, ``(B, J, .)`` or ``(B, T, J, .)``; a clip's energy is the mean over its frames.
 
+    All of this is computed in float32. ``.double()``, ``.half()`` and the like leave the loss-nets as they are: poses
+    of another precision are converted, and the gradient at a prediction has the dtype of the prediction.
+
+    In evaluation mode the running statistics stay as they are: the bone length, the usual pull and weight of
+    `ForceRatio`, and the position in the stream of random numbers.
+
     Args:
         skeleton: Name of a built-in skeleton, or a `Skeleton`.
         energies: The learned energies; the project's default where not given.
         task_loss: Called with prediction and target; returns one value per sample or per pose, or a scalar. Defaults to
             `mpjpe` per pose.
         update: ``"simultaneous"`` takes the pull at a prediction from the backward pass of its `ranking_loss`, where
-            that was run before: one pass through a loss-net serves both nets, which feel the same state of it.
+            that was run before on the same prediction, keypoints and visibility: one pass through a loss-net serves
+            both nets, which feel the same state of it.
         precision: ``"bfloat16"`` runs the loss-nets, and them alone, under bfloat16 autocast.
         seed: Seed of the negatives and of dropout in the loss-nets; the global random state is never touched.
 
@@ -82,12 +89,14 @@ class SealLoss(nn.Module):
         self.seed = seed
         self.draws = 1  # the first draw was the loss-nets' initialisation
         self.stats: dict[str, Tensor] = {}
-        with own_random_numbers(seed, 0, torch.device("cpu")):
+        # The same on all ranks, whether they know of each other by now or not: nothing else makes the loss-nets equal
+        # where there is no `SealMixin`.
+        with own_random_numbers(seed, 0, torch.get_default_device(), same_on_all_ranks=True):
             nets = {name: term.loss_net(self.skeleton) for name, term in self.energies.items()}
             self.loss_nets = LossNets(nets, precision)
             self.frame = BodyFrame(self.skeleton)
             self.forces = ForceControl([term.weight for term in self.energies.values()])
-        self._passes: dict[tuple[int, ...], dict[str, SharedPass]] = {}
+        self._passes: SharedPasses | None = None
 
     def forward(
         self,
@@ -99,7 +108,8 @@ class SealLoss(nn.Module):
     ) -> Tensor:
         """Task loss plus weighted energies, a scalar, for the pose-net.
 
-        Under `torch.no_grad` the energies count with the weights of the last training step.
+        Under `torch.no_grad`, and for a prediction that requires no gradient, the energies count with the weights of
+        the last training step.
 
         Args:
             prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
@@ -110,11 +120,16 @@ class SealLoss(nn.Module):
         """
         check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
         task = self._task(prediction, target, visibility, labelled)
-        if torch.is_grad_enabled() and task.requires_grad and prediction.requires_grad:
-            (gradient,) = torch.autograd.grad(task, prediction, retain_graph=True)
+        if torch.is_grad_enabled() and prediction.requires_grad:
+            gradient = None
+            if task.requires_grad:
+                (gradient,) = torch.autograd.grad(task, prediction, retain_graph=True, allow_unused=True)
+            gradient = torch.zeros_like(prediction) if gradient is None else gradient
             return task + self.energy_loss(prediction, keypoints_2d, gradient, visibility=visibility, labelled=labelled)
-        energies = self.energy(prediction, keypoints_2d, visibility).values()
-        return task + (self.forces.weight * torch.stack([energy.mean() for energy in energies])).sum()
+        with torch.no_grad():  # or the backward pass of this loss would reach the loss-nets
+            energies = self.energy(prediction, keypoints_2d, visibility).values()
+            means = torch.stack([energy.sum() / max(1, energy.numel()) for energy in energies])
+        return task + (self.forces.weight * means).sum()
 
     def energy_loss(
         self,
@@ -151,7 +166,8 @@ class SealLoss(nn.Module):
             poses = self.frame(leaf, keypoints_2d, visibility)
         frames = max(1, len(poses.valid) // max(1, batch))
         counted = (poses.valid.view(batch, frames).sum(1) > 0).to(task_norm) if poses.masked else None
-        passes = self._passes.pop(identity(prediction), {})
+        passes = {} if self._passes is None else self._passes.of(prediction, keypoints_2d, visibility)
+        self._passes = None
         for i, name in enumerate(self.energies):
             score, slope = self._slope(name, poses, passes.get(name))
             energy = (score * poses.valid).view(batch, frames).sum(1) / frames
@@ -166,11 +182,13 @@ class SealLoss(nn.Module):
             pull = pull + felt(_as_rows(factor, leaf), term_pull)
             sums.append(torch.stack([factor, felt(factor, pull_norm), energy, torch.ones_like(energy)]).sum(1))
         weight, force, total, samples = ranks.sum_over_ranks(torch.stack(sums)).unbind(1)
-        self.forces.weight.copy_(weight / ranks.world_size())
+        weight = weight / ranks.world_size()
+        if self.forces.training:
+            self.forces.weight.copy_(weight)
         force = (force / samples.clamp(min=1)).sum()
         self.stats |= {
             "energy": (total / samples.clamp(min=1)).mean(),
-            "weight": self.forces.weight.mean(),
+            "weight": weight.mean(),
             "force_ratio": torch.where(task_force > 0, force / task_force.clamp(min=TINY), 0.0),
         }
         return value + Pull.apply(prediction, pull)  # type: ignore[no-any-return, no-untyped-call]
@@ -185,7 +203,8 @@ class SealLoss(nn.Module):
     ) -> Tensor:
         """What the loss-nets minimise: each term's objective, summed over the terms.
 
-        Also brings the running mean of the bone length up to date, in training mode.
+        In training mode it also updates the running mean of the bone length, and the next call draws other random
+        numbers. In evaluation mode nothing changes, so a validation curve does not alter the training.
 
         Args:
             prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
@@ -195,8 +214,14 @@ class SealLoss(nn.Module):
             labelled: Bool (B,); only these samples are ranked.
 
         Returns:
-            Scalar loss, with gradients for the loss-nets alone; its mean over processes is that over all their poses.
+            Scalar loss, with gradients for the loss-nets alone, or its value under `torch.no_grad`; its mean over ranks
+            is that over all their poses. Zero where there are no poses.
         """
+        if torch.is_inference_mode_enabled():
+            # The slope of an energy takes a graph, which tensors of inference mode cannot be part of: copies can.
+            with torch.inference_mode(False), torch.no_grad():
+                copies = (None if tensor is None else tensor.clone() for tensor in (visibility, labelled))
+                return self.ranking_loss(prediction.clone(), target.clone(), keypoints_2d.clone(), *copies)
         check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
         check_clips(self.energies, prediction)
         given, prediction, target = prediction, prediction.detach().float(), target.detach().float()
@@ -217,7 +242,7 @@ class SealLoss(nn.Module):
                 negatives = torch.cat(sources)
                 if truth.masked:
                     negatives = negatives * truth.seen[..., None]
-                if self.update == "simultaneous":
+                if self.update == "simultaneous" and torch.is_grad_enabled():
                     passes[name] = SharedPass(predicted, term.row_of_prediction)
                 probe = term.probe(truth, negatives, self.skeleton, generator)
                 energy_true, energy_negative, penalty = self.loss_nets.rank(
@@ -231,8 +256,8 @@ class SealLoss(nn.Module):
                         loss = loss + term.temporal(energy_negative[row], negatives[row], truth, frames)
                 total = total + weighted_mean(loss, weights)
                 accuracies.append(weighted_mean((energy_true < energy_negative).float().mean(0), weights))
-        self.draws += 1
-        self._passes = {identity(given): passes}
+        self.draws += self.training
+        self._passes = SharedPasses(passes, given, keypoints_2d, visibility) if passes else None
         stats = ranks.sum_over_ranks(torch.stack([total, torch.stack(accuracies).mean()])) / ranks.world_size()
         self.stats |= {"loss_net_loss": stats[0], "ranking_accuracy": stats[1]}
         return total
@@ -271,6 +296,20 @@ class SealLoss(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Restore the position in the stream of random numbers."""
         self.draws = state["draws"]
+        self._passes = None  # made by the loss-nets that are now overwritten
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SealLoss:
+        """Follow to another device, never to another precision.
+
+        In half precision small differences of energies vanish, and `double` says nothing of the poses: these are
+        brought to float32 whatever they come in.
+        """
+
+        def keep_precision(tensor: Tensor) -> Tensor:
+            asked = fn(tensor.new_empty(0))
+            return fn(tensor) if asked.dtype == tensor.dtype else tensor.to(asked.device)
+
+        return super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call, no-any-return]
 
     def _slope(self, name: str, poses: FramedPoses, shared: SharedPass | None) -> tuple[Tensor, Tensor]:
         """Energies (N,) of poses and their gradients (N, J, 3) there, from a pass that was made or one of its own."""

@@ -28,6 +28,9 @@ class ForceRatio:
     listens to the task first. Where the task's gradient is zero, so is the pull. A pull much shorter than usual says
     that the loss-net has no opinion: it is amplified at most as far as ``amplification`` times the usual factor.
 
+    Several energies are bounded one by one: together they pull with at most the sum of their ratios, and with less
+    where they disagree. ``force_ratio`` in the statistics is the sum of the lengths of their pulls.
+
     Args:
         ratio: Length of the energy's pull as a share of the task's.
         amplification: Bound on how much more than an average pull a weak one is scaled up.
@@ -80,8 +83,10 @@ class ForceControl(nn.Module):
             mean = ranks.mean_over_ranks(pull, counted)
             before = self.usual_pull[index]
             usual = torch.where(before > 0, torch.lerp(before, mean, _MEMORY), mean)
-            self.usual_pull[index] = torch.where(torch.isfinite(mean), usual, before)
-            floor = self.usual_pull[index] / weight.amplification
+            usual = torch.where(torch.isfinite(mean), usual, before)
+            if self.training:
+                self.usual_pull[index] = usual
+            floor = usual / weight.amplification
             factor = weight.ratio * task_force / torch.maximum(pull, floor).clamp(min=TINY)
         else:
             factor = torch.full_like(pull, weight / max(1, pull.numel()))

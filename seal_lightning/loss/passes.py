@@ -13,7 +13,7 @@ from seal_lightning.loss_nets import LossNet
 from seal_lightning.loss_nets.frame import FramedPoses
 from seal_lightning.objectives.penalties import Probe
 
-__all__ = ["LossNets", "SharedPass", "identity"]
+__all__ = ["LossNets", "SharedPass", "SharedPasses"]
 
 
 class LossNets(nn.ModuleDict):
@@ -79,23 +79,29 @@ class LossNets(nn.ModuleDict):
             shared: Where to keep what the pose-net needs of this pass.
 
         Returns:
-            Energies of the truth (N,) and of the negatives (K, N), and the gradient penalty (N,).
+            Energies of the truth (N,) and of the negatives (K, N), and the gradient penalty (N,); without a graph
+            under `torch.no_grad`.
         """
         at_truth = probe is not None and probe.pose is truth.pose
         poses = [*negatives] if at_truth else [truth.pose, *negatives]
         first = len(poses) - len(negatives)
         row = 0 if shared is None else shared.enter(poses, before=first)
         keypoints_2d = truth.keypoints_2d.repeat(len(poses), 1, 1)
-        energy = self.score(name, keypoints_2d, torch.cat(poses)).view(len(poses), -1)
+        energy = self.score(name, keypoints_2d, torch.cat(poses)).view(len(poses), len(truth.pose))
         if shared is not None:
             shared.leave(energy, row)
         energy_negative = energy[first : first + len(negatives)]
         if probe is None:
             return energy[0], energy_negative, torch.zeros_like(truth.valid)
+        trained = torch.is_grad_enabled()
         pose = probe.pose.detach().requires_grad_()
-        with sdpa_kernel(SDPBackend.MATH):  # the one attention that can be differentiated twice
-            energy_there = self.score(name, truth.keypoints_2d, pose)
-        return energy_there if at_truth else energy[0], energy_negative, probe.penalty(energy_there, pose)
+        with torch.enable_grad():  # the slope takes a graph even where the penalty is to have none
+            with sdpa_kernel(SDPBackend.MATH):  # the one attention that can be differentiated twice
+                energy_there = self.score(name, truth.keypoints_2d, pose)
+            penalty = probe.penalty(energy_there, pose)
+        if not trained:
+            energy_there, penalty = energy_there.detach(), penalty.detach()
+        return energy_there if at_truth else energy[0], energy_negative, penalty
 
 
 _FLOOR = 1e-6  # least cotangent of a prediction's energy, as a share of the mean one
@@ -140,11 +146,19 @@ class SharedPass:
         return before + self.row
 
     def leave(self, energy: Tensor, row: int) -> None:
-        """Take note of the predictions' energies among those of all poses (K, N), and of their cotangents to come."""
-        floor = _FLOOR / energy.shape[1]
+        """Keep the predictions' energies, found in the given row of all energies (K, N), and their cotangents to come.
+
+        The hook runs in the backward pass, when the gradient at the energies is known and the loss-net is still to be
+        walked through. What it returns goes on in place of that gradient: the pass through the loss-net starts from
+        the cotangents kept here, so that `slope` divides by exactly the numbers that the gradient was multiplied with.
+        """
+        floor = _FLOOR / max(1, energy.shape[1])
         self.energy = energy[row].detach()
 
         def keep(gradient: Tensor) -> Tensor:
+            # A second backward pass of the same graph would add its gradient to that of the first.
+            self.leaf.grad = None
+            # Negative, as the cotangent of a negative's energy is: ranking pushes it up.
             cotangent = torch.where(gradient[row].abs() < floor, -floor, gradient[row])
             self.cotangent = cotangent
             return torch.cat([gradient[:row], cotangent[None], gradient[row + 1 :]])
@@ -152,6 +166,29 @@ class SharedPass:
         energy.register_hook(keep)  # type: ignore[no-untyped-call]
 
 
-def identity(prediction: Tensor) -> tuple[int, ...]:
-    """What tells whether two calls were given one and the same prediction."""
-    return prediction.data_ptr(), prediction._version, *prediction.shape
+class SharedPasses:
+    """The passes that were made for one batch, found again by its tensors.
+
+    The tensors are kept, without their graph: an address in memory says which tensor it is only as long as no other
+    one can have taken the place of the first.
+
+    Args:
+        passes: One pass an energy.
+        batch: The tensors that the passes depend on; None for a mask that was not given.
+    """
+
+    def __init__(self, passes: Mapping[str, SharedPass], *batch: Tensor | None) -> None:
+        self._passes = dict(passes)
+        self._kept = [None if tensor is None else tensor.detach() for tensor in batch]
+        self._identities = [_identity(tensor) for tensor in batch]
+
+    def of(self, *batch: Tensor | None) -> dict[str, SharedPass]:
+        """The passes, where the tensors are the same and were not written to since; else none."""
+        return self._passes if [_identity(tensor) for tensor in batch] == self._identities else {}
+
+
+def _identity(tensor: Tensor | None) -> tuple[object, ...] | None:
+    if tensor is None:
+        return None
+    version = 0 if tensor.is_inference() else tensor._version  # tensors of inference mode do not count their changes
+    return tensor.device, tensor.dtype, tensor.data_ptr(), version, tensor.shape, tensor.stride()

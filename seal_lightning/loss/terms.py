@@ -38,7 +38,10 @@ class EnergyTerm:
         objective: What the loss-net minimises.
         negatives: Where implausible poses come from; all of them together are the negatives of a sample. The
             predictions where not given.
-        weight: `ForceRatio`, or a float as in the paper: the energy is added times this.
+        weight: `ForceRatio`, or a float as in the paper: the energy is added times this. In manual optimization the
+            energy joins the loss that is handed to `manual_backward`. A host that divides its loss there, by the number
+            of batches that it accumulates for example, has to divide a float weight likewise; a `ForceRatio` follows
+            the loss by itself.
         gradient_penalty: What the loss-net pays for the slope of its energy: a `GradientPenalty`, or the weight of `R1`
             as a number; 0 for nothing.
         optimizer: Called with the loss-net's parameters; returns its optimizer.

@@ -13,6 +13,7 @@ from seal_lightning.skeleton import Skeleton
 __all__ = ["BodyFrame", "FramedPoses", "weighted_mean"]
 
 _MEMORY = 1e8  # bones after which the running mean becomes an exponential one
+_LONGEST = 4.0  # times the usual mean bone length: nobody is that tall, so a longer pose is an error in the data
 
 
 class FramedPoses(NamedTuple):
@@ -52,8 +53,10 @@ class FramedPoses(NamedTuple):
 
 
 def weighted_mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of one value a pose (N,), with what `FramedPoses.weights` returned."""
-    return values.mean() if weights is None else (values * weights).sum()
+    """Mean of one value a pose (N,), with what `FramedPoses.weights` returned; zero where there are no poses."""
+    if weights is None:
+        return values.mean() if len(values) else values.sum()
+    return (values * weights).sum()
 
 
 class BodyFrame(nn.Module):
@@ -116,13 +119,30 @@ class BodyFrame(nn.Module):
         return FramedPoses(framed, keypoints_2d, seen, (count > 0).to(pose))
 
     def update(self, truth: Tensor, visibility: Tensor | None = None, labelled: Tensor | None = None) -> None:
-        """Take true poses (..., J, 3) of all processes into the running mean of the bone length, if all are finite."""
+        """Take true poses (..., J, 3) of all ranks into the running mean of the bone length, if all are finite.
+
+        A pose counts with its mean bone length, and as no longer than four times the running mean: a single wrong
+        number in the data would otherwise change the unit of the loss-nets for hundreds of steps. The first batch,
+        which has no running mean to be compared with, leaves out the poses longer than four times its median pose.
+        """
         seen = None if visibility is None else visibility.bool().to(torch.float32)
         if labelled is not None:
             rows = labelled.to(torch.float32).view(-1, *[1] * (truth.dim() - 2))
             seen = rows.expand(truth.shape[:-1]) if seen is None else seen * rows
-        bones = ranks.sum_over_ranks(torch.stack(self._bones(truth.detach().float(), seen)))
-        total, count = torch.where(torch.isfinite(bones).all(), bones, 0.0).unbind()
+        length, bones = self._lengths(truth.detach().float(), seen)
+        first = self.bone_length == 0
+        # What "surely known" leaves open is a batch that was not finite: the next one is then taken as it is.
+        longest = torch.where(first, torch.inf, _LONGEST * self.bone_length)
+        if not self._surely_known:
+            longest = torch.where(first, _LONGEST * _typical(length), longest)
+            # Left out, not shortened: the medians of two ranks are not that of one with both batches, and the length
+            # that a pose is shortened to would be another one.
+            bones = torch.where(first & (length > longest), 0.0, bones)
+        kept = (torch.minimum(length, longest) * bones).sum()
+        # The sum of all lengths comes along to tell whether they are finite, which the shortened ones always are.
+        total, count, check = ranks.sum_over_ranks(torch.stack([kept, bones.sum(), length.sum()])).unbind()
+        finite = torch.isfinite(check)
+        total, count = torch.where(finite, total, 0.0), torch.where(finite, count, 0.0)
         self.bone_count.add_(count).clamp_(max=_MEMORY)
         self.bone_length.add_((total - self.bone_length * count) / self.bone_count.clamp(min=1))
         self._surely_known = self._surely_known or (seen is None and len(truth) > 0)
@@ -135,15 +155,32 @@ class BodyFrame(nn.Module):
         """Mean bone length so far; that of the poses given if there is none, which only the device may know."""
         unit = self.bone_length
         if not self._surely_known:
-            total, bones = self._bones(pose.detach(), seen)
-            unit = torch.where(unit > 0, unit, total / bones.clamp(min=1))
+            length, bones = self._lengths(pose.detach(), seen)
+            unit = torch.where(unit > 0, unit, (length * bones).sum() / bones.sum().clamp(min=1))
         return unit.clamp(min=torch.finfo(unit.dtype).tiny)
 
-    def _bones(self, pose: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Sum of the lengths of the visible bones, and their number."""
-        bones = pose.index_select(-2, self.child) - pose.index_select(-2, self.parent)
+    def _lengths(self, pose: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean length of the visible bones of every pose, zero where there are none, and their number; (N,) each."""
+        bones = (pose.index_select(-2, self.child) - pose.index_select(-2, self.parent)).flatten(0, -3)
         lengths = torch.linalg.vector_norm(bones, dim=-1)
         if seen is None:
-            return lengths.sum(), torch.full_like(self.bone_count, lengths.numel())
-        visible = seen.index_select(-1, self.child) * seen.index_select(-1, self.parent) > 0
-        return torch.where(visible, lengths, 0.0).sum(), visible.sum().float()
+            count = lengths.new_full((len(lengths),), lengths.shape[1])
+        else:
+            visible = seen.index_select(-1, self.child) * seen.index_select(-1, self.parent) > 0
+            visible = visible.flatten(0, -2)
+            lengths, count = torch.where(visible, lengths, 0.0), visible.sum(-1).float()
+        return lengths.sum(-1) / count.clamp(min=1), count
+
+
+def _typical(length: Tensor) -> Tensor:
+    """Median of the lengths above zero; of several ranks the geometric mean of their medians, weighted by poses."""
+    counted = length > 0
+    poses = counted.sum()
+    if len(length):
+        ordered = torch.where(counted, length, torch.inf).sort().values
+        median = ordered.index_select(0, ((poses - 1).clamp(min=0) // 2)[None])[0]
+    else:
+        median = length.new_ones(())
+    log_median = torch.where(poses > 0, median.log(), 0.0)
+    total, count = ranks.sum_over_ranks(torch.stack([poses * log_median, poses.float()])).unbind()
+    return (total / count.clamp(min=1)).exp()

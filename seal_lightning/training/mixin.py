@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -104,6 +103,7 @@ class SealMixin(_Host):
         self._seal_last: tuple[Any, list[ModuleCall]] | SealBatch | None = None
         self._seal_key: tuple[int, int, int] | None = None
         self._seal_look = FirstLook(criterion.skeleton)
+        self._seal_warned = False
 
     def seal_batch(self, batch: Any, inputs: Any, output: Any) -> SealBatch:
         """Say what are keypoints, prediction and target of a step; override where they cannot be found.
@@ -282,9 +282,11 @@ class SealMixin(_Host):
                 )
             if total is not loss:
                 output = {**output, "loss": total} if isinstance(output, Mapping) else total
-        elif not joined:
-            _warn_once(
-                "No `manual_backward` of this step had a loss that depends on the prediction: no energy joined it."
+        elif not joined and not self._seal_warned:
+            self._seal_warned = True
+            warnings.warn(
+                "No `manual_backward` of this step had a loss that depends on the prediction: no energy joined it.",
+                stacklevel=2,
             )
         self._seal_log()
         return output
@@ -314,7 +316,9 @@ class SealMixin(_Host):
         key = host.step_key(self)
         again, self._seal_key = key is not None and key == self._seal_key, key
         self._seal_look(read)
-        used = read.some_frames(self._seal_config.frames_per_clip, self.seal.seed, self.seal.draws)
+        # A closure that is evaluated again, by LBFGS, meets the loss of the first time: the same frames and weights.
+        used = read.some_frames(self._seal_config.frames_per_clip, self.seal.seed, self.seal.draws - again)
+        self.seal.forces.train(not again)
         masks = {"visibility": used.visibility, "labelled": used.labelled}
         if self._seal_optimization.trains and not again:
             if used.target is None:
@@ -336,8 +340,3 @@ class SealMixin(_Host):
             stats = {**self.seal.stats, "skipped_updates": self._seal_optimization.guard.skipped.float()}
             stats = {f"seal/{name}": value for name, value in stats.items()}
             self.log_dict(stats, batch_size=len(self._seal_last.prediction))
-
-
-@functools.cache
-def _warn_once(message: str) -> None:
-    warnings.warn(message, stacklevel=2)
