@@ -38,8 +38,8 @@ class SealLoss(nn.Module):
     All of this is computed in float32. ``.double()``, ``.half()`` and the like leave the loss-nets as they are: poses
     of another precision are converted, and the gradient at a prediction has the dtype of the prediction.
 
-    In evaluation mode the running statistics stay as they are: the bone length, the usual pull and weight of
-    `ForceRatio`, and the position in the stream of random numbers.
+    In evaluation mode the running statistics stay as they are: the bone length, and the usual pull and weight of
+    `ForceRatio`.
 
     Args:
         skeleton: Name of a built-in skeleton, or a `Skeleton`.
@@ -203,8 +203,9 @@ class SealLoss(nn.Module):
     ) -> Tensor:
         """What the loss-nets minimise: each term's objective, summed over the terms.
 
-        In training mode it also updates the running mean of the bone length, and the next call draws other random
-        numbers. In evaluation mode nothing changes, so a validation curve does not alter the training.
+        In training mode it also updates the running mean of the bone length. Every call draws other random numbers,
+        except in evaluation mode under `torch.no_grad`, where nothing changes: a validation curve uses the same random
+        numbers from epoch to epoch and does not alter the training.
 
         Args:
             prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
@@ -256,7 +257,7 @@ class SealLoss(nn.Module):
                         loss = loss + term.temporal(energy_negative[row], negatives[row], truth, frames)
                 total = total + weighted_mean(loss, weights)
                 accuracies.append(weighted_mean((energy_true < energy_negative).float().mean(0), weights))
-        self.draws += self.training
+        self.draws += self.training or torch.is_grad_enabled()  # what is learned from meets new random numbers
         self._passes = SharedPasses(passes, given, keypoints_2d, visibility) if passes else None
         stats = ranks.sum_over_ranks(torch.stack([total, torch.stack(accuracies).mean()])) / ranks.world_size()
         self.stats |= {"loss_net_loss": stats[0], "ranking_accuracy": stats[1]}
