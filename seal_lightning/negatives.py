@@ -1,4 +1,4 @@
-"""Where a loss-net finds implausible poses: the prediction, and damaged versions of the truth."""
+"""Sources of implausible poses for a loss-net: the prediction, and damaged versions of the truth."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = [
 class Negatives(ABC):
     """A source of negatives: poses that should get a higher energy than the truth.
 
-    A source of one's own implements `draw` and, where it makes more than one negative per truth, sets `count` to K.
-    Random numbers come from the generator alone, so that the rest of the training draws what it always drew.
+    To write your own source, implement `draw`, and set `count` to K if it makes K negatives per truth. All random
+    numbers come from the generator, so that the host draws the same random numbers as without SEAL.
 
     Example:
         >>> class MirroredNegatives(Negatives):
@@ -47,7 +47,7 @@ class Negatives(ABC):
 
         Args:
             truth: True poses, root-aligned, in mean bone lengths, shape ``(N, J, 3)``.
-            prediction: The pose-net's poses of the same samples, shape ``(N, J, 3)``.
+            prediction: The predictions for the same samples, shape ``(N, J, 3)``.
             skeleton: Skeleton of the poses.
             generator: Source of all random numbers, on the CPU.
 
@@ -55,8 +55,8 @@ class Negatives(ABC):
             Detached negatives, shape ``(K, N, J, 3)``.
 
         Raises:
-            TypeError: If a pose is not a floating-point tensor.
-            ValueError: If the shapes fit neither each other nor the skeleton.
+            TypeError: If `truth` or `prediction` is not a floating-point tensor.
+            ValueError: If the shapes do not fit each other or the skeleton.
         """
         skeleton = get_skeleton(skeleton)
         for name, poses in (("truth", truth), ("prediction", prediction)):
@@ -79,12 +79,12 @@ class Negatives(ABC):
 
     @abstractmethod
     def draw(self, truth: Tensor, prediction: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
-        """Return negatives ``(count, N, J, 3)`` of truths and predictions ``(N, J, 3)``; runs without gradients."""
+        """Return negatives ``(count, N, J, 3)`` given truths and predictions ``(N, J, 3)``; runs without gradients."""
 
 
 @dataclass(frozen=True)
 class PredictionNegatives(Negatives):
-    """The pose-net's own prediction, which the loss-net has to tell from the truth.
+    """The prediction of the pose-net, which the loss-net learns to tell from the truth.
 
     Example:
         >>> truth, prediction = torch.zeros(1, 1, 3), torch.ones(1, 1, 3)
@@ -99,9 +99,9 @@ class PredictionNegatives(Negatives):
 
 @dataclass(frozen=True)
 class BoneLengthNegatives(Negatives):
-    r"""The truth with every bone stretched or shrunk on its own: :math:`l' = l\,e^{\sigma z}` with normal `z`.
+    r"""The truth with the length of every bone changed independently: :math:`l' = l\,e^{\sigma z}` with normal `z`.
 
-    Directions are kept and everything below a bone moves along.
+    Directions are kept, and everything below a bone moves with it.
 
     Args:
         scale: Standard deviation of the logarithm of the length; 0.1 is about 10 percent.
@@ -133,12 +133,12 @@ class BoneLengthNegatives(Negatives):
 
 @dataclass(frozen=True)
 class BoneDirectionNegatives(Negatives):
-    r"""The truth with every bone turned on its own, by an angle whose root mean square is `angle`.
+    r"""The truth with every bone turned independently, by an angle whose root mean square is `angle`.
 
     .. math:: b' = l\,(u \cos\theta + v \sin\theta), \quad \theta = \mathrm{angle} \cdot \lVert t \rVert / \sqrt 2
 
-    where `u` is the bone's direction and `v` that of `t`, normal noise in the plane across the bone. Lengths are kept;
-    everything below a bone moves along without turning, so that one bone's error is not that of its descendants.
+    where `u` is the direction of the bone and `v` that of `t`, normal noise in the plane orthogonal to the bone.
+    Lengths are kept. Everything below a bone moves with it but does not turn, so its error is not passed down.
 
     Args:
         angle: Root mean square of the turn, in degrees; at most 180.
@@ -148,7 +148,7 @@ class BoneDirectionNegatives(Negatives):
         ValueError: If `angle` is not above 0 and at most 180, or `count` is not a positive integer.
 
     Example:
-        A bone of length 2 keeps it, whatever the turn:
+        A bone of length 2 keeps its length however it turns:
 
         >>> truth = torch.tensor([[[0.0, 0.0, 0.0], [2.0, 0.0, 0.0]]])
         >>> turned = BoneDirectionNegatives(angle=90.0)(truth, truth, Skeleton.from_parents([-1, 0]), torch.Generator())
@@ -174,14 +174,14 @@ class BoneDirectionNegatives(Negatives):
         across = noise - (noise * direction).sum(-1, keepdim=True) * direction
         unit = math.radians(self.angle) / math.sqrt(2)
         theta = unit * across.norm(dim=-1, keepdim=True)
-        # sin(theta) / |across| by way of sinc, which is defined where there is no noise.
+        # `unit * sinc(theta / pi)` is sin(theta) / |across|, and is defined for noise of zero too.
         turned = length * (direction * theta.cos() + across * unit * torch.sinc(theta / math.pi))
         return tree.move(truth, turned - bones)
 
 
 @dataclass(frozen=True)
 class GaussianNegatives(Negatives):
-    """The truth with normal noise on every coordinate, after which the root is put back.
+    """The truth with normal noise on every coordinate, moved so that the root keeps its place.
 
     Args:
         std: Standard deviation of the noise, in mean bone lengths.
@@ -207,9 +207,9 @@ class GaussianNegatives(Negatives):
 
 @dataclass(frozen=True)
 class AsymmetryNegatives(Negatives):
-    r"""The truth with the paired bones of one side longer and their partners shorter by the same factor.
+    r"""The truth with the paired bones of one side longer and those of the other shorter by the same factor.
 
-    One factor :math:`e^{\sigma z}` with normal `z` is drawn per pose, so either side may be the longer one. Directions
+    One factor :math:`e^{\sigma z}` with normal `z` is drawn per pose, so either side can be the longer one. Directions
     are kept, and so is the product of the two lengths.
 
     Args:
@@ -219,7 +219,7 @@ class AsymmetryNegatives(Negatives):
         ValueError: If `scale` is not above 0, or the skeleton has no paired bones.
 
     Example:
-        Hips 2 to the left and right of the root: one distance grows by what the other shrinks, the product stays 4.
+        Hips at a distance of 2 to the left and right of the root: the product of the two distances stays 4.
 
         >>> truth = torch.tensor([[[0.0, 0.0, 0.0], [2.0, 0.0, 0.0], [-2.0, 0.0, 0.0]]])
         >>> hips = Skeleton.from_parents([-1, 0, 0], left=[1], right=[2])
@@ -233,7 +233,7 @@ class AsymmetryNegatives(Negatives):
         check_above_zero(scale=self.scale)
 
     def draw(self, truth: Tensor, prediction: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
-        """Return the lopsided poses ``(1, N, J, 3)``."""
+        """Return the asymmetric poses ``(1, N, J, 3)``."""
         if not skeleton.paired_bones:
             raise ValueError("Expected `skeleton` to have paired bones on the left and right, but got none.")
         tree = bone_tree(skeleton, truth)
@@ -243,10 +243,10 @@ class AsymmetryNegatives(Negatives):
 
 @dataclass(frozen=True)
 class OtherPoseNegatives(Negatives):
-    """A plausible pose of the wrong keypoints: the truth of another sample of the batch.
+    """A plausible pose for other keypoints: the truth of another sample of the batch.
 
-    The samples hand their poses on along one random cycle through the whole batch, so none keeps its own. Where the
-    batch is a single sample there is no other, and its prediction is taken.
+    Every sample gets the pose of the next one on a random cycle through the whole batch, so none gets its own. In a
+    batch of a single sample there is no other pose, and the prediction is used instead.
 
     Example:
         Two samples always exchange their poses:
@@ -267,11 +267,11 @@ class OtherPoseNegatives(Negatives):
 
 @dataclass(frozen=True)
 class InterpolationNegatives(Negatives):
-    r"""A pose on the way from the truth to the prediction: :math:`y + t\,(\hat y - y)` with uniform `t`.
+    r"""A pose between the truth and the prediction: :math:`y + t\,(\hat y - y)` with uniform `t`.
 
     Args:
-        low: Smallest share of the way; above 0, since 0 is the truth.
-        high: Largest share of the way; at most 1, which is the prediction.
+        low: Smallest `t`; above 0, because 0 is the truth.
+        high: Largest `t`; at most 1, which is the prediction.
 
     Raises:
         ValueError: If not 0 < `low` <= `high` <= 1.

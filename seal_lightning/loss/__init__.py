@@ -1,4 +1,4 @@
-"""`SealLoss` and what it is made of: all of SEAL without Lightning. `seal_lightning` itself hands the names on."""
+"""`SealLoss` and its parts: all of SEAL that needs no Lightning. Import the names from `seal_lightning` itself."""
 
 from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.loss.forces import ForceRatio

@@ -1,4 +1,4 @@
-"""Checks of what users hand in."""
+"""Checks of the arguments of `SealLoss` and its methods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["check_clips", "check_gradient", "check_options", "check_poses", "ene
 
 
 def check_options(update: str, precision: str, seed: int, task_loss: Any = None) -> None:
-    """Raise a `ValueError` or `TypeError` unless these are options that a criterion can have."""
+    """Raise a `ValueError` or `TypeError` unless these are valid options of a `SealLoss`."""
     if update not in ("alternating", "simultaneous"):
         raise ValueError(f"Expected `update` to be 'alternating' or 'simultaneous', but got {update!r}.")
     if precision not in ("float32", "bfloat16"):
@@ -31,7 +31,7 @@ def check_options(update: str, precision: str, seed: int, task_loss: Any = None)
 
 
 def energies_by_name(energies: Any) -> dict[str, EnergyTerm]:
-    """The energies by name; ``energy_0``, ``energy_1``, ... where they have none."""
+    """The energies by name; an energy without a name is called ``energy_0``, ``energy_1``, ... by its position."""
     if isinstance(energies, str) or not isinstance(energies, Sequence):
         raise TypeError(f"Expected `energies` to be a sequence of EnergyTerm, but got {type(energies).__name__}.")
     if wrong := [term for term in energies if not isinstance(term, EnergyTerm)]:
@@ -50,7 +50,7 @@ def check_poses(
     labelled: Tensor | None,
     *targets: Tensor,
 ) -> None:
-    """Raise unless all are tensors on one device whose shapes fit the skeleton and each other.
+    """Raise unless all arguments are tensors on one device whose shapes fit the skeleton and each other.
 
     Args:
         skeleton: Skeleton of the poses.
@@ -58,10 +58,10 @@ def check_poses(
         keypoints_2d: Their keypoints.
         visibility: Mask of the joints, if there is one.
         labelled: Mask of the samples, if there is one.
-        targets: The true poses, where these take part; there must then be at least one.
+        targets: The true poses, for a call that is given any.
 
     Raises:
-        TypeError: If an argument is no tensor, or of a dtype that cannot be meant.
+        TypeError: If an argument is not a tensor of real numbers.
         ValueError: If shapes or devices do not fit.
     """
     given = {"prediction": prediction, "keypoints_2d": keypoints_2d, **dict(zip(["target"], targets, strict=False))}
@@ -100,7 +100,7 @@ def check_poses(
 
 
 def check_clips(energies: Mapping[str, EnergyTerm], prediction: Tensor) -> None:
-    """Raise unless these are clips of several frames, where a temporal term needs them."""
+    """Raise unless the poses are clips of several frames, if an energy has a temporal term."""
     several = prediction.dim() == 4 and prediction.shape[1] > 1
     if not several and (names := [name for name, term in energies.items() if term.temporal is not None]):
         raise ValueError(
@@ -110,7 +110,7 @@ def check_clips(energies: Mapping[str, EnergyTerm], prediction: Tensor) -> None:
 
 
 def check_gradient(task_gradient: Tensor, prediction: Tensor) -> None:
-    """Raise unless this can be a gradient at the prediction, or at what it was made from: one row a sample."""
+    """Raise unless the gradient has one row per sample, as one at the prediction or at a tensor before it has."""
     if not isinstance(task_gradient, Tensor) or not task_gradient.is_floating_point():
         raise TypeError(f"Expected `task_gradient` to be a floating-point tensor, but got {kind_of(task_gradient)}.")
     if torch.is_grad_enabled() and not prediction.requires_grad:

@@ -1,4 +1,4 @@
-"""What a learned loss is made of: `EnergyTerm`."""
+"""`EnergyTerm`: the parts of one learned energy."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ from seal_lightning.skeleton import Skeleton
 __all__ = ["DEFAULT_WEIGHT", "EnergyTerm", "OptimizerCallable", "default_energies"]
 
 OptimizerCallable = Callable[[Iterable[Tensor]], Optimizer]
-"""A factory of optimizers; what `lightning.pytorch.cli` calls so, without the import of Lightning."""
+"""A function of parameters that returns an optimizer, as in `lightning.pytorch.cli`, without importing Lightning."""
 DEFAULT_WEIGHT = ForceRatio(0.1)
 
 
 @dataclass(frozen=True)
 class EnergyTerm:
-    """One learned energy: a loss-net, what it minimises, what it learns from, and how hard it pulls.
+    """One learned energy: its loss-net, what the loss-net minimises and learns from, and how hard the energy pulls.
 
     Args:
-        loss_net: Called once a model with the skeleton; returns the loss-net. A class, a partial of one, or
+        loss_net: Called once per model with the skeleton; returns the loss-net. A class, a partial of one, or
             ``class_path`` with ``init_args`` in YAML.
-        objective: What the loss-net minimises.
-        negatives: Where implausible poses come from; all of them together are the negatives of a sample. The
-            predictions where not given.
+        objective: The loss that the loss-net minimises.
+        negatives: Sources of implausible poses. The loss-net meets the negatives of all of them. By default the
+            predictions of the pose-net.
         weight: `ForceRatio`, or a float as in the paper: the energy is added times this. In manual optimization the
             energy joins the loss that is handed to `manual_backward`. A host that divides its loss there, by the number
             of batches that it accumulates for example, has to divide a float weight likewise; a `ForceRatio` follows
             the loss by itself.
-        gradient_penalty: What the loss-net pays for the slope of its energy: a `GradientPenalty`, or the weight of `R1`
-            as a number; 0 for nothing.
+        gradient_penalty: A loss on the slope of the energy that is added to the objective: a `GradientPenalty`, or a
+            number as the weight of `R1`; 0 for none.
         optimizer: Called with the loss-net's parameters; returns its optimizer.
-        name: Key of this term's energies; ``energy_0``, ``energy_1``, ... where not given.
-        temporal: What the loss-net pays for an energy that jumps between the frames of a clip; nothing where not given.
+        name: Key of this term's energies; by default ``energy_0``, ``energy_1``, ...
+        temporal: A loss on energies that jump between the frames of a clip; by default there is none.
 
     Raises:
-        TypeError: If a part is of the wrong kind: a loss-net that is made already, an objective that is not.
-        ValueError: If there are no negatives, the weight or the gradient penalty is negative, or the gradient penalty
-            is not what the objective cannot do without.
+        TypeError: If a part is of the wrong kind, for example an instance of a loss-net, or the class of an objective.
+        ValueError: If there are no negatives, if the weight or the gradient penalty is negative, or if the objective
+            needs a gradient penalty and has none, or one of another kind.
     """
 
     loss_net: Callable[[Skeleton], LossNet]
@@ -91,16 +91,18 @@ class EnergyTerm:
             if not callable(factory) or isinstance(factory, nn.Module):
                 raise TypeError(f"Expected `{name}` to be a class or a function that makes it, but got {factory!r}.")
         for name, value in (("objective", self.objective), *(("negatives", source) for source in negatives)):
-            if not callable(value) or isinstance(value, type):
-                raise TypeError(f"Expected `{name}` to be made, not named: an instance of a class, but got {value!r}.")
+            if isinstance(value, type):
+                raise TypeError(f"Expected `{name}` to be an instance, not a class: write `{value.__name__}()`.")
+            if not callable(value):
+                raise TypeError(f"Expected `{name}` to be an instance of {name.title()}, but got {value!r}.")
         if self.name is not None and not isinstance(self.name, str):
-            raise TypeError(f"Expected `name` to be a text, but got {self.name!r}.")
+            raise TypeError(f"Expected `name` to be a string, but got {self.name!r}.")
         if self.temporal is not None and not isinstance(self.temporal, TemporalPairs):
             raise TypeError(f"Expected `temporal` to be a TemporalPairs, but got {self.temporal!r}.")
 
     @property
     def row_of_prediction(self) -> int | None:
-        """Which of the negatives is the prediction itself, if any."""
+        """Index of the prediction itself among the negatives; None where it is not one of them."""
         row = 0
         for source in self.negatives or ():
             if isinstance(source, PredictionNegatives):
@@ -110,13 +112,13 @@ class EnergyTerm:
 
     @property
     def pulls(self) -> bool:
-        """Whether the pose-net is to feel this energy at all."""
+        """Whether the pose-net feels this energy at all."""
         return (self.weight.ratio if isinstance(self.weight, ForceRatio) else self.weight) > 0
 
     def probe(
         self, truth: FramedPoses, negatives: Tensor, skeleton: Skeleton, generator: torch.Generator
     ) -> Probe | None:
-        """Where the slope of this energy is taken, if anywhere, given truths and negatives (K, N, J, 3)."""
+        """The poses at which the slope of this energy is taken, given truths and negatives (K, N, J, 3), if any."""
         penalty = self.gradient_penalty
         if not isinstance(penalty, GradientPenalty):
             if penalty == 0:
@@ -126,10 +128,10 @@ class EnergyTerm:
 
 
 def default_energies() -> list[EnergyTerm]:
-    """The energies in use where none are named.
+    """The energies that are used by default.
 
-    A small loss-net that is shown the structure of a pose learns to tell truths from predictions, and, by denoising
-    score matching, where a disturbed truth came from.
+    A small loss-net that sees the structure of a pose learns to tell true poses from predictions and, by denoising
+    score matching, in which direction the truth lies from a noised true pose.
     """
     optimizer = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.9))
     return [EnergyTerm(loss_net=StructureLossNet, gradient_penalty=DenoisingScore(), optimizer=optimizer)]

@@ -1,4 +1,4 @@
-"""Loss-nets: networks that give a pose an energy."""
+"""Loss-nets: networks that assign an energy to a pose."""
 
 from seal_lightning.loss_nets.base import LossNet
 from seal_lightning.loss_nets.graph import GraphLossNet

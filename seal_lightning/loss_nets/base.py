@@ -14,24 +14,24 @@ __all__ = ["EnergyHead", "LossNet"]
 
 
 class LossNet(nn.Module, ABC):
-    r"""A network that gives a pose an energy: low for a plausible pose of the keypoints, high otherwise.
+    r"""A network that assigns an energy to a pose: low for a plausible pose of the keypoints, high otherwise.
 
     .. math:: E_\theta(x, y) \in \mathbb{R}, \quad x \in \mathbb{R}^{J \times 3},\ y \in \mathbb{R}^{J \times 3}
 
-    A loss-net of one's own implements `forward` and starts it with `flatten`, which checks the shapes and leaves one
-    leading dimension. Three things are expected of it: the energy of a pose depends on that pose and its keypoints
-    alone (no batch statistics), every parameter takes part in the energy, and nothing in `forward` waits for the
-    device (no ``.item()``).
+    To write your own loss-net, implement `forward` and begin it with `flatten`, which checks the shapes and merges the
+    leading dimensions into one. A loss-net has to keep three rules: the energy of a pose depends on that pose and its
+    keypoints alone (no batch statistics), every parameter contributes to the energy, and nothing in `forward` waits for
+    the device (no ``.item()``).
 
-    The poses it is given are root-aligned and measured in mean bone lengths, so coordinates are of order 1 to 4,
-    whatever the unit of the data.
+    The poses are root-aligned and in units of the mean bone length, so coordinates are of order 1 to 4 whatever the
+    unit of the data.
 
     Args:
         skeleton: Skeleton of the poses: a built-in name or a `Skeleton`.
 
     Example:
-        A whole loss-net, linear in its input. A missing confidence counts as 1, so 17 confidences and 51 coordinates
-        of 1 give 68:
+        A complete loss-net, linear in its input. A missing confidence counts as 1, so 17 confidences and 51 coordinates
+        of 1 add up to 68:
 
         >>> class LinearLossNet(LossNet):
         ...     def __init__(self, skeleton):
@@ -62,25 +62,25 @@ class LossNet(nn.Module, ABC):
 
         Args:
             keypoints_2d: Normalised image coordinates, shape ``(..., J, 2)``, or ``(..., J, 3)`` with confidences.
-            pose: Root-aligned poses in mean bone lengths, shape ``(..., J, 3)``.
+            pose: Root-aligned poses in units of the mean bone length, shape ``(..., J, 3)``.
 
         Returns:
             Energies, shape ``(...)``.
         """
 
     def flatten(self, keypoints_2d: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
-        """Check the shapes, merge the leading dimensions into one and give keypoints without confidence the value 1.
+        """Check the shapes, merge the leading dimensions into one, and add a confidence of 1 where there is none.
 
         Args:
             keypoints_2d: Shape ``(..., J, 2)`` or ``(..., J, 3)``.
             pose: Shape ``(..., J, 3)``.
 
         Returns:
-            Keypoints ``(N, J, 3)``, poses ``(N, J, 3)``, and the leading dimensions to give the energies back in.
+            Keypoints ``(N, J, 3)``, poses ``(N, J, 3)``, and the leading dimensions, to reshape the energies to.
 
         Raises:
-            TypeError: If one of them is no tensor of real numbers.
-            ValueError: If the shapes fit neither each other nor the skeleton.
+            TypeError: If one of them is not a tensor of real numbers.
+            ValueError: If the shapes do not fit each other or the skeleton.
         """
         for name, given in (("keypoints_2d", keypoints_2d), ("pose", pose)):
             if not isinstance(given, Tensor) or given.is_complex() or (given is pose and not pose.is_floating_point()):
@@ -105,14 +105,14 @@ class LossNet(nn.Module, ABC):
 
 
 class EnergyHead(nn.Module):
-    """From features to energies, at the precision of its parameters even under autocast.
+    """Maps features to energies, in the precision of its parameters even under autocast.
 
-    Energies are compared by their differences, and those of a pose and its negatives can be far below the resolution
-    of bfloat16, which is 0.4 %.
+    Only differences of energies matter, and the difference between a pose and its negatives can be far below the
+    resolution of bfloat16, which is 0.4 %.
 
     Args:
         dim: Number of features.
-        norm: Whether the features are normalised first, which bounds the energy.
+        norm: Whether to normalise the features first, which bounds the energy.
 
     Example:
         >>> with torch.autocast("cpu", torch.bfloat16):
@@ -134,6 +134,6 @@ class EnergyHead(nn.Module):
 
 
 def check_dropout(dropout: float) -> None:
-    """Raise a ValueError unless the dropout probability leaves something over."""
+    """Raise a ValueError unless the dropout probability is in [0, 1)."""
     if not is_number(dropout) or not 0.0 <= dropout < 1.0:
         raise ValueError(f"Expected `dropout` to be at least 0 and below 1, but got {dropout!r}.")

@@ -23,11 +23,11 @@ class GraphLossNet(LossNet):
 
     .. math:: A = \mathrm{softmax}\big(Q K^\top / \sqrt{d} + B\big),
 
-    where the bias `B` is learned from what the skeleton says about two joints (see `AttentionBias`) and shared by all
-    blocks. The last block computes the graph token alone, since nothing else reaches the energy.
+    where the bias `B` is learned and depends on how the skeleton relates two joints (see `AttentionBias`). All blocks
+    share it. The last block computes the graph token alone, since nothing else reaches the energy.
 
-    A joint keeps its embedding by its name: a net for the same skeleton with its joints in another order takes the same
-    ``state_dict`` and gives the same energies. With the default size it has 2.4 million parameters at 17 joints.
+    The embedding of a joint depends on its name: a net for the same skeleton with its joints in another order loads the
+    same ``state_dict`` and returns the same energies. With the default size it has 2.4 million parameters at 17 joints.
 
     Args:
         skeleton: Skeleton of the poses: a built-in name or a `Skeleton`.
@@ -107,8 +107,8 @@ class AttentionBias(nn.Module):
 
     between joints, where the type of a bone is its side (left, right or middle) and whether it leads to the parent or
     to the child; and one coefficient each from the graph token to joints, from joints to the graph token, and from the
-    graph token to itself. The degree is the key's: the query's would be constant along a row, which softmax ignores.
-    Relations that a skeleton does not have are left out, so that every coefficient takes part.
+    graph token to itself. The degree is that of the key: that of the query would be constant along a row, and softmax
+    ignores such a constant. Relations that do not occur in a skeleton are left out, so every coefficient has an effect.
 
     Args:
         skeleton: Skeleton of the poses.
@@ -130,7 +130,7 @@ class AttentionBias(nn.Module):
     def __init__(self, skeleton: Skeleton, heads: int, graph_only: bool = False) -> None:
         super().__init__()
         queries = 1 if graph_only else None
-        with torch.device("cpu"):  # whatever the device the net is built on: these are looked into
+        with torch.device("cpu"):  # whatever the default device is, for the values of these are read below
             terms = {name: (start, relation[:queries]) for name, (start, relation) in _relations(skeleton).items()}
         present = {name: term for name, term in terms.items() if term[1].any()}
         self.names = tuple(present)
@@ -144,7 +144,7 @@ class AttentionBias(nn.Module):
 
 
 def _relations(skeleton: Skeleton) -> dict[str, tuple[float, Tensor]]:
-    """Per relation its coefficient at the start and its values, float (J + 1, J + 1)."""
+    """For each relation its initial coefficient and its values, float (J + 1, J + 1)."""
     hops, count = skeleton.hops, skeleton.num_joints
     sides = dict.fromkeys(skeleton.left, "left") | dict.fromkeys(skeleton.right, "right")
     between = {
@@ -173,7 +173,7 @@ class _Block(nn.Module):
         super().__init__()
         self.heads, self.dropout = heads, dropout
         self.attention_norm = nn.LayerNorm(dim)
-        # No bias: a key's is constant along a row of the attention, so softmax would leave it without a gradient.
+        # No bias: that of the keys would be constant along a row of the attention and get no gradient through softmax.
         self.query_key_value = nn.Linear(dim, 3 * dim, bias=False)
         self.project = nn.Sequential(nn.Linear(dim, dim), nn.Dropout(dropout))
         self.mlp = nn.Sequential(
@@ -194,7 +194,7 @@ class _Block(nn.Module):
         return updated
 
     def _attend(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """Attention (N, queries, dim), written out.
+        """Attention (N, queries, dim), as explicit operations.
 
         The fused kernels have no gradient for a bias on the CPU, and none of them can be differentiated twice.
         """
@@ -207,7 +207,7 @@ class _Block(nn.Module):
             key, value = _by_head(F.linear(tokens, weight[dim:]), 2, heads)
         logits = torch.bmm(query, key.transpose(1, 2)).view(-1, heads, queries, length)
         logits = torch.add(bias.to(logits), logits, alpha=(dim // heads) ** -0.5)
-        # No softmax in half precision, which is less exact and, on a CPU, slower.
+        # Softmax in half precision would be less exact and, on a CPU, slower.
         exact = torch.promote_types(logits.dtype, torch.float32)
         attention = F.dropout(logits.softmax(-1, dtype=exact), self.dropout, self.training).to(value)
         attended = torch.bmm(attention.flatten(0, 1), value).view(-1, heads, queries, dim // heads)
@@ -215,7 +215,7 @@ class _Block(nn.Module):
 
 
 def _by_head(projected: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
-    """Cut (N, L, parts * dim) into contiguous parts (N * H, L, dim / H)."""
+    """Split (N, L, parts * dim) into contiguous parts (N * H, L, dim / H)."""
     batch, length, width = projected.shape
     by_part = projected.view(batch, length, parts, heads, width // (parts * heads)).permute(2, 0, 3, 1, 4)
     return by_part.flatten(1, 2).unbind(0)

@@ -1,4 +1,4 @@
-"""The critic of RepNet as a loss-net: products of all bone vectors, beside the pose."""
+"""The critic of RepNet as a loss-net: it sees the dot products of all bone vectors beside the pose."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["KCSLossNet"]
 
 
 class KCSLossNet(LossNet):
-    r"""The kinematic-chain critic of RepNet: one path over the pose, one over the Gram matrix of its bones.
+    r"""The kinematic-chain critic of RepNet: one path for the pose, one for the Gram matrix of its bones.
 
     .. math:: \Psi = B^\top B, \quad \Psi_{ij} = b_i \cdot b_j, \quad E = \mathrm{head}(f(x, y), g(\Psi))
 
-    The columns of `B` are the bone vectors :math:`b_i`, so that the diagonal of :math:`\Psi` holds the squared lengths
-    and all else the angles, none of which turns with the body. Each path is a linear layer and a residual block of two,
-    and one more layer joins them. Of the symmetric matrix one half is taken.
+    The columns of `B` are the bone vectors :math:`b_i`, so the diagonal of :math:`\Psi` holds the squared lengths and
+    the rest the angles between bones; neither changes when the body turns. Each path is a linear layer followed by a
+    residual block of two, and one more layer joins the paths. The matrix is symmetric, so one half of it is used.
 
-    Two things differ from RepNet: its critic scores a pose without an image, while here the first path sees the
-    keypoints beside the pose, as every loss-net does; and both paths end alike, in the activated residual block. Widths
-    are those of its public code. It belongs to the *learned-informed* family. A joint keeps its weights by its name.
+    Two things differ from RepNet. Its critic scores a pose without an image; here the first path sees the keypoints
+    beside the pose, as every loss-net does. And both paths end in the activated residual block. The widths are those of
+    its public code. It belongs to the *learned-informed* family. The weights of a joint depend on its name.
 
     Args:
         skeleton: Skeleton of the poses: a built-in name or a `Skeleton`.
-        hidden: Width of the path over the Gram matrix.
-        pose_hidden: Width of the path over keypoints and pose, and of the layer that joins the paths.
+        hidden: Width of the path for the Gram matrix.
+        pose_hidden: Width of the path for keypoints and pose, and of the layer that joins the paths.
 
     Raises:
         ValueError: If a size is not positive.
@@ -70,7 +70,7 @@ class KCSLossNet(LossNet):
         self.paths = nn.ModuleList(_path(inputs, width) for inputs, width in sizes)
         joined = nn.Linear(sum(width for _, width in sizes), pose_hidden)
         self.join = nn.Sequential(joined, _activation())
-        self.head = EnergyHead(pose_hidden, norm=False)  # a critic is held by its gradient penalty, not by a bound
+        self.head = EnergyHead(pose_hidden, norm=False)  # the gradient penalty limits a critic, so it needs no bound
 
     def forward(self, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
         """Return energies ``(...)`` of poses ``(..., J, 3)`` given keypoints ``(..., J, 2)`` or ``(..., J, 3)``."""
@@ -78,14 +78,14 @@ class KCSLossNet(LossNet):
         joints = torch.cat([keypoints_2d, pose], dim=-1).index_select(1, self.joints)
         bones = pose.index_select(1, self.child) - pose.index_select(1, self.parent)
         gram = (bones.index_select(1, self.one) * bones.index_select(1, self.other)).sum(-1)
-        # A single joint has no bones, and no second path.
+        # A skeleton of one joint has no bones and no second path.
         features = [path(part) for path, part in zip(self.paths, (joints.flatten(1), gram), strict=False)]
         energy: Tensor = self.head(self.join(torch.cat(features, dim=-1)))
         return energy.reshape(leading)
 
 
 class _Residual(nn.Module):
-    """Two linear layers that are added to what comes in."""
+    """Two linear layers whose output is added to their input."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -18,12 +18,12 @@ class MLPLossNet(LossNet):
     .. math:: h_0 = W_0 [x, y], \quad h_{s+1} = h_s + W_{s2}\,\phi(W_{s1}\,\phi(h_s)), \quad E = w^\top \mathrm{LN}(h_S)
 
     where :math:`\phi` is layer normalisation followed by GELU. The residual stage of two linear layers is that of
-    Martinez et al., but for the normalisation: batch normalisation would let the energy of a pose depend on the other
-    poses of the batch, so that truths and negatives scored together could be told apart by their batch alone, and the
-    gradient at one prediction would be felt by the others.
+    Martinez et al. except for the normalisation. With batch normalisation the energy of a pose would depend on the
+    other poses of the batch: the statistics of the batch alone could tell truths from negatives, and the gradient at
+    one prediction would depend on the others.
 
-    A joint keeps its weights by its name: a net for the same skeleton with its joints in another order takes the same
-    ``state_dict`` and gives the same energies. With the default size it has 4.3 million parameters at 17 joints.
+    The weights of a joint depend on its name: a net for the same skeleton with its joints in another order loads the
+    same ``state_dict`` and returns the same energies. With the default size it has 4.3 million parameters at 17 joints.
 
     Args:
         skeleton: Skeleton of the poses: a built-in name or a `Skeleton`.

@@ -1,4 +1,4 @@
-"""A small loss-net that is shown the structure of a pose."""
+"""A small loss-net whose input describes the structure of a pose."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from seal_lightning.skeleton import Skeleton
 
 __all__ = ["StructureLossNet"]
 
-_SHORTEST = 1e-3  # in mean bone lengths: what a bone of length zero counts as
-# Human bones spread by about a third around the mean and differ by a few percent from left to right: this makes both
-# vary by about one.
+_SHORTEST = 1e-3  # in mean bone lengths: a shorter bone counts as this long, for the logarithm of zero is not finite
+# The lengths of human bones spread by about a third around their mean, and left and right differ by a few percent.
+# Scaled by these factors, both vary by about one.
 _LENGTH_SCALE, _RATIO_SCALE = 3.0, 10.0
 
 
 class StructureLossNet(LossNet):
-    r"""A multilayer perceptron over what bones look like rather than where joints are.
+    r"""A multilayer perceptron whose input describes bones rather than positions of joints.
 
     Its input is, per pose, every bone's vector :math:`b_i` and log length :math:`\log |b_i|`, every left/right pair's
     log ratio :math:`\log |b_l| - \log |b_r|`, the cosine of the angle between every bone and the one it hangs from, and
-    the keypoints with their confidences. What these should be is learned: the net is told no true length and no rule.
+    the keypoints with their confidences. It learns from data what these should be; no true length and no rule is given.
 
     It belongs to the *learned-informed* family: the paper's loss-nets (`GraphLossNet`, `MLPLossNet`) see raw joints.
-    A joint keeps its weights by its name, whatever its place in the skeleton's order.
+    The weights of a joint depend on its name, not on its position in the skeleton.
 
     Args:
         skeleton: Skeleton of the poses: a built-in name or a `Skeleton`.

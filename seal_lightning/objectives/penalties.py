@@ -1,4 +1,4 @@
-"""What a loss-net pays for the slope of its energy: `GradientPenalty` and its kinds."""
+"""Losses on the slope of an energy: `GradientPenalty` and its kinds."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from seal_lightning.skeleton.bone_tree import bone_tree
 
 __all__ = ["R1", "DenoisingScore", "GradientPenalty", "InterpolatedPenalty", "Probe", "gradient_penalty"]
 
-_FLATTEST = 1e-6  # a slope below this counts as this, for the root of a square has no derivative at zero
+_FLATTEST = 1e-6  # a flatter slope counts as this steep, because a square root has no derivative at zero
 
 
 class Probe(NamedTuple):
-    """Poses at which the slope of an energy is taken, and what it costs there."""
+    """Poses at which the slope of an energy is computed, and the penalty on it."""
 
     pose: Tensor
-    """(N, J, 3); where this is the truth itself, its energies serve the objective too."""
+    """(N, J, 3); if this is the tensor of true poses itself, their energies are used by the objective too."""
     penalty: Callable[[Tensor, Tensor], Tensor]
-    """From the energies (N,) of these poses and the poses (N, J, 3) that they were computed from, penalties (N,)."""
+    """Given the energies (N,) and the poses (N, J, 3) that they were computed from, returns the penalties (N,)."""
 
 
 class GradientPenalty(ABC):
     """A loss on the slope of the energy, which is added to the objective.
 
-    A penalty of one's own implements `draw`. All random numbers come from the generator, which is on the CPU.
+    To write your own penalty, implement `draw`. All random numbers come from the generator, which is on the CPU.
 
     Example:
         >>> class SlopeAtNegative(GradientPenalty):
@@ -42,11 +42,11 @@ class GradientPenalty(ABC):
 
     @abstractmethod
     def draw(self, truth: FramedPoses, negative: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Probe:
-        """Say where the slope is taken and what it costs.
+        """Choose the poses at which the slope is computed, and the penalty there.
 
         Args:
             truth: N true poses in mean bone lengths, with masks.
-            negative: The first negative of every truth, shape ``(N, J, 3)``.
+            negative: The first negative of every true pose, shape ``(N, J, 3)``.
             skeleton: Skeleton of the poses.
             generator: Source of all random numbers, on the CPU.
         """
@@ -54,14 +54,14 @@ class GradientPenalty(ABC):
 
 @dataclass(frozen=True)
 class R1(GradientPenalty):
-    r"""How steep the energy is at the true poses; what a plain number as a gradient penalty stands for.
+    r"""Penalises a steep energy at the true poses. A number as `gradient_penalty` is the weight of this one.
 
     .. math:: \tfrac{1}{2}\, \mathrm{weight}\, \lVert \partial E_y / \partial y \rVert^2
 
-    It costs least: the truth is scored in the same pass.
+    It is the cheapest penalty, because the true poses are scored anyway.
 
     Args:
-        weight: What the penalty is multiplied with; above 0.
+        weight: Factor of the penalty; above 0.
 
     Raises:
         ValueError: If `weight` is not above 0.
@@ -83,16 +83,16 @@ class R1(GradientPenalty):
 
 @dataclass(frozen=True)
 class InterpolatedPenalty(GradientPenalty):
-    r"""How far the slope is from 1 on the way from a truth to its first negative: WGAN-GP.
+    r"""Penalises slopes other than 1 between a true pose and its first negative: WGAN-GP.
 
     .. math:: \mathrm{weight}\, (\lVert \partial E / \partial \tilde y \rVert - 1)^2, \quad
         \tilde y = y + t\,(y^- - y), \quad t \sim U(0, 1)
 
-    with one `t` per sample. It holds the energy to about one unit per mean bone length, which `WassersteinObjective`
-    cannot do without. An invisible joint is zero in all three poses, and the slope there does not count.
+    with one `t` per sample. It keeps the energy near one unit per mean bone length, which `WassersteinObjective` needs.
+    An invisible joint is zero in all three poses, and the slope there does not count.
 
     Args:
-        weight: What the penalty is multiplied with; above 0.
+        weight: Factor of the penalty; above 0.
 
     Raises:
         ValueError: If `weight` is not above 0.
@@ -107,7 +107,7 @@ class InterpolatedPenalty(GradientPenalty):
         check_above_zero(weight=self.weight)
 
     def draw(self, truth: FramedPoses, negative: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Probe:
-        """Return poses on the way and the penalty there."""
+        """Return poses between truth and negative, and the penalty there."""
         share = torch.rand((len(negative), 1, 1), generator=generator, device="cpu").to(negative, non_blocking=True)
 
         def penalty(energy: Tensor, pose: Tensor) -> Tensor:
@@ -120,25 +120,25 @@ class InterpolatedPenalty(GradientPenalty):
 
 @dataclass(frozen=True)
 class DenoisingScore(GradientPenalty):
-    r"""How far the slope is from the noise that was put on a true pose: denoising score matching.
+    r"""Makes the slope point along the noise that was added to a true pose: denoising score matching.
 
     .. math:: \mathrm{weight} \cdot \mathrm{mean}_c \Big( \sigma \frac{\partial E}{\partial \tilde y} -
         \frac{\tilde y - y}{\sigma} \Big)^2_c, \quad \tilde y = y + \sigma z
 
-    with normal `z` per coordinate `c`. The mean is over the coordinates that are free to move: the root stays in its
-    place, since a loss-net sees poses aligned there, and an invisible joint stays at zero.
+    with normal `z` per coordinate `c`. The mean is over the coordinates that can move: the root stays in its place,
+    because a loss-net sees poses aligned there, and an invisible joint stays at zero.
 
-    Of the negatives it makes no use. With `NoObjective` a loss-net learns from true poses alone, and its energy becomes
-    the negative log-density of noised true poses given their keypoints, up to a constant: a prior, which may be trained
-    first and frozen afterwards. Let the loss-net be smooth: where it is piecewise linear, its slope is made of steps.
+    It does not use the negatives. With `NoObjective` a loss-net learns from true poses alone, and its energy becomes
+    the negative log-density of noised true poses given their keypoints, up to a constant: a prior, which can be trained
+    first and frozen afterwards. The loss-net should be smooth, because the slope of a piecewise linear one has jumps.
 
     Each sample draws its :math:`\sigma` log-uniformly between two bounds. If they differ, the energy is that of a
     mixture of all noise levels, in which :math:`\sigma` has a density in proportion to :math:`\sigma`.
 
     Args:
         low: Least standard deviation of the noise, in mean bone lengths; above 0.
-        high: Largest standard deviation of the noise; the same as `low` for a single level.
-        weight: What the penalty is multiplied with; above 0.
+        high: Largest standard deviation of the noise; equal to `low` for a single level.
+        weight: Factor of the penalty; above 0.
 
     Raises:
         ValueError: If not 0 < `low` <= `high`, or `weight` is not above 0.
@@ -167,19 +167,19 @@ class DenoisingScore(GradientPenalty):
 
         def penalty(energy: Tensor, pose: Tensor) -> Tensor:
             error = _free(sigma * _slope(energy, pose), truth, skeleton) - noise
-            coordinates = 3 * (truth.seen.sum(1) - 1)  # all but those of the root
+            coordinates = 3 * (truth.seen.sum(1) - 1)  # the root does not move
             return self.weight * error.square().sum((1, 2)) / coordinates.clamp(min=1)
 
         return Probe(truth.pose + sigma * noise, penalty)
 
 
 def gradient_penalty(energy_true: Tensor, truth: Tensor) -> Tensor:
-    r"""R1 penalty: how steep the energy is at the true poses.
+    r"""R1 penalty on a steep energy at the true poses.
 
     .. math:: \tfrac{1}{2} \lVert \partial E_y / \partial y \rVert^2
 
-    The penalty can be differentiated, which takes a second pass through the loss-net. The fused attention kernels have
-    none: compute `energy_true` under ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)`` where there is attention.
+    The penalty can be differentiated, which differentiates the loss-net twice. The fused attention kernels do not allow
+    that: with attention, compute `energy_true` under ``torch.nn.attention.sdpa_kernel(SDPBackend.MATH)``.
 
     Args:
         energy_true: Energies of the true poses, shape ``(N,)``, each computed from its own pose alone.
@@ -189,7 +189,7 @@ def gradient_penalty(energy_true: Tensor, truth: Tensor) -> Tensor:
         Penalties, shape ``(N,)``.
 
     Raises:
-        ValueError: If the shapes do not match, or no gradient leads from the energies to the poses.
+        ValueError: If the shapes do not match, or the energies have no gradient at the poses.
 
     Example:
         An energy of 2 times the sum of 3 coordinates has the slope (2, 2, 2), and (4 + 4 + 4) / 2 = 6:
@@ -216,7 +216,7 @@ def gradient_penalty(energy_true: Tensor, truth: Tensor) -> Tensor:
 
 
 def _slope(energy: Tensor, pose: Tensor) -> Tensor:
-    """Gradient of the energies (N,) at the poses (N, J, 3), to be differentiated once more."""
+    """Gradient of the energies (N,) at the poses (N, J, 3), which can be differentiated once more."""
     (slope,) = torch.autograd.grad(energy.sum(), pose, create_graph=True, allow_unused=True)
     if slope is None:
         raise ValueError("Expected the energies to depend on the poses whose slope is asked for, but they do not.")
@@ -224,7 +224,7 @@ def _slope(energy: Tensor, pose: Tensor) -> Tensor:
 
 
 def _free(shift: Tensor, truth: FramedPoses, skeleton: Skeleton) -> Tensor:
-    """The part of a shift (N, J, 3) that leaves the root and the invisible joints where they are."""
+    """The part of a shift (N, J, 3) that moves neither the root nor an invisible joint."""
     root = bone_tree(skeleton, truth.pose).root
     shift = shift * truth.seen[..., None]
     seen = truth.seen.index_select(1, root)[..., None]

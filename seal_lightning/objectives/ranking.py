@@ -1,4 +1,4 @@
-"""What a loss-net minimises: the energy of the truth below the energies of its negatives."""
+"""Objectives: losses that bring the energy of the truth below the energies of its negatives."""
 
 from __future__ import annotations
 
@@ -10,19 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seal_lightning._values import is_number, kind_of
-from seal_lightning.objectives.penalties import (
-    R1,
-    DenoisingScore,
-    GradientPenalty,
-    InterpolatedPenalty,
-    gradient_penalty,
-)
 
 __all__ = [
-    "R1",
-    "DenoisingScore",
-    "GradientPenalty",
-    "InterpolatedPenalty",
     "LogisticObjective",
     "MarginObjective",
     "NCEObjective",
@@ -30,14 +19,13 @@ __all__ = [
     "Objective",
     "RegressionObjective",
     "WassersteinObjective",
-    "gradient_penalty",
 ]
 
 
 class Objective(ABC):
     """The loss of a loss-net, one value per sample.
 
-    An objective of one's own implements `loss`; the shapes it is given have been checked.
+    To write your own objective, implement `loss`; the shapes have been checked before it is called.
 
     Example:
         >>> class RankingObjective(Objective):
@@ -53,15 +41,15 @@ class Objective(ABC):
         Args:
             energy_true: Energies of the N true poses, shape ``(N,)``.
             energy_negative: Energies of K negatives per truth, shape ``(K, N)``.
-            distance: Mean joint distance of every negative to its truth in mean bone lengths, shape ``(K, N)``.
+            distance: Mean joint distance between every negative and its truth, in mean bone lengths, shape ``(K, N)``.
 
         Returns:
             Losses, shape ``(N,)``.
 
         Raises:
             TypeError: If one of them is not a floating-point tensor.
-            ValueError: If the shapes differ from these. Nothing is broadcast: ``(B,)`` against ``(B, 1)`` would
-                silently compare every pose with every other.
+            ValueError: If the shapes differ from these. Nothing is broadcast, because ``(B,)`` with ``(B, 1)`` would
+                compare every pose with every other one.
         """
         named = {"energy_true": energy_true, "energy_negative": energy_negative, "distance": distance}
         for name, values in named.items():
@@ -84,12 +72,12 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
-        """Return losses ``(N,)`` of energies ``(N,)``, ``(K, N)`` and distances ``(K, N)``."""
+        """Return losses ``(N,)`` given energies ``(N,)`` and ``(K, N)`` and distances ``(K, N)``."""
 
 
 @dataclass(frozen=True)
 class LogisticObjective(Objective):
-    r"""Classify truths and negatives, with 0 as the threshold on the energy.
+    r"""Classify poses as truths or negatives, with 0 as the threshold of the energy.
 
     .. math:: \mathrm{softplus}(E_y) + \frac{1}{K} \sum_k \mathrm{softplus}(-E_k)
 
@@ -110,7 +98,7 @@ class LogisticObjective(Objective):
 
 @dataclass(frozen=True)
 class NCEObjective(Objective):
-    r"""Pick the truth from among its negatives: cross-entropy of :math:`-E / T` (noise-contrastive estimation).
+    r"""Choose the truth among its negatives: cross-entropy of :math:`-E / T` (noise-contrastive estimation).
 
     .. math:: -\log \frac{e^{-E_y / T}}{e^{-E_y / T} + \sum_k e^{-E_k / T}}
         = \mathrm{softplus}\Big(\log \sum_k e^{(E_y - E_k) / T}\Big)
@@ -118,13 +106,13 @@ class NCEObjective(Objective):
     With one negative it is :math:`\mathrm{softplus}((E_y - E_1) / T)`.
 
     Args:
-        temperature: Energy difference that counts as one; above 0.
+        temperature: The unit in which differences of energies are measured; above 0.
 
     Raises:
         ValueError: If `temperature` is not above 0.
 
     Example:
-        Three equal energies leave a chance of one third, and log 3 = 1.0986:
+        Among three equal energies the truth has a probability of one third, and log 3 = 1.0986:
 
         >>> NCEObjective()(torch.zeros(1), torch.zeros(2, 1), torch.zeros(2, 1))
         tensor([1.0986])
@@ -157,7 +145,7 @@ class MarginObjective(Objective):
         ValueError: If `ratio` is not above 0.
 
     Example:
-        A margin of 2, of which the energies already keep 0.5:
+        A margin of 2 is asked for, and the energies differ by 0.5:
 
         >>> MarginObjective(ratio=2.0)(torch.tensor([1.0]), torch.tensor([[1.5]]), torch.tensor([[1.0]]))
         tensor([1.5000])
@@ -180,7 +168,7 @@ class MarginObjective(Objective):
 
 @dataclass(frozen=True)
 class RegressionObjective(Objective):
-    r"""Let the energy be the distance `d` to the truth, which is 0 at the truth itself.
+    r"""Make the energy equal to the distance `d` to the truth, which is 0 at the truth itself.
 
     .. math:: \frac{1}{K + 1} \Big( E_y^2 + \sum_k (E_k - d_k)^2 \Big)
 
@@ -202,15 +190,15 @@ class RegressionObjective(Objective):
 
 @dataclass(frozen=True)
 class WassersteinObjective(Objective):
-    r"""Put the truth as far below its negatives as the slope of the energy allows.
+    r"""Lower the truth below its negatives as far as the slope of the energy allows.
 
     .. math:: E_y - \frac{1}{K} \sum_k E_k
 
-    Unbounded below: without a control of the slope the energies grow for ever. An `EnergyTerm` takes it together with
-    an `InterpolatedPenalty` only.
+    It has no lower bound: unless something limits the slope, the energies grow for ever. An `EnergyTerm` therefore
+    accepts it only together with an `InterpolatedPenalty`.
 
     Example:
-        One unit of energy against a mean of four:
+        The truth has an energy of 1, its two negatives a mean of 4:
 
         >>> WassersteinObjective()(torch.tensor([1.0]), torch.tensor([[3.0], [5.0]]), torch.ones(2, 1))
         tensor([-3.])
@@ -227,9 +215,9 @@ class WassersteinObjective(Objective):
 
 @dataclass(frozen=True)
 class NoObjective(Objective):
-    """Zero: the loss-net learns from its gradient penalty alone, as a `DenoisingScore` prior does.
+    """Zero: the loss-net learns from its gradient penalty alone, as a prior trained with `DenoisingScore` does.
 
-    Truths and negatives are still scored, which tells how well a loss-net ranks them that was not taught to.
+    Truths and negatives are still scored, which shows how well the loss-net ranks them without having learned it.
 
     Example:
         >>> NoObjective()(torch.tensor([1.0]), torch.tensor([[3.0]]), torch.ones(1, 1))

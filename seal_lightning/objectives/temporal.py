@@ -1,4 +1,4 @@
-"""What a loss-net pays for an energy that jumps in time: `TemporalPairs`."""
+"""`TemporalPairs`: a loss on energies that jump from frame to frame."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["TemporalPairs"]
 
 @dataclass(frozen=True)
 class TemporalPairs:
-    r"""How much more the energies of successive frames of a clip differ than the poses do.
+    r"""Penalises energies of successive frames that differ by more than the poses do.
 
     .. math:: \mathrm{weight} \cdot \mathrm{relu}\big(|E_t - E_s| - \kappa \, \mathrm{MPJPE}(y_t, y_s)\big)
 
-    for every frame `t` and the frame `s` before it, of the truths, and of the predictions where these are among the
-    negatives. The loss-net pays this beside its objective: poses that are nearly the same are then not told apart by
-    their energies. Of a random choice of frames (``frames_per_clip``) the ones kept are successive. Distances are in
-    mean bone lengths, as everything that a loss-net sees.
+    for every frame `t` and the frame `s` before it. It is computed for the truths and, if the predictions are among the
+    negatives, for these too, and is added to the objective, so that poses which are nearly the same get nearly the same
+    energy. If only some frames of a clip are kept (``frames_per_clip``), `s` is the one kept before `t`. Distances are
+    in mean bone lengths, like everything that a loss-net sees.
 
     Args:
-        weight: What the term is multiplied with; above 0.
-        kappa: Difference in energy per mean bone length that is free.
+        weight: Factor of the term; above 0.
+        kappa: Difference in energy per mean bone length that costs nothing.
 
     Raises:
         ValueError: If ``weight`` is not above 0, or ``kappa`` is negative, or either is not finite.
@@ -52,13 +52,13 @@ class TemporalPairs:
             raise ValueError(f"Expected `kappa` to be finite and not negative, but got {self.kappa!r}.")
 
     def __call__(self, energy: Tensor, pose: Tensor, truth: FramedPoses, frames: int) -> Tensor:
-        """The term for every pose, paired with the one before it; zero for the first of a clip.
+        """Return the term for every pose and the one before it; zero for the first pose of a clip.
 
         Args:
-            energy: Energies (N,) of clips that lie one after the other.
+            energy: Energies (N,) of the poses of all clips, clip after clip.
             pose: Their poses (N, J, 3), in mean bone lengths.
-            truth: The true poses, whose masks count.
-            frames: Frames of a clip, at least 2; divides N.
+            truth: The true poses, whose masks apply.
+            frames: Number of frames of a clip, at least 2; divides N.
 
         Returns:
             Values (N,), with gradients for the energies alone.

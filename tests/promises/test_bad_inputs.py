@@ -245,8 +245,10 @@ made = loss_nets.MLPLossNet("h36m17", hidden=8)
 TYPE = TypeError
 for make, name in ((SealConfig, "SealConfig"), (partial(EnergyTerm, loss_net=SMALL), "EnergyTerm")):
     rows(name, make, "loss_net", ("MLPLossNet", made, 3), "a class or a function that makes it", TYPE)
-    rows(name, make, "objective", ("nce", objectives.NCEObjective, 3), "to be made, not named", TYPE)
-    rows(name, make, "negatives", (["x"], [negatives.PredictionNegatives]), "to be made, not named", TYPE)
+    rows(name, make, "objective", ("nce", 3), "to be an instance of Objective, but got", TYPE)
+    rows(name, make, "objective", (objectives.NCEObjective,), r"not a class: write `NCEObjective\(\)`", TYPE)
+    rows(name, make, "negatives", (["x"],), "to be an instance of Negatives, but got 'x'", TYPE)
+    rows(name, make, "negatives", ([negatives.PredictionNegatives],), "not a class: write `PredictionNeg", TYPE)
     rows(name, make, "negatives", (negatives.PredictionNegatives(),), "to be a sequence", TYPE)
     rows(name, make, "negatives", ([],), "at least one source of negatives")
     rows(name, make, "weight", (-1, NAN, INF, "0.1", None, True), "finite and not negative")
@@ -255,7 +257,7 @@ for make, name in ((SealConfig, "SealConfig"), (partial(EnergyTerm, loss_net=SMA
     rows(name, make, "temporal", (1.0, temporal.TemporalPairs), "to be a TemporalPairs", TYPE)
 rows("TemporalPairs", temporal.TemporalPairs, "weight", (0, -1, NAN, INF, "x", None), "finite and above 0")
 rows("TemporalPairs", temporal.TemporalPairs, "kappa", (-1, NAN, INF, "x", None), "finite and not negative")
-rows("EnergyTerm", partial(EnergyTerm, SMALL), "name", (3,), "to be a text", TYPE)
+rows("EnergyTerm", partial(EnergyTerm, SMALL), "name", (3,), "to be a string", TYPE)
 row(
     "EnergyTerm-Wasserstein", partial(EnergyTerm, SMALL, objectives.WassersteinObjective()), "an InterpolatedPenalty to"
 )
