@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
 from torch import Tensor
 
-__all__ = ["check_above_zero", "check_counts", "is_number", "is_whole", "kind_of"]
+__all__ = ["check_above_zero", "check_counts", "did_you_mean", "is_number", "is_whole", "kind_of"]
 
 
 def is_number(value: Any) -> bool:
@@ -52,3 +54,15 @@ def check_above_zero(**sizes: float) -> None:
     for name, size in sizes.items():
         if not is_number(size) or not 0 < size < float("inf"):
             raise ValueError(f"Expected `{name}` to be above 0 and finite, but got {size!r}.")
+
+
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return the end of a message about an unknown name: the known name that is most like it, if one is.
+
+    Example:
+        >>> did_you_mean("H36M", ["coco17", "h36m17"])
+        " Did you mean 'h36m17'?"
+    """
+    folded = {other.casefold(): other for other in known}
+    close = get_close_matches(name.casefold(), folded, n=1, cutoff=0.5) if isinstance(name, str) else []
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seal_lightning.functional import bone_lengths, limb_symmetry_error
 from seal_lightning.functional.label_free import reprojection_error
+from seal_lightning.functional.poses import both_ends
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.training.batch import SealBatch
 
@@ -82,8 +83,7 @@ class _Sums:
         lengths = bone_lengths(pose, skeleton).double()
         seen = torch.ones_like(lengths, dtype=torch.bool)
         if visibility is not None:
-            ends = [child for child, _ in skeleton.bones], [parent for _, parent in skeleton.bones]
-            seen = visibility[:, ends[0]] & visibility[:, ends[1]]
+            seen = both_ends(visibility, skeleton)
         count = seen.sum(dim=0).double()
         mean = torch.where(seen, lengths, 0.0).sum(dim=0) / count.clamp(min=1)
         squares = torch.where(seen, lengths - mean, 0.0).square().sum(dim=0)

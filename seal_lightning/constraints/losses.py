@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seal_lightning.functional._checks import as_pair, as_visible, index_on
+from seal_lightning.functional._checks import as_pair, as_visible
 from seal_lightning.functional._terms import Terms, body_segment_terms, pose_means, symmetry_terms
+from seal_lightning.functional.poses import Poses, bone_ends, both_ends
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = [
@@ -103,7 +104,7 @@ class BoneLengthConstraint(Constraint):
 
     def terms(self, prediction: Tensor, target: Tensor, visible: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
         """Return one error per bone, which counts if both ends of the bone are visible."""
-        errors, counted, _ = body_segment_terms(prediction, target, skeleton, False, visible)
+        errors, counted, _ = body_segment_terms(Poses(prediction, target, visible), skeleton, False)
         return errors, counted
 
 
@@ -133,7 +134,7 @@ class SymmetryConstraint(Constraint):
 
     def terms(self, prediction: Tensor, target: Tensor, visible: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
         """Return one error per pair of bones, which counts if all joints of the pair are visible."""
-        errors, counted, _ = symmetry_terms(prediction, skeleton, False, visible)
+        errors, counted, _ = symmetry_terms(Poses(prediction, None, visible), skeleton, False)
         return errors, counted
 
 
@@ -160,7 +161,7 @@ class BoneDirectionConstraint(Constraint):
 
     def terms(self, prediction: Tensor, target: Tensor, visible: Tensor, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
         """Return one error per bone, which counts if both ends of the bone are visible."""
-        child, parent = _ends(skeleton, prediction.device)
+        child, parent = bone_ends(skeleton, prediction.device)
         bone, true_bone = (
             pose.index_select(-2, child) - pose.index_select(-2, parent) for pose in (prediction, target)
         )
@@ -170,7 +171,7 @@ class BoneDirectionConstraint(Constraint):
         # error.
         scaled = true_length * bone / torch.where(length == 0, 1.0, length)
         errors = (scaled - true_bone).square().sum(-1)
-        return errors, visible.index_select(-1, child) & visible.index_select(-1, parent)
+        return errors, both_ends(visible, skeleton)
 
 
 @dataclass(frozen=True)
@@ -227,16 +228,10 @@ class TemporalVarianceConstraint(Constraint):
                 f"Expected `prediction` to have shape (B, T, {skeleton.num_joints}, 3) with at least 2 frames, "
                 f"but got {tuple(prediction.shape)}."
             )
-        child, parent = _ends(skeleton, prediction.device)
+        child, parent = bone_ends(skeleton, prediction.device)
         bones = prediction.index_select(-2, child) - prediction.index_select(-2, parent)
         lengths = torch.linalg.vector_norm(bones, dim=-1)
-        present = visible.index_select(-1, child) & visible.index_select(-1, parent)
+        present = both_ends(visible, skeleton)
         frames = present.sum(dim=1, keepdim=True)
         mean = torch.where(present, lengths, 0.0).sum(dim=1, keepdim=True) / frames.clamp(min=1)
         return (lengths - mean).square(), present & (frames > 1)
-
-
-def _ends(skeleton: Skeleton, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the indices of the child and of the parent joint of every bone, each of shape (J - 1,)."""
-    children, parents = tuple(child for child, _ in skeleton.bones), tuple(parent for _, parent in skeleton.bones)
-    return index_on(children, device), index_on(parents, device)

@@ -13,7 +13,8 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from seal_lightning.functional import bone_lengths, shrink_bones, symmetrise_bones
-from seal_lightning.functional._checks import as_visible, index_on
+from seal_lightning.functional._checks import as_visible
+from seal_lightning.functional.poses import both_ends
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.training.batch import SealBatch
 
@@ -111,8 +112,4 @@ def _bones_seen(visibility: Tensor | None, lengths: Tensor, skeleton: Skeleton) 
     """Tell for each bone whether both its ends are visible, shape (..., J - 1)."""
     if visibility is None:
         return torch.ones_like(lengths, dtype=torch.bool)
-    child, parent = (
-        visibility.bool().index_select(-1, index_on(tuple(bone[end] for bone in skeleton.bones), visibility.device))
-        for end in (0, 1)
-    )
-    return child & parent
+    return both_ends(visibility.bool(), skeleton)

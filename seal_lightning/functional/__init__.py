@@ -1,8 +1,9 @@
 """Pure tensor functions: alignment, accuracy, structure and rescaling of poses (..., J, 3)."""
 
-from seal_lightning.functional.accuracy import mpjpe, mpjve, n_mpjpe, p_mpjpe, pck, pck_auc
+from seal_lightning.functional.accuracy import mpjpe, n_mpjpe, p_mpjpe, pck, pck_auc
 from seal_lightning.functional.alignment import procrustes_align, root_align, scale_align
 from seal_lightning.functional.label_free import bone_length_variation, reprojection_error
+from seal_lightning.functional.motion import acceleration_error, mpjve
 from seal_lightning.functional.rescaling import clip_mean_bones, rescale_bones, shrink_bones, symmetrise_bones
 from seal_lightning.functional.structure import (
     asymmetry_error,
@@ -15,6 +16,7 @@ from seal_lightning.functional.structure import (
 )
 
 __all__ = [
+    "acceleration_error",
     "asymmetry_error",
     "body_segment_length_error",
     "bone_length_variation",

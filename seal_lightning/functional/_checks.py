@@ -15,11 +15,12 @@ from seal_lightning._values import is_number, is_whole
 __all__ = [
     "Reduction",
     "Root",
-    "as_clip",
     "as_pair",
     "as_pose",
     "as_visible",
+    "check_clip",
     "check_count",
+    "check_joints",
     "check_positive",
     "check_reduction",
     "check_segments",
@@ -31,7 +32,7 @@ Root: TypeAlias = int | Sequence[int] | None
 Reduction: TypeAlias = Literal["mean", "none"]
 
 
-def as_pose(pose: Tensor, name: str = "prediction", joints: int | None = None) -> Tensor:
+def as_pose(pose: Tensor | None, name: str = "prediction", joints: int | None = None) -> Tensor:
     """Check that `pose` is a floating tensor (..., J, 3) and upcast half precision to float32."""
     if not isinstance(pose, Tensor):
         raise TypeError(f"Expected `{name}` to be a tensor, but got {type(pose).__name__}.")
@@ -41,14 +42,20 @@ def as_pose(pose: Tensor, name: str = "prediction", joints: int | None = None) -
         raise ValueError(f"Expected `{name}` to have shape (..., J, 3), but got {tuple(pose.shape)}.")
     if pose.shape[-2] == 0:
         raise ValueError(f"Expected `{name}` to have at least one joint, but got shape {tuple(pose.shape)}.")
-    if joints is not None and pose.shape[-2] != joints:
-        raise ValueError(
-            f"Expected `{name}` to have {joints} joints like the skeleton, but got shape {tuple(pose.shape)}."
-        )
+    if joints is not None:
+        check_joints(pose, name, joints)
     return pose.to(torch.promote_types(pose.dtype, torch.float32))
 
 
-def as_pair(prediction: Tensor, target: Tensor, joints: int | None = None) -> tuple[Tensor, Tensor]:
+def check_joints(pose: Tensor, name: str, joints: int) -> None:
+    """Check that a pose (..., J, 3) has as many joints as its skeleton."""
+    if pose.shape[-2] != joints:
+        raise ValueError(
+            f"Expected `{name}` to have {joints} joints like the skeleton, but got shape {tuple(pose.shape)}."
+        )
+
+
+def as_pair(prediction: Tensor, target: Tensor | None, joints: int | None = None) -> tuple[Tensor, Tensor]:
     """Check two poses of one shape and bring them to one dtype, at least float32."""
     prediction, target = as_pose(prediction, "prediction", joints), as_pose(target, "target")
     if prediction.shape != target.shape:
@@ -64,13 +71,13 @@ def as_pair(prediction: Tensor, target: Tensor, joints: int | None = None) -> tu
     return prediction.to(dtype), target.to(dtype)
 
 
-def as_clip(pose: Tensor) -> Tensor:
-    """Check that a pose tensor has a frame axis, (..., T, J, 3), with at least two frames."""
-    if pose.ndim < 3 or pose.shape[-3] < 2:
+def check_clip(pose: Tensor, frames: int = 2) -> None:
+    """Check that predictions have a frame axis, (..., T, J, 3), with at least so many frames."""
+    if pose.ndim < 3 or pose.shape[-3] < frames:
         raise ValueError(
-            f"Expected `prediction` to have shape (..., T, J, 3) with at least 2 frames, but got {tuple(pose.shape)}."
+            f"Expected `prediction` to have shape (..., T, J, 3) with at least {frames} frames, "
+            f"but got {tuple(pose.shape)}."
         )
-    return pose
 
 
 def as_visible(visibility: Tensor | None, pose: Tensor) -> Tensor:
@@ -127,9 +134,15 @@ def check_count(name: str, value: int) -> None:
         raise ValueError(f"Expected `{name}` to be an integer, but got {value!r}.")
 
 
-@lru_cache(maxsize=256)
 def index_on(indices: tuple[int, ...], device: torch.device) -> Tensor:
     """Return the indices as a tensor on `device`, kept there: copying a list at every call would wait for the GPU."""
+    if torch.compiler.is_compiling():  # the compiler keeps the tensor itself, and warns of a cache that it cannot see
+        return torch.tensor(indices, dtype=torch.long, device=device)
+    return _kept_index(indices, device)
+
+
+@lru_cache(maxsize=256)
+def _kept_index(indices: tuple[int, ...], device: torch.device) -> Tensor:
     # An index made under inference mode could not be saved for a later backward pass.
     with torch.inference_mode(False):
         return torch.tensor(indices, dtype=torch.long, device=device)

@@ -7,15 +7,15 @@ from torch import Tensor
 from seal_lightning.functional._checks import Reduction, Root, check_count, check_positive, check_reduction
 from seal_lightning.functional._terms import (
     mpjpe_terms,
-    mpjve_terms,
     n_mpjpe_terms,
     p_mpjpe_terms,
     pck_auc_terms,
     pck_terms,
     reduce_terms,
 )
+from seal_lightning.functional.poses import Poses
 
-__all__ = ["mpjpe", "mpjve", "n_mpjpe", "p_mpjpe", "pck", "pck_auc"]
+__all__ = ["mpjpe", "n_mpjpe", "p_mpjpe", "pck", "pck_auc"]
 
 
 def mpjpe(
@@ -57,7 +57,7 @@ def mpjpe(
         Ionescu et al., Human3.6M, 2014, https://doi.org/10.1109/TPAMI.2013.248
     """
     check_reduction(reduction)
-    return reduce_terms(mpjpe_terms(prediction, target, root, visibility), reduction)
+    return reduce_terms(mpjpe_terms(Poses(prediction, target, visibility), root), reduction)
 
 
 def p_mpjpe(
@@ -94,7 +94,7 @@ def p_mpjpe(
         https://doi.org/10.1109/34.88573
     """
     check_reduction(reduction)
-    return reduce_terms(p_mpjpe_terms(prediction, target, visibility), reduction)
+    return reduce_terms(p_mpjpe_terms(Poses(prediction, target, visibility)), reduction)
 
 
 def n_mpjpe(
@@ -139,49 +139,7 @@ def n_mpjpe(
         https://arxiv.org/abs/1803.04775
     """
     check_reduction(reduction)
-    return reduce_terms(n_mpjpe_terms(prediction, target, root, visibility), reduction)
-
-
-def mpjve(
-    prediction: Tensor,
-    target: Tensor,
-    *,
-    root: Root = None,
-    visibility: Tensor | None = None,
-    reduction: Reduction = "mean",
-) -> Tensor:
-    r"""Mean per-joint velocity error: distance of the frame-to-frame differences.
-
-    .. math:: \frac{1}{J} \sum_j \| (\hat y_{t+1,j} - \hat y_{t,j}) - (y_{t+1,j} - y_{t,j}) \|
-
-    Args:
-        prediction: Predicted clips, shape (..., T, J, 3), at least 2 frames.
-        target: True clips, same shape and unit.
-        root: Joint, or several whose mean, both poses are aligned to first. None aligns nothing.
-        visibility: Mask (..., T, J), boolean or 0/1. A joint counts between two frames that both show it.
-        reduction: ``"mean"`` over pairs of frames, or ``"none"`` for one value per pair, shape (..., T - 1), NaN for
-            those without a joint that counts.
-
-    Returns:
-        Error per frame in the unit of the input, float32 at least.
-
-    Raises:
-        TypeError: If an input is not a floating-point tensor.
-        ValueError: If shapes, `root` or `reduction` do not fit.
-
-    Example:
-        >>> import torch
-        >>> target = torch.zeros(3, 1, 3)
-        >>> prediction = torch.tensor([0.0, 1.0, 4.0]).reshape(3, 1, 1).expand(3, 1, 3) * torch.eye(3)[0]
-        >>> mpjve(prediction, target, reduction="none")
-        tensor([1., 3.])
-
-    Reference:
-        Pavllo et al., 3D Human Pose Estimation in Video with Temporal Convolutions, 2019,
-        https://arxiv.org/abs/1811.11742
-    """
-    check_reduction(reduction)
-    return reduce_terms(mpjve_terms(prediction, target, root, visibility), reduction)
+    return reduce_terms(n_mpjpe_terms(Poses(prediction, target, visibility), root), reduction)
 
 
 def pck(
@@ -193,17 +151,18 @@ def pck(
     visibility: Tensor | None = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    r"""Percentage of correct keypoints: joints within a threshold of the truth.
+    r"""Percentage of correct keypoints: joints nearer to the truth than a threshold.
 
-    .. math:: \frac{100}{J} \left| \{ j : \| \hat y_j - y_j \| \le \tau \} \right|
+    .. math:: \frac{100}{J} \left| \{ j : \| \hat y_j - y_j \| < \tau \} \right|
 
-    A visible joint predicted as NaN is not correct.
+    A joint exactly at the threshold is not correct, as in the evaluation script of MPI-INF-3DHP; nor is a visible joint
+    predicted as NaN.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).
         target: True poses, same shape and unit.
-        threshold: Largest distance of a correct joint, in the unit of the poses. The usual 150 mm fit millimetres
-            only: for metres pass 0.15.
+        threshold: Distance that a correct joint stays below, in the unit of the poses. The default is the usual 150 mm
+            for poses in millimetres: for metres pass 0.15.
         root: Joint, or several whose mean, both poses are aligned to first. None aligns nothing.
         visibility: Mask (..., J), boolean or 0/1. Invisible joints change nothing, even as NaN. A pose without a
             visible joint, or without a visible root joint, is left out.
@@ -227,7 +186,7 @@ def pck(
     """
     check_reduction(reduction)
     check_positive("threshold", threshold)
-    return reduce_terms(pck_terms(prediction, target, threshold, root, visibility), reduction)
+    return reduce_terms(pck_terms(Poses(prediction, target, visibility), threshold, root), reduction)
 
 
 def pck_auc(
@@ -244,15 +203,14 @@ def pck_auc(
 
     .. math:: \frac{1}{n + 1} \sum_{k=0}^{n} \mathrm{PCK}(k \tau / n)
 
-    With the defaults the thresholds are 0, 5, ..., 150. As in `pck` a threshold includes its own value, so that a
-    perfect prediction scores 100. The MATLAB script of MPI-INF-3DHP compares strictly: it differs where a distance
-    equals a threshold, in practice for the aligned root joint at threshold 0.
+    With the defaults the thresholds are 0, 5, ..., 150, those of the evaluation script of MPI-INF-3DHP. No distance is
+    below threshold 0, so that even a perfect prediction scores n / (n + 1): 96.8 with the defaults.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).
         target: True poses, same shape and unit.
-        threshold: Largest threshold, in the unit of the poses. The usual 150 mm fit millimetres only: for metres
-            pass 0.15.
+        threshold: Largest threshold, in the unit of the poses. The default is the usual 150 mm for poses in
+            millimetres: for metres pass 0.15.
         steps: Number of steps from 0 to the largest threshold.
         root: Joint, or several whose mean, both poses are aligned to first. None aligns nothing.
         visibility: Mask (..., J), boolean or 0/1. Invisible joints change nothing, even as NaN. A pose without a
@@ -269,7 +227,7 @@ def pck_auc(
     Example:
         >>> import torch
         >>> target, prediction = torch.zeros(1, 3), torch.tensor([[80.0, 0.0, 0.0]])
-        >>> pck_auc(prediction, target, steps=2)  # within 150, but neither within 75 nor 0
+        >>> pck_auc(prediction, target, steps=2)  # below 150, but neither below 75 nor below 0
         tensor(33.3333)
 
     Reference:
@@ -278,4 +236,4 @@ def pck_auc(
     check_reduction(reduction)
     check_positive("threshold", threshold)
     check_count("steps", steps)
-    return reduce_terms(pck_auc_terms(prediction, target, threshold, steps, root, visibility), reduction)
+    return reduce_terms(pck_auc_terms(Poses(prediction, target, visibility), threshold, steps, root), reduction)

@@ -5,8 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seal_lightning.functional._checks import Reduction, as_clip, as_pose, as_visible, check_reduction, check_segments
-from seal_lightning.functional._terms import Terms, reduce_terms, segment_lengths
+from seal_lightning.functional._checks import (
+    Reduction,
+    as_pose,
+    as_visible,
+    check_clip,
+    check_reduction,
+    check_segments,
+)
+from seal_lightning.functional._terms import Terms, reduce_terms
+from seal_lightning.functional.poses import Poses, bones_visible, lengths_alone, prediction_of
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["bone_length_variation", "reprojection_error"]
@@ -53,11 +61,9 @@ def bone_length_variation(
     """
     skeleton = get_skeleton(skeleton)
     check_segments(reduction, skeleton.bones, "bones")
-    prediction = as_clip(as_pose(prediction, "prediction", skeleton.num_joints))
-    visible = as_visible(visibility, prediction)
-    lengths = segment_lengths(torch.where(visible.unsqueeze(-1), prediction, 0.0), skeleton)
-    ends = [child for child, _ in skeleton.bones], [parent for _, parent in skeleton.bones]
-    seen = visible[..., ends[0]] & visible[..., ends[1]]
+    poses = Poses(prediction, None, visibility)
+    check_clip(prediction_of(poses, skeleton))
+    lengths, seen = lengths_alone(poses, skeleton), bones_visible(poses, skeleton)
     count = seen.sum(dim=-2)
     some = count.clamp(min=1)
     mean = torch.where(seen, lengths, 0.0).sum(dim=-2) / some

@@ -11,9 +11,9 @@ from seal_lightning.functional._terms import (
     limb_length_terms,
     mpsce_terms,
     reduce_terms,
-    segment_lengths,
     symmetry_terms,
 )
+from seal_lightning.functional.poses import Poses, segment_lengths
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = [
@@ -94,7 +94,7 @@ def limb_symmetry_error(
     """
     skeleton = get_skeleton(skeleton)
     check_segments(reduction, skeleton.paired_bones, "paired bones")
-    return reduce_terms(symmetry_terms(prediction, skeleton, relative, visibility), reduction)
+    return reduce_terms(symmetry_terms(Poses(prediction, None, visibility), skeleton, relative), reduction)
 
 
 def asymmetry_error(
@@ -135,7 +135,7 @@ def asymmetry_error(
     """
     skeleton = get_skeleton(skeleton)
     check_segments(reduction, skeleton.paired_bones, "paired bones")
-    return reduce_terms(asymmetry_terms(prediction, target, skeleton, visibility), reduction)
+    return reduce_terms(asymmetry_terms(Poses(prediction, target, visibility), skeleton), reduction)
 
 
 def body_segment_length_error(
@@ -181,7 +181,7 @@ def body_segment_length_error(
     """
     skeleton = get_skeleton(skeleton)
     check_segments(reduction, skeleton.bones, "bones")
-    return reduce_terms(body_segment_terms(prediction, target, skeleton, relative, visibility), reduction)
+    return reduce_terms(body_segment_terms(Poses(prediction, target, visibility), skeleton, relative), reduction)
 
 
 def limb_length_error(
@@ -226,7 +226,7 @@ def limb_length_error(
     """
     skeleton = get_skeleton(skeleton)
     check_segments(reduction, skeleton.limbs, "limbs")
-    return reduce_terms(limb_length_terms(prediction, target, skeleton, relative, visibility), reduction)
+    return reduce_terms(limb_length_terms(Poses(prediction, target, visibility), skeleton, relative), reduction)
 
 
 def mpsce(
@@ -267,7 +267,7 @@ def mpsce(
     """
     skeleton = get_skeleton(skeleton)
     check_segments(reduction, skeleton.bones, "bones")
-    return reduce_terms(mpsce_terms(prediction, skeleton, visibility), reduction)
+    return reduce_terms(mpsce_terms(Poses(prediction, None, visibility), skeleton), reduction)
 
 
 def mpsse(
@@ -308,4 +308,4 @@ def mpsse(
     """
     skeleton = get_skeleton(skeleton)
     check_segments(reduction, skeleton.paired_bones, "paired bones")
-    return reduce_terms(symmetry_terms(prediction, skeleton, False, visibility), reduction)
+    return reduce_terms(symmetry_terms(Poses(prediction, None, visibility), skeleton, False), reduction)

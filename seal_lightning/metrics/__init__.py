@@ -1,11 +1,11 @@
-"""Metrics of poses as `torchmetrics.Metric`: sums that stream over batches and sync over ranks.
+"""Metrics of poses as `torchmetrics.Metric`: sums that stream over batches and sync over processes.
 
-Every metric takes ``update(prediction, target, visibility=None)``. In a `torchmetrics.MetricCollection` of your own
-pass ``compute_groups=False``: otherwise metrics that agree on the first batch share one state from then on.
+Every metric takes ``update(prediction, target, visibility=None)``.
 """
 
-from seal_lightning.metrics.accuracy import MPJPE, MPJVE, NMPJPE, PCK, PCKAUC, PMPJPE
+from seal_lightning.metrics.accuracy import MPJPE, NMPJPE, PCK, PCKAUC, PMPJPE
 from seal_lightning.metrics.collection import PoseMetrics
+from seal_lightning.metrics.motion import MPJVE, AccelerationError
 from seal_lightning.metrics.structure import (
     MPSCE,
     MPSSE,
@@ -14,7 +14,7 @@ from seal_lightning.metrics.structure import (
     LimbLengthError,
     LimbSymmetryError,
 )
-from seal_lightning.metrics.tail import ErrorTail
+from seal_lightning.metrics.tail import ErrorCVaR, ErrorPercentile, ErrorTail
 
 __all__ = [
     "MPJPE",
@@ -25,8 +25,11 @@ __all__ = [
     "PCK",
     "PCKAUC",
     "PMPJPE",
+    "AccelerationError",
     "AsymmetryError",
     "BodySegmentLengthError",
+    "ErrorCVaR",
+    "ErrorPercentile",
     "ErrorTail",
     "LimbLengthError",
     "LimbSymmetryError",

@@ -1,7 +1,8 @@
-"""What all metrics share: exact sums that stream and sync, and the mean over poses made of them."""
+"""What all metrics share: sums that stream over batches and sync over processes, and the mean over poses."""
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,10 +13,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
+from seal_lightning.functional._checks import check_positive
 from seal_lightning.functional._terms import Terms, pose_means
+from seal_lightning.functional.poses import Poses
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
-__all__ = ["PoseMean", "StreamingMetric", "StructureMean", "Unit", "per_millimetre"]
+__all__ = ["PoseMean", "StreamingMetric", "StructureMean", "Unit", "per_millimetre", "state_name", "threshold_in"]
 
 Unit: TypeAlias = Literal["mm", "m"]
 
@@ -27,8 +30,25 @@ def per_millimetre(unit: str) -> float:
     return 1.0 if unit == "mm" else 0.001
 
 
+def threshold_in(unit: str, threshold: float | None) -> float:
+    """Return a threshold in `unit`, 150 mm by default, and refuse one that looks as if it were in another unit."""
+    millimetre = per_millimetre(unit)
+    if threshold is None:
+        return 150.0 * millimetre
+    check_positive("threshold", threshold)
+    low, high = 1.0 * millimetre, 10_000.0 * millimetre
+    if not low <= threshold < high:
+        meant = threshold / 1000 if threshold >= high else threshold * 1000  # what it is in the other unit
+        hint = f" Did you mean {meant:g}?" if low <= meant < high else ""
+        raise ValueError(
+            f"Expected `threshold` to be in {unit} like the poses, at least {low:g} and below {high:g}, but got "
+            f"{threshold!r}.{hint}"
+        )
+    return threshold
+
+
 class StreamingMetric(Metric):
-    """A metric whose states are sums, so that batches, and ranks, add up in any order."""
+    """A metric whose states are sums, so that batches, and processes, add up in any order."""
 
     is_differentiable = True
     higher_is_better = False
@@ -68,34 +88,62 @@ class StreamingMetric(Metric):
         return self._plot(val, ax)
 
 
-class PoseMean(StreamingMetric):
-    """Mean over poses of a mean over joints or bones; subclasses say what the terms of the latter are."""
+def state_name(name: str, *options: object) -> str:
+    """Return a name for a state that metrics with other options do not have.
 
-    total: Tensor
+    A `MetricCollection` lets metrics share one state for good if their states have equal names and, after the first
+    batch, equal values. But on an untrained model PCK is 0 at every threshold, and on a perfect one all errors are 0.
+    """
+    return f"{name}_{hashlib.blake2s(repr(options).encode(), digest_size=6).hexdigest()}"
+
+
+class PoseMean(StreamingMetric):
+    """Mean over poses of a mean over joints or bones; subclasses say what the terms of the latter are.
+
+    Args:
+        options: What the terms depend on besides the class: metrics that differ in them never share a state.
+        kwargs: Options of every torchmetrics metric.
+    """
+
     count: Tensor
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *options: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._add_sum("total")
+        self._total = state_name("total", type(self).__module__, type(self).__qualname__, *options)
+        self._add_sum(self._total)
         self._add_count("count")
 
+    @property
+    def total(self) -> Tensor:
+        """Sum over all poses so far."""
+        total: Tensor = getattr(self, self._total)
+        return total
+
     @abstractmethod
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
+    def _terms(self, poses: Poses) -> Terms:
         """Return one error per joint or bone, and which of them count."""
 
-    def update(self, prediction: Tensor, target: Tensor | None = None, visibility: Tensor | None = None) -> None:
+    def update(
+        self,
+        prediction: Tensor,
+        target: Tensor | None = None,
+        visibility: Tensor | None = None,
+        *,
+        poses: Poses | None = None,
+    ) -> None:
         """Add a batch of poses.
 
         Args:
             prediction: Predicted poses, shape (..., J, 3).
             target: True poses, same shape and unit. Metrics that need no truth ignore it.
             visibility: Mask (..., J), boolean or 0/1.
+            poses: The three together, from a `PoseMetrics` whose metrics share what is computed of them.
         """
-        self._add(self._terms(prediction, target, visibility))
+        self._add(self._terms(poses or Poses(prediction, target, visibility)))
 
     def _add(self, terms: Terms) -> None:
         values, any_counted = pose_means(terms)
-        self.total = self.total + values.to(self.total.dtype).sum()
+        setattr(self, self._total, self.total + values.to(self.total.dtype).sum())
         self.count = self.count + any_counted.sum()
 
     def compute(self) -> Tensor:
@@ -109,9 +157,10 @@ class StructureMean(PoseMean):
     segments: ClassVar[Literal["bones", "paired_bones", "limbs"]] = "bones"
     left_out: Tensor
 
-    def __init__(self, skeleton: str | Skeleton, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.skeleton = get_skeleton(skeleton)
+    def __init__(self, skeleton: str | Skeleton, *options: object, **kwargs: Any) -> None:
+        skeleton = get_skeleton(skeleton)
+        super().__init__(skeleton, *options, **kwargs)
+        self.skeleton = skeleton
         self._add_count("left_out")
         if not getattr(self.skeleton, self.segments):
             warnings.warn(

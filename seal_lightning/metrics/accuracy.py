@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
-from seal_lightning.functional._checks import Root, check_count, check_positive
+from seal_lightning.functional._checks import Root, check_count
 from seal_lightning.functional._terms import (
     Terms,
     mpjpe_terms,
-    mpjve_terms,
     n_mpjpe_terms,
     p_mpjpe_terms,
     pck_auc_terms,
     pck_terms,
 )
-from seal_lightning.metrics._base import PoseMean, Unit, per_millimetre
+from seal_lightning.functional.poses import Poses
+from seal_lightning.metrics._base import PoseMean, Unit, threshold_in
 
-__all__ = ["MPJPE", "MPJVE", "NMPJPE", "PCK", "PCKAUC", "PMPJPE"]
+__all__ = ["MPJPE", "NMPJPE", "PCK", "PCKAUC", "PMPJPE"]
 
 
 class MPJPE(PoseMean):
@@ -38,11 +36,11 @@ class MPJPE(PoseMean):
     """
 
     def __init__(self, root: Root = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(root, **kwargs)
         self.root = root
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return mpjpe_terms(prediction, target, self.root, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return mpjpe_terms(poses, self.root)
 
 
 class PMPJPE(PoseMean):
@@ -58,8 +56,8 @@ class PMPJPE(PoseMean):
         tensor(0.)
     """
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return p_mpjpe_terms(prediction, target, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return p_mpjpe_terms(poses)
 
 
 class NMPJPE(PoseMean):
@@ -77,46 +75,24 @@ class NMPJPE(PoseMean):
     """
 
     def __init__(self, root: Root = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(root, **kwargs)
         self.root = root
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return n_mpjpe_terms(prediction, target, self.root, visibility)
-
-
-class MPJVE(PoseMean):
-    """Mean per-joint velocity error of clips (..., T, J, 3), see `seal_lightning.functional.mpjve`.
-
-    Args:
-        root: Joint, or several whose mean, both poses are aligned to first. None aligns nothing.
-        kwargs: Options of every torchmetrics metric, e.g. ``dist_sync_on_step``.
-
-    Example:
-        >>> import torch
-        >>> metric = MPJVE()
-        >>> metric(torch.tensor([[[0.0, 0.0, 0.0]], [[0.0, 2.0, 0.0]]]), torch.zeros(2, 1, 3))
-        tensor(2.)
-    """
-
-    def __init__(self, root: Root = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.root = root
-
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return mpjve_terms(prediction, target, self.root, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return n_mpjpe_terms(poses, self.root)
 
 
 class PCK(PoseMean):
-    """Percentage of joints within a threshold of the truth, see `seal_lightning.functional.pck`.
+    """Percentage of joints nearer to the truth than a threshold, see `seal_lightning.functional.pck`.
 
     Args:
-        threshold: Largest distance of a correct joint, in millimetres whatever the unit of the poses.
+        threshold: Distance that a correct joint stays below, in the unit of the poses. None is 150 mm in that unit.
         unit: Unit of the poses, "mm" or "m".
         root: Joint, or several whose mean, both poses are aligned to first. None aligns nothing.
         kwargs: Options of every torchmetrics metric, e.g. ``dist_sync_on_step``.
 
     Raises:
-        ValueError: If the threshold is not above zero, or the unit is another.
+        ValueError: If the unit is another, or the threshold is not from 1 mm to 10 m in that unit.
 
     Example:
         >>> import torch
@@ -129,32 +105,33 @@ class PCK(PoseMean):
     higher_is_better = True
     plot_upper_bound = 100.0
 
-    def __init__(self, threshold: float = 150.0, *, unit: Unit, root: Root = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        check_positive("threshold", threshold)
-        self.threshold = threshold * per_millimetre(unit)
+    def __init__(self, threshold: float | None = None, *, unit: Unit, root: Root = None, **kwargs: Any) -> None:
+        threshold = threshold_in(unit, threshold)
+        super().__init__(threshold, root, **kwargs)
+        self.threshold = threshold
         self.root = root
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return pck_terms(prediction, target, self.threshold, self.root, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return pck_terms(poses, self.threshold, self.root)
 
 
 class PCKAUC(PoseMean):
     """Mean PCK over evenly spaced thresholds, 0 to 150 mm in steps of 5, see `seal_lightning.functional.pck_auc`.
 
     Args:
-        threshold: Largest threshold, in millimetres whatever the unit of the poses.
-        steps: Number of steps from 0 to the largest threshold.
+        threshold: Largest threshold, in the unit of the poses. None is 150 mm in that unit.
         unit: Unit of the poses, "mm" or "m".
+        steps: Number of steps from 0 to the largest threshold.
         root: Joint, or several whose mean, both poses are aligned to first. None aligns nothing.
         kwargs: Options of every torchmetrics metric, e.g. ``dist_sync_on_step``.
 
     Raises:
-        ValueError: If the threshold or the number of steps is not above zero, or the unit is another.
+        ValueError: If the unit is another, the threshold is not from 1 mm to 10 m in that unit, or the number of steps
+            is not above zero.
 
     Example:
         >>> import torch
-        >>> metric = PCKAUC(steps=2, unit="mm")  # within 150, but neither within 75 nor 0
+        >>> metric = PCKAUC(steps=2, unit="mm")  # below 150, but neither below 75 nor below 0
         >>> metric(torch.tensor([[80.0, 0.0, 0.0]]), torch.zeros(1, 3))
         tensor(33.3333)
     """
@@ -164,14 +141,14 @@ class PCKAUC(PoseMean):
     plot_upper_bound = 100.0
 
     def __init__(
-        self, threshold: float = 150.0, *, unit: Unit, steps: int = 30, root: Root = None, **kwargs: Any
+        self, threshold: float | None = None, *, unit: Unit, steps: int = 30, root: Root = None, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
-        check_positive("threshold", threshold)
+        threshold = threshold_in(unit, threshold)
         check_count("steps", steps)
-        self.threshold = threshold * per_millimetre(unit)
+        super().__init__(threshold, steps, root, **kwargs)
+        self.threshold = threshold
         self.steps = steps
         self.root = root
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return pck_auc_terms(prediction, target, self.threshold, self.steps, self.root, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return pck_auc_terms(poses, self.threshold, self.steps, self.root)

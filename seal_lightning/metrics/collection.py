@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
-from seal_lightning.functional._sharing import sharing
+from seal_lightning.functional.poses import Poses
 from seal_lightning.metrics._base import Unit
-from seal_lightning.metrics.accuracy import MPJPE, MPJVE, NMPJPE, PCK, PCKAUC, PMPJPE
+from seal_lightning.metrics.accuracy import MPJPE, NMPJPE, PCK, PCKAUC, PMPJPE
+from seal_lightning.metrics.motion import MPJVE, AccelerationError
 from seal_lightning.metrics.structure import (
     MPSCE,
     MPSSE,
@@ -20,17 +19,10 @@ from seal_lightning.metrics.structure import (
     LimbLengthError,
     LimbSymmetryError,
 )
-from seal_lightning.metrics.tail import ErrorTail
+from seal_lightning.metrics.tail import PERCENTILES, TAIL, ErrorCVaR, ErrorPercentile
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["PoseMetrics"]
-
-
-class _MPJPETail(ErrorTail):
-    """The error tail under names that say what it is the tail of."""
-
-    def compute(self) -> dict[str, Tensor]:
-        return {f"mpjpe_{name}": value for name, value in super().compute().items()}
 
 
 class PoseMetrics(MetricCollection):
@@ -38,9 +30,11 @@ class PoseMetrics(MetricCollection):
 
     ``metrics.update(prediction, target, visibility=None)`` takes poses (..., J, 3). The results are ``mpjpe``,
     ``p_mpjpe``, ``n_mpjpe``, ``pck``, ``pck_auc``, ``limb_symmetry_error`` (percent), ``asymmetry_error``,
-    ``body_segment_length_error`` and ``limb_length_error`` (percent), ``mpsse``, and the tail of the error per pose:
-    ``mpjpe_p50``, ``mpjpe_p90``, ``mpjpe_p95``, ``mpjpe_p99``, ``mpjpe_cvar95``. Whatever is neither in percent nor a
-    PCK has the unit of the poses.
+    ``body_segment_length_error`` and ``limb_length_error`` (percent), ``mpsse``, the percentiles of the error per pose
+    ``mpjpe_p50``, ``mpjpe_p90``, ``mpjpe_p95`` and ``mpjpe_p99``, and ``mpjpe_cvar95``, the mean of its worst 5 %. PCK
+    and AUC are percentages too; all other values are in the unit of the poses.
+
+    Each is a single value, so that ``self.log_dict(metrics)`` works in a LightningModule, and `MetricTracker` as well.
 
     Where the position of a pose matters, both poses are first aligned at the root of the skeleton: a model is scored
     by protocol 1 even if its poses carry an offset.
@@ -49,7 +43,10 @@ class PoseMetrics(MetricCollection):
         skeleton: Skeleton or name of a built-in one. What it cannot measure (no paired bones, no limbs) is NaN, with
             a warning.
         unit: Unit of the poses, "mm" or "m".
-        temporal: Add ``mpjve`` and ``mpsce``; poses must then be clips (..., T, J, 3).
+        temporal: Add ``mpjve``, ``acceleration_error`` (per frame squared) and ``mpsce``; poses must then be clips
+            (..., T, J, 3) of at least 3 frames.
+        prefix: What the names of the results begin with, e.g. ``"val/"``.
+        postfix: What they end with.
         kwargs: Options of every torchmetrics metric, e.g. ``dist_sync_on_step``.
 
     Raises:
@@ -64,7 +61,16 @@ class PoseMetrics(MetricCollection):
         (tensor(0.), tensor(100.))
     """
 
-    def __init__(self, skeleton: str | Skeleton, *, unit: Unit, temporal: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        skeleton: str | Skeleton,
+        *,
+        unit: Unit,
+        temporal: bool = False,
+        prefix: str | None = None,
+        postfix: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         skeleton = get_skeleton(skeleton)
         root = skeleton.root_joints
         metrics: dict[str, Metric | MetricCollection] = {
@@ -73,52 +79,46 @@ class PoseMetrics(MetricCollection):
             "n_mpjpe": NMPJPE(root, **kwargs),
             "pck": PCK(unit=unit, root=root, **kwargs),
             "pck_auc": PCKAUC(unit=unit, root=root, **kwargs),
-            "error_tail": _MPJPETail(unit=unit, root=root, **kwargs),
             "limb_symmetry_error": LimbSymmetryError(skeleton, **kwargs),
             "asymmetry_error": AsymmetryError(skeleton, **kwargs),
             "body_segment_length_error": BodySegmentLengthError(skeleton, **kwargs),
             "limb_length_error": LimbLengthError(skeleton, **kwargs),
             "mpsse": MPSSE(skeleton, **kwargs),
+            f"mpjpe_cvar{TAIL}": ErrorCVaR(TAIL, unit=unit, root=root, **kwargs),
         }
+        for percent in PERCENTILES:
+            metrics[f"mpjpe_p{percent}"] = ErrorPercentile(percent, unit=unit, root=root, **kwargs)
         if temporal:
-            metrics |= {"mpjve": MPJVE(root, **kwargs), "mpsce": MPSCE(skeleton, **kwargs)}
-        # Compute groups merge metrics whose states agree after the first batch, and on a perfect one all errors do.
-        super().__init__(metrics, compute_groups=False)
+            metrics |= {
+                "mpjve": MPJVE(root, **kwargs),
+                "acceleration_error": AccelerationError(root=root, **kwargs),
+                "mpsce": MPSCE(skeleton, **kwargs),
+            }
+        # Nothing is left for compute groups to share: `update` measures every batch once for all metrics.
+        super().__init__(metrics, prefix=prefix, postfix=postfix, compute_groups=False)
 
-    def update(self, *args: Any, **kwargs: Any) -> None:
-        """Add a batch of poses to every metric; what several of them need is computed once."""
-        with sharing():
-            super().update(*args, **kwargs)
-
-    def forward(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Add a batch of poses to every metric and return the values of this batch."""
-        with sharing():
-            results: dict[str, Any] = super().forward(*args, **kwargs)
-        return results
-
-    def plot(
-        self,
-        val: dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
-        ax: _AX_TYPE | Sequence[_AX_TYPE] | None = None,
-        together: bool = False,
-    ) -> Sequence[_PLOT_OUT_TYPE]:
-        """Plot every metric.
+    def update(  # type: ignore[override]  # of a collection of modules, not of metrics
+        self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None
+    ) -> None:
+        """Add a batch of poses to every metric; what several of them need is computed once.
 
         Args:
-            val: Result of ``forward`` or ``compute``, or a list of them. Defaults to the current ``compute()``.
-            ax: Axes to draw on, one per metric, or a single one with ``together``; new figures by default.
-            together: Draw all values into one figure.
-
-        Returns:
-            Figure and axes per metric, or one figure and axes with ``together``.
+            prediction: Predicted poses, shape (..., J, 3).
+            target: True poses, same shape and unit.
+            visibility: Mask (..., J), boolean or 0/1.
         """
-        val = self.compute() if val is None else val
-        if not together:
-            val = self._with_tail(val) if isinstance(val, dict) else [self._with_tail(step) for step in val]
-        return super().plot(val, ax, together)
+        # Of keywords, a collection hands every metric those that its `update` knows.
+        poses = Poses(prediction, target, visibility)
+        super().update(prediction, target, visibility=visibility, poses=poses)
 
-    def _with_tail(self, values: dict[str, Tensor]) -> dict[str, Any]:
-        """Add the entry that torchmetrics looks for: the values of the tail under the name of its metric."""
-        start, end = self.prefix or "", self.postfix or ""
-        tail = {name: value for name, value in values.items() if name.startswith(f"{start}mpjpe_")}
-        return {**values, f"{start}error_tail{end}": tail}
+    def forward(self, prediction: Tensor, target: Tensor, visibility: Tensor | None = None) -> dict[str, Any]:
+        """Add a batch of poses to every metric and return the values of this batch.
+
+        Args:
+            prediction: Predicted poses, shape (..., J, 3).
+            target: True poses, same shape and unit.
+            visibility: Mask (..., J), boolean or 0/1.
+        """
+        poses = Poses(prediction, target, visibility)
+        values: dict[str, Any] = super().forward(prediction, target, visibility=visibility, poses=poses)
+        return values

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
 from seal_lightning.functional._terms import (
     Terms,
     asymmetry_terms,
@@ -14,6 +12,7 @@ from seal_lightning.functional._terms import (
     mpsce_terms,
     symmetry_terms,
 )
+from seal_lightning.functional.poses import Poses
 from seal_lightning.metrics._base import StructureMean
 from seal_lightning.skeleton import Skeleton
 
@@ -41,11 +40,11 @@ class LimbSymmetryError(StructureMean):
     segments = "paired_bones"
 
     def __init__(self, skeleton: str | Skeleton, relative: bool = True, **kwargs: Any) -> None:
-        super().__init__(skeleton, **kwargs)
+        super().__init__(skeleton, relative, **kwargs)
         self.relative = relative
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return symmetry_terms(prediction, self.skeleton, self.relative, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return symmetry_terms(poses, self.skeleton, self.relative)
 
 
 class MPSSE(StructureMean):
@@ -65,8 +64,8 @@ class MPSSE(StructureMean):
 
     segments = "paired_bones"
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return symmetry_terms(prediction, self.skeleton, False, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return symmetry_terms(poses, self.skeleton, False)
 
 
 class AsymmetryError(StructureMean):
@@ -87,8 +86,8 @@ class AsymmetryError(StructureMean):
 
     segments = "paired_bones"
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return asymmetry_terms(prediction, target, self.skeleton, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return asymmetry_terms(poses, self.skeleton)
 
 
 class BodySegmentLengthError(StructureMean):
@@ -110,11 +109,11 @@ class BodySegmentLengthError(StructureMean):
     """
 
     def __init__(self, skeleton: str | Skeleton, relative: bool = True, **kwargs: Any) -> None:
-        super().__init__(skeleton, **kwargs)
+        super().__init__(skeleton, relative, **kwargs)
         self.relative = relative
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return body_segment_terms(prediction, target, self.skeleton, self.relative, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return body_segment_terms(poses, self.skeleton, self.relative)
 
 
 class LimbLengthError(StructureMean):
@@ -138,11 +137,11 @@ class LimbLengthError(StructureMean):
     segments = "limbs"
 
     def __init__(self, skeleton: str | Skeleton, relative: bool = True, **kwargs: Any) -> None:
-        super().__init__(skeleton, **kwargs)
+        super().__init__(skeleton, relative, **kwargs)
         self.relative = relative
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return limb_length_terms(prediction, target, self.skeleton, self.relative, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return limb_length_terms(poses, self.skeleton, self.relative)
 
 
 class MPSCE(StructureMean):
@@ -159,5 +158,5 @@ class MPSCE(StructureMean):
         tensor(1.)
     """
 
-    def _terms(self, prediction: Tensor, target: Any, visibility: Tensor | None) -> Terms:
-        return mpsce_terms(prediction, self.skeleton, visibility)
+    def _terms(self, poses: Poses) -> Terms:
+        return mpsce_terms(poses, self.skeleton)

@@ -110,10 +110,69 @@ def _plug_in_gait39() -> dict[str, Any]:
     }
 
 
+# The order and tree of the model's own `kintree_table`: Loper et al., SMPL, 2015, https://smpl.is.tue.mpg.de. The names
+# are those of smplx/joint_names.py in https://github.com/vchoutas/smplx.
+_SMPL24 = {
+    "names": (
+        *(
+            "pelvis",
+            "left_hip",
+            "right_hip",
+            "spine1",
+            "left_knee",
+            "right_knee",
+            "spine2",
+            "left_ankle",
+            "right_ankle",
+        ),
+        *("spine3", "left_foot", "right_foot", "neck", "left_collar", "right_collar", "head", "left_shoulder"),
+        *("right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand"),
+    ),
+    "parents": (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21),
+    "left": (1, 4, 7, 10, 13, 16, 18, 20, 22),
+    "right": (2, 5, 8, 11, 14, 17, 19, 21, 23),
+    "limbs": ((1, 4, 7), (2, 5, 8), (16, 18, 20), (17, 19, 21)),
+}
+
+# BODY_25, the default of OpenPose, hung from the middle of the hips: Cao et al., OpenPose, 2019,
+# https://github.com/CMU-Perceptual-Computing-Lab/openpose, doc/02_output.md.
+_OPENPOSE25 = {
+    "names": (
+        *("Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist", "MidHip"),
+        *("RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar"),
+        *("LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"),
+    ),
+    "parents": (1, 8, 1, 2, 3, 1, 5, 6, -1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11),
+    "left": (5, 6, 7, 12, 13, 14, 16, 18, 19, 20, 21),
+    "right": (2, 3, 4, 9, 10, 11, 15, 17, 22, 23, 24),
+    "limbs": ((5, 6, 7), (2, 3, 4), (12, 13, 14), (9, 10, 11)),
+}
+
+
+def _hand21() -> dict[str, Any]:
+    """One hand, left or right, from the wrist to the finger tips; its limbs are the fingers.
+
+    The order of OpenPose (Simon et al., Hand Keypoint Detection in Single Images using Multiview Bootstrapping, 2017,
+    https://arxiv.org/abs/1704.07809), of FreiHAND, and of MediaPipe (https://ai.google.dev/edge/mediapipe, hand
+    landmarks), whose names these are. MANO and InterHand2.6M have other orders.
+    """
+    fingers = {"thumb": ("cmc", "mcp", "ip", "tip")}
+    fingers |= dict.fromkeys(("index", "middle", "ring", "pinky"), ("mcp", "pip", "dip", "tip"))
+    bases = range(1, 21, 4)
+    return {
+        "names": ("wrist", *(f"{finger}_{part}" for finger, parts in fingers.items() for part in parts)),
+        "parents": (-1, *(parent for base in bases for parent in (0, base, base + 1, base + 2))),
+        "limbs": tuple(tuple(range(base, base + 4)) for base in bases),
+    }
+
+
 BUILT_IN: dict[str, dict[str, Any]] = {
     "h36m17": _H36M17,
     "mpi_inf_3dhp17": _MPI_INF_3DHP17,
     "coco17": _COCO17,
     "h3wb133": _h3wb133(),
+    "smpl24": _SMPL24,
+    "openpose25": _OPENPOSE25,
+    "hand21": _hand21(),
     "plug_in_gait39": _plug_in_gait39(),
 }

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-__all__ = ["BUILT_IN", "EXTRA_SKELETONS"]
+__all__ = ["BUILT_IN"]
 
 Table = dict[str, str | list[str] | dict[str, float]]
 
@@ -24,11 +22,6 @@ _COCO_TO_H36M: Table = {
     "Head": ["left_eye", "right_eye"],
 }
 
-_BODY25 = (
-    *("Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist", "MidHip"),
-    *("RHip", "RKnee", "RAnkle", "LHip", "LKnee", "LAnkle", "REye", "LEye", "REar", "LEar"),
-    *("LBigToe", "LSmallToe", "LHeel", "RBigToe", "RSmallToe", "RHeel"),
-)
 _BODY25_TO_H36M: Table = {
     **{str(joint): joint for joint in _COCO_LIMBS},
     "Hip": "MidHip",
@@ -61,14 +54,4 @@ BUILT_IN: dict[str, Table] = {
     "mpi_inf_3dhp17_to_h36m17": _MPI_TO_H36M,
     "h36m17_to_mpi_inf_3dhp17": {str(mpi): h36m for h36m, mpi in _MPI_TO_H36M.items()},
     "h36m17_to_coco17": {**_H36M_TO_COCO, "nose": "Neck"},
-}
-
-EXTRA_SKELETONS: dict[str, dict[str, Any]] = {
-    "body25": {
-        "names": _BODY25,
-        "parents": (1, 8, 1, 2, 3, 1, 5, 6, -1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11),
-        "left": (5, 6, 7, 12, 13, 14, 16, 18, 19, 20, 21),
-        "right": (2, 3, 4, 9, 10, 11, 15, 17, 22, 23, 24),
-        "limbs": ((5, 6, 7), (2, 3, 4), (12, 13, 14), (9, 10, 11)),
-    }
 }

@@ -12,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seal_lightning.skeleton._mappings import BUILT_IN, EXTRA_SKELETONS
+from seal_lightning._values import did_you_mean
+from seal_lightning.skeleton._mappings import BUILT_IN
 from seal_lightning.skeleton.skeleton import Skeleton, get_skeleton
 
 __all__ = ["KeypointMapping", "get_mapping"]
@@ -31,7 +32,7 @@ class KeypointMapping:
     that are not listed cannot be made: they come out as NaN, with confidence 0, and invisible.
 
     Args:
-        source: Skeleton of the keypoints at hand, or its name; ``"body25"`` is that of OpenPose.
+        source: Skeleton of the keypoints at hand, or its name; ``"body25"`` is ``"openpose25"``.
         target: Skeleton of the keypoints wanted, or its name.
         joints: Per target joint the source joint that it is, a list of those that it is the mean of, or weights by
             source joint that sum to 1.
@@ -139,15 +140,15 @@ def get_mapping(mapping: str | KeypointMapping) -> KeypointMapping:
     if isinstance(mapping, KeypointMapping):
         return mapping
     if mapping not in BUILT_IN:
-        raise ValueError(f"Expected `mapping` to be one of {sorted(BUILT_IN)}, but got {mapping!r}.")
+        hint = did_you_mean(mapping, BUILT_IN)
+        raise ValueError(f"Expected `mapping` to be one of {sorted(BUILT_IN)}, but got {mapping!r}.{hint}")
     source, _, target = mapping.partition("_to_")
     return KeypointMapping(source, target, dict(BUILT_IN[mapping]))
 
 
 def _skeleton(skeleton: str | Skeleton) -> Skeleton:
-    if isinstance(skeleton, str) and skeleton in EXTRA_SKELETONS:
-        return Skeleton(**EXTRA_SKELETONS[skeleton])
-    return get_skeleton(skeleton)
+    # The names of the mappings call OpenPose's joints as OpenPose does.
+    return get_skeleton("openpose25" if skeleton == "body25" else skeleton)
 
 
 def _weights(joint: str, of: str | list[str] | Mapping[str, float], source: Skeleton) -> dict[str, float]:

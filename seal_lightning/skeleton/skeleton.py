@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seal_lightning._values import did_you_mean, is_whole
 from seal_lightning.skeleton._bvh_tree import read_hierarchy
 from seal_lightning.skeleton._catalogue import BUILT_IN
 
@@ -54,15 +55,22 @@ class Skeleton:
     limbs: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
-        for field in ("names", "parents", "left", "right", "limbs"):
-            object.__setattr__(self, field, _as_tuple(field, getattr(self, field)))
-        object.__setattr__(self, "limbs", tuple(_as_tuple("limbs", limb) for limb in self.limbs))
-        if self.root is not None and not isinstance(self.root, int):
-            object.__setattr__(self, "root", _as_tuple("root", self.root))
+        object.__setattr__(self, "names", _as_tuple("names", self.names))
+        for field in ("parents", "left", "right"):
+            object.__setattr__(self, field, _as_indices(field, getattr(self, field)))
+        limbs = _as_tuple("limbs", self.limbs)
+        object.__setattr__(self, "limbs", tuple(_as_indices("limbs", limb) for limb in limbs))
+        if self.root is not None:
+            single = is_whole(self.root)
+            root = _as_indices("root", (self.root,) if single else self.root)
+            object.__setattr__(self, "root", root[0] if single else root)
         self._check_tree()
         self._check_partners()
         self._check_root()
         self._check_limbs()
+        # Before Python 3.12 a cached property takes a lock, at which torch.compile breaks the graph: what a training
+        # step reads of a skeleton is cached here already.
+        _ = self.order, self.paired_bones, self.limb_bones
 
     @classmethod
     def from_parents(
@@ -140,7 +148,11 @@ class Skeleton:
     @cached_property
     def order(self) -> tuple[int, ...]:
         """All joints from the tree root outwards: every joint comes after its parent."""
-        depth = self.hops[self.tree_root].tolist()
+        depth = [0] * self.num_joints
+        for joint in range(self.num_joints):
+            ancestor = self.parents[joint]
+            while ancestor >= 0:
+                ancestor, depth[joint] = self.parents[ancestor], depth[joint] + 1
         return tuple(sorted(range(self.num_joints), key=lambda joint: (depth[joint], joint)))
 
     @cached_property
@@ -186,12 +198,12 @@ class Skeleton:
     def _check_tree(self) -> None:
         count = len(self.names)
         if any(not isinstance(name, str) for name in self.names):
-            raise TypeError(f"Expected `names` to be texts, but got {self.names}.")
+            raise TypeError(f"Expected `names` to be strings, but got {self.names}.")
         if count == 0 or len(set(self.names)) != count:
             raise ValueError(f"Expected `names` to be one different name per joint, but got {self.names}.")
         if len(self.parents) != count:
             raise ValueError(f"Expected `parents` to hold {count} indices, one per name, but got {len(self.parents)}.")
-        if any(not isinstance(p, int) or not -1 <= p < count for p in self.parents):
+        if any(not is_whole(p) or not -1 <= p < count for p in self.parents):
             raise ValueError(f"Expected `parents` to be joint indices below {count} or -1, but got {self.parents}.")
         roots = [joint for joint, parent in enumerate(self.parents) if parent == -1]
         if len(roots) != 1:
@@ -234,7 +246,7 @@ class Skeleton:
                 raise ValueError(f"Expected every limb to be a chain of bones of the tree, but got {limb}.")
 
     def _check_joints(self, argument: str, joints: tuple[int, ...]) -> None:
-        if any(not isinstance(joint, int) or not 0 <= joint < self.num_joints for joint in joints):
+        if any(not is_whole(joint) or not 0 <= joint < self.num_joints for joint in joints):
             raise ValueError(
                 f"Expected `{argument}` to hold joint indices from 0 to {self.num_joints - 1}, but got {joints}."
             )
@@ -248,12 +260,17 @@ def _as_tuple(argument: str, values: object) -> tuple[Any, ...]:
     return tuple(values)
 
 
+def _as_indices(argument: str, values: object) -> tuple[Any, ...]:
+    """Return a tuple whose integers, NumPy's among them, are Python's; what else is in it is found by the checks."""
+    return tuple(int(value) if is_whole(value) else value for value in _as_tuple(argument, values))
+
+
 def get_skeleton(skeleton: str | Skeleton) -> Skeleton:
     """Return the built-in skeleton of that name; a `Skeleton` is returned as it is.
 
     Args:
-        skeleton: ``"h36m17"``, ``"mpi_inf_3dhp17"``, ``"coco17"``, ``"h3wb133"``, ``"plug_in_gait39"``, or a
-            `Skeleton`.
+        skeleton: ``"h36m17"``, ``"mpi_inf_3dhp17"``, ``"coco17"``, ``"h3wb133"``, ``"smpl24"``, ``"openpose25"``,
+            ``"hand21"``, ``"plug_in_gait39"``, or a `Skeleton`.
 
     Raises:
         ValueError: If no built-in skeleton has that name.
@@ -264,6 +281,10 @@ def get_skeleton(skeleton: str | Skeleton) -> Skeleton:
     """
     if isinstance(skeleton, Skeleton):
         return skeleton
-    if not isinstance(skeleton, str) or skeleton not in BUILT_IN:
-        raise ValueError(f"Expected `skeleton` to be one of {sorted(BUILT_IN)}, but got {skeleton!r}.")
-    return Skeleton(**BUILT_IN[skeleton])
+    if not isinstance(skeleton, str) or skeleton not in _BUILT_IN:
+        hint = did_you_mean(skeleton, _BUILT_IN)
+        raise ValueError(f"Expected `skeleton` to be one of {sorted(_BUILT_IN)}, but got {skeleton!r}.{hint}")
+    return _BUILT_IN[skeleton]
+
+
+_BUILT_IN = {name: Skeleton(**table) for name, table in BUILT_IN.items()}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seal_lightning.functional import limb_symmetry_error
-from seal_lightning.functional._terms import segment_lengths
+from seal_lightning.functional.poses import segment_lengths
 from seal_lightning.loss._checks import check_poses
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.training.batch import SealBatch
