@@ -48,7 +48,7 @@ class _BestRotation(torch.autograd.Function):
     """The gradient is that of the result, whichever way it was found."""
 
     @staticmethod
-    def forward(ctx: Any, matrix: Tensor) -> Tensor:
+    def forward(matrix: Tensor) -> Tensor:
         rotation = _closed_form(matrix)
         gram = _product(rotation, rotation.transpose(0, 1))
         accurate = (gram - _identity_like(gram)).abs().amax(dim=(0, 1)) <= torch.finfo(gram.dtype).eps ** 0.5
@@ -58,8 +58,18 @@ class _BestRotation(torch.autograd.Function):
         left = (~accurate).nonzero().squeeze(-1)
         if left.numel() > 0:
             rotation = rotation.index_copy(-1, left, _by_decomposition(matrix.index_select(-1, left)))
-        ctx.save_for_backward(matrix, rotation)
         return rotation
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int], matrix: Tensor) -> tuple[Tensor, int]:
+        # Under `torch.vmap` the mapped axis becomes part of the last one, which holds the poses.
+        matrix = matrix.movedim(in_dims[0], -1)
+        rotation: Tensor = _BestRotation.apply(matrix.flatten(2))  # type: ignore[no-untyped-call]
+        return rotation.unflatten(2, matrix.shape[2:]), matrix.ndim - 1
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
