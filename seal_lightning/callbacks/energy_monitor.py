@@ -157,14 +157,16 @@ def _summary(rows: Tensor, weight: Tensor) -> dict[str, Tensor]:
 
 
 def _spearman(one: Tensor, other: Tensor) -> Tensor:
-    """Correlation of the ranks; NaN where one of the two never changes."""
+    """Return the correlation of the ranks; NaN where one of the two never changes."""
+    # Not torchmetrics' `spearman_corrcoef`: that is 0 there, as if the two were known to be unrelated, adds a constant to
+    # the denominator, and sums the ranks of equal values in 32 bits, which overflow where 70,000 are equal.
     if len(one) < 2:
         return one.new_tensor(torch.nan)
     return torch.corrcoef(torch.stack([_ranks(one), _ranks(other)]))[0, 1]
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Place of every value in their order; equal values share their mean place."""
+    """Return the place of every value in their order; equal values share their mean place."""
     _, place, count = torch.unique(values, return_inverse=True, return_counts=True)
     mean_place: Tensor = count.cumsum(0) - 0.5 * (count - 1)
     return mean_place.to(values)[place]

@@ -79,6 +79,7 @@ class CompareCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and derive the configs of the two methods."""
         self.config = parser.parse_args(args)
+        report.scipy_stats()  # the report needs it after hours of training: where it is missing, say so now
         for option in ("logger", "enable_checkpointing"):
             if self.config.trainer[option] is None:
                 self.config.trainer[option] = False

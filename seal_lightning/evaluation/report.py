@@ -8,6 +8,7 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean, stdev
@@ -23,6 +24,7 @@ __all__ = [
     "pair",
     "paired_difference",
     "rescaled_table",
+    "scipy_stats",
     "summarise",
     "t_975",
     "table",
@@ -33,13 +35,6 @@ __all__ = [
 
 Scores = dict[str, float]
 Scopes = Mapping[str, Scores]
-
-# Quantiles of Student's t that leave 2.5 % above them, for 1 to 30 degrees of freedom and then for 40, 60, 120.
-_QUANTILES = """
-12.706 4.303 3.182 2.776 2.571 2.447 2.365 2.306 2.262 2.228 2.201 2.179 2.160 2.145 2.131
-2.120 2.110 2.101 2.093 2.086 2.080 2.074 2.069 2.064 2.060 2.056 2.052 2.048 2.045 2.042
-"""
-_T_975 = dict(enumerate(map(float, _QUANTILES.split()), start=1)) | {40: 2.021, 60: 2.000, 120: 1.980}
 
 _ROWS = {
     "mpjpe": ("MPJPE", "mm"),
@@ -57,6 +52,7 @@ _ROWS = {
     "mpjpe_p99": ("MPJPE, 99th percentile", "mm"),
     "mpjpe_cvar95": ("MPJPE, mean of the worst 5 %", "mm"),
     "mpjve": ("MPJVE", "mm/frame"),
+    "acceleration_error": ("acceleration error", "mm/frame²"),
     "mpsce": ("MPSCE", "mm"),
     "wall_time": ("training time", "s"),
 }
@@ -135,6 +131,7 @@ def paired_difference(host: Sequence[float], seal: Sequence[float]) -> Paired:
 
     Raises:
         ValueError: If there are no values, or the two methods do not have the same number of them.
+        ModuleNotFoundError: If there are several seeds and SciPy is not installed.
 
     Example:
         >>> result = paired_difference([10.0, 12.0], [9.0, 10.0])
@@ -156,8 +153,24 @@ def _spread(values: Sequence[float]) -> float:
 
 
 def t_975(degrees: int) -> float:
-    """Student's t that 2.5 % lie above, at the next lower tabulated degree: never too narrow an interval."""
-    return _T_975[max(known for known in _T_975 if known <= degrees)]
+    """Return the value that Student's t with so many degrees of freedom exceeds with a probability of 2.5 %."""
+    return float(scipy_stats().t.ppf(0.975, degrees))
+
+
+def scipy_stats() -> Any:
+    """Import and return ``scipy.stats``.
+
+    Raises:
+        ModuleNotFoundError: If SciPy is not installed; the message says how to install it.
+    """
+    try:
+        return import_module("scipy.stats")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Expected SciPy to be installed, which a comparison takes its confidence intervals from, but it is not: "
+            "pip install 'seal_lightning[compare]'",
+            name=error.name,
+        ) from error
 
 
 def pair(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:

@@ -132,7 +132,8 @@ class _GroupMetrics:
     """The metrics of one group; its poses are in millimetres."""
 
     def __init__(self, skeleton: Skeleton, like: Tensor) -> None:
-        self.pose = PoseMetrics(skeleton, unit="mm", temporal=like.dim() == 4 and like.shape[1] > 1).to(like.device)
+        # An acceleration takes three frames.
+        self.pose = PoseMetrics(skeleton, unit="mm", temporal=like.dim() == 4 and like.shape[1] > 2).to(like.device)
         self.truth = LimbSymmetryError(skeleton).to(like.device)
         self.scaled = BodySegmentLengthError(skeleton).to(like.device)
 

@@ -69,7 +69,7 @@ class _BestRotation(torch.autograd.Function):
         # Under `torch.vmap` the mapped axis becomes part of the last one, which holds the poses.
         matrix = matrix.movedim(in_dims[0], -1)
         rotation: Tensor = _BestRotation.apply(matrix.flatten(2))  # type: ignore[no-untyped-call]
-        return rotation.unflatten(2, matrix.shape[2:]), matrix.ndim - 1
+        return rotation.reshape(matrix.shape), matrix.ndim - 1
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

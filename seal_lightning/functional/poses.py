@@ -68,14 +68,12 @@ def _prediction(poses: Poses) -> Tensor:
 
 def pair_of(poses: Poses, skeleton: Skeleton | None = None) -> tuple[Tensor, Tensor]:
     """Return the checked predictions and truths, of one shape and one dtype, float32 at least."""
-    prediction, target = poses.once(_pair)
-    if skeleton is not None:
-        check_joints(prediction, "prediction", skeleton.num_joints)
-    return prediction, target
+    prediction_of(poses, skeleton)
+    return poses.once(_pair)
 
 
 def _pair(poses: Poses) -> tuple[Tensor, Tensor]:
-    return as_pair(poses.prediction, poses.target)
+    return as_pair(prediction_of(poses), poses.target)
 
 
 def align(poses: Poses, root: Root) -> tuple[Tensor, Tensor, Tensor]:

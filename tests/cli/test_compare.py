@@ -442,6 +442,14 @@ def test_without_matplotlib_the_numbers_are_written(config, capsys, monkeypatch,
     assert "pip install 'seal_lightning[plot]'" in capsys.readouterr().out
 
 
+def test_without_scipy_nothing_is_trained(config, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "scipy.stats", None)
+    monkeypatch.setattr(CompareCLI, "build", lambda *_: pytest.fail("a training was set up"))
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'seal_lightning\[compare\]'"):
+        run(config(seeds=[1]))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

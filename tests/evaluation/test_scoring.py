@@ -101,7 +101,15 @@ def test_windows_have_temporal_scores_too():
     still, moving = PoseScorer("mm"), PoseScorer("mm")
     feed(still, captured(4))
     feed(moving, captured(4, 5))
-    assert set(moving.scores()["all"]) - set(still.scores()["all"]) == {"mpjve", "mpsce"}
+    temporal = set(moving.scores()["all"]) - set(still.scores()["all"])
+    assert temporal == {"mpjve", "acceleration_error", "mpsce"}
+
+
+def test_windows_too_short_for_an_acceleration_have_the_scores_of_poses():
+    still, moving = PoseScorer("mm"), PoseScorer("mm")
+    feed(still, captured(4))
+    feed(moving, captured(4, 2))
+    assert set(moving.scores()["all"]) == set(still.scores()["all"])
 
 
 def test_pictures_come_from_all_over_the_data():

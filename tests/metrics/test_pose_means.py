@@ -38,12 +38,17 @@ PAIRS = {
     "n_mpjpe_root": (functools.partial(M.NMPJPE, root=0), functools.partial(F.n_mpjpe, root=0)),
     "mpjve": (M.MPJVE, F.mpjve),
     "mpjve_root": (functools.partial(M.MPJVE, root=8), functools.partial(F.mpjve, root=8)),
+    "acceleration": (M.AccelerationError, F.acceleration_error),
+    "acceleration_fps": (
+        functools.partial(M.AccelerationError, 50, root=[11, 14]),
+        functools.partial(F.acceleration_error, fps=50, root=[11, 14]),
+    ),
     "pck_mm": (functools.partial(M.PCK, unit="mm"), F.pck),
-    "pck_m": (functools.partial(M.PCK, 100_000, unit="m", root=2), functools.partial(F.pck, threshold=100, root=2)),
+    "pck_m": (functools.partial(M.PCK, 9.0, unit="m", root=2), functools.partial(F.pck, threshold=9.0, root=2)),
     "auc_mm": (functools.partial(M.PCKAUC, unit="mm"), F.pck_auc),
     "auc_m": (
-        functools.partial(M.PCKAUC, 200_000, unit="m", steps=7, root=3),
-        functools.partial(F.pck_auc, threshold=200, steps=7, root=3),
+        functools.partial(M.PCKAUC, 9.9, unit="m", steps=7, root=3),
+        functools.partial(F.pck_auc, threshold=9.9, steps=7, root=3),
     ),
     "lse": (functools.partial(M.LimbSymmetryError, "h36m17"), without_target(F.limb_symmetry_error, H36M)),
     "lse_mm": (
@@ -222,7 +227,7 @@ def test_structure_metrics_ignore_the_target(clips):
 
 def test_sums_survive_a_model_cast_to_half_precision(clips):
     prediction, target, _ = clips
-    model = torch.nn.ModuleDict({"metric": M.MPJPE(), "tail": M.ErrorTail(unit="mm")})
+    model = torch.nn.ModuleDict({"metric": M.MPJPE(), "tail": M.ErrorPercentile(50, unit="mm")})
     for cast in (lambda m: m.to(torch.bfloat16), lambda m: m.half(), lambda m: m.double(), lambda m: m.cpu()):
         cast(model)
         assert model["metric"].total.dtype == torch.float64
@@ -241,21 +246,20 @@ def test_device_without_float64_gets_single_precision(clips):
             )
         return tensor.clone()
 
-    for metric in (M.MPJPE(), M.ErrorTail(unit="mm")):
+    for metric, exact in ((M.MPJPE(), M.MPJPE()), (M.ErrorCVaR(unit="mm"), M.ErrorCVaR(unit="mm"))):
         metric._apply(move)
         assert {state.dtype for state in metric.metric_state.values()} == {torch.float32, torch.int64}
         metric.update(prediction, target)
         metric.reset()
         assert {state.dtype for state in metric.metric_state.values()} == {torch.float32, torch.int64}
         metric.update(prediction, target)
-        exact = type(metric)(**({"unit": "mm"} if isinstance(metric, M.ErrorTail) else {}))
         exact.update(prediction, target)
         torch.testing.assert_close(metric.compute(), exact.compute())
 
 
 def test_metrics_stand_in_a_collection(clips):
     prediction, target, visible = clips
-    collection = MetricCollection({name: make() for name, (make, _) in PAIRS.items()}, compute_groups=False)
+    collection = MetricCollection({name: make() for name, (make, _) in PAIRS.items()})
     collection.update(prediction, target, visible)
     results = collection.compute()
     assert set(results) == set(PAIRS)
@@ -263,16 +267,62 @@ def test_metrics_stand_in_a_collection(clips):
         torch.testing.assert_close(results[name], function(prediction, target, visibility=visible))
 
 
+@pytest.mark.parametrize("metric", [M.PCK, M.PCKAUC])
+def test_threshold_is_150_mm_or_in_the_unit_of_the_poses(metric):
+    distances = torch.tensor([0.0, 20.0, 149.0, 150.0, 151.0, 400.0])
+    poses = distances.reshape(6, 1, 1) * torch.eye(3)[0]
+    truth = torch.zeros(6, 1, 3)
+    for unit, scale in (("mm", 1.0), ("m", 0.001)):
+        default, given = metric(unit=unit), metric(50.0 * scale, unit=unit)
+        assert metric(threshold=None, unit=unit).threshold == default.threshold == pytest.approx(150 * scale)
+        assert given.threshold == 50.0 * scale
+        scaled = poses * scale
+        if metric is M.PCK:
+            assert default(scaled[[0, 1, 2, 4, 5]], truth[1:]) == 60
+            assert given(scaled, truth) == pytest.approx(100 / 3)
+        else:
+            # Of 31 thresholds those above: 30, 26 of 0, 5, ..., and 1 for 149; or of 0, 1.67, ..., 50.
+            assert default(scaled[[0, 1, 2, 4, 5]], truth[1:]) == pytest.approx(100 * (30 + 26 + 1) / 31 / 5)
+            assert given(scaled[[0, 1, 5]], truth[:3]) == pytest.approx(100 * (30 + 18) / 31 / 3)
+    exactly = metric(unit="mm")
+    exactly.update(poses[3], truth[3])
+    assert exactly.compute() == 0
+
+
+@pytest.mark.parametrize("metric", [M.PCK, M.PCKAUC])
+@pytest.mark.parametrize(
+    ("threshold", "unit", "message"),
+    [
+        (150.0, "m", r"to be in m like the poses, at least 0\.001 and below 10, but got 150\.0\. Did you mean 0\.15\?"),
+        (150, "m", r"but got 150\. Did you mean 0\.15\?"),
+        (50.0, "m", r"Did you mean 0\.05\?"),
+        (10.0, "m", r"Did you mean 0\.01\?"),
+        (1e6, "m", r"but got 1000000\.0\.$"),
+        (0.15, "mm", r"to be in mm like the poses, at least 1 and below 10000, but got 0\.15\. Did you mean 150\?"),
+        (150_000, "mm", r"but got 150000\. Did you mean 150\?"),
+        (float("inf"), "mm", r"but got inf\.$"),
+        (0, "mm", "Expected `threshold` to be above zero, but got 0"),
+        (-0.15, "m", "Expected `threshold` to be above zero, but got -0.15"),
+        (float("nan"), "m", "Expected `threshold` to be above zero, but got nan"),
+        ("150", "mm", "Expected `threshold` to be above zero, but got '150'"),
+        (150.0, "cm", "Expected `unit` to be 'mm' or 'm', but got 'cm'"),
+    ],
+)
+def test_threshold_of_another_unit_is_refused(metric, threshold, unit, message):
+    with pytest.raises(ValueError, match=message):
+        metric(threshold, unit=unit)
+
+
 def test_bad_arguments(clips):
     prediction, target, _ = clips
-    for metric in (M.PCK, M.PCKAUC, M.ErrorTail):
+    for metric in (M.PCK, M.PCKAUC, M.ErrorTail, M.ErrorCVaR, functools.partial(M.ErrorPercentile, 50)):
         with pytest.raises(ValueError, match="Expected `unit` to be 'mm' or 'm', but got 'cm'"):
             metric(unit="cm")
         with pytest.raises(TypeError, match="unit"):
             metric()
-    for metric in (M.PCK, M.PCKAUC):
-        with pytest.raises(ValueError, match="Expected `threshold` to be above zero, but got 0"):
-            metric(0, unit="mm")
+    for fps in (0, -25, "25"):
+        with pytest.raises(ValueError, match=f"Expected `fps` to be above zero, but got {fps!r}"):
+            M.AccelerationError(fps)
     with pytest.raises(ValueError, match="Expected `steps` to be above zero, but got 0"):
         M.PCKAUC(unit="mm", steps=0)
     with pytest.raises(ValueError, match="Expected `skeleton` to be one of"):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from seal_lightning.metrics import ErrorTail
+from seal_lightning.metrics import ErrorCVaR, ErrorPercentile, ErrorTail
 
 PERCENTILES = (50, 90, 95, 99)
 
@@ -120,6 +120,42 @@ def test_without_poses_it_is_nan_with_a_warning():
     with pytest.warns(UserWarning, match="metric ErrorTail was called before the ``update`` method"):
         result = ErrorTail(unit="mm").compute()
     assert all(value.isnan() for value in result.values())
+
+
+@pytest.mark.parametrize("unit", ["mm", "m"])
+def test_single_values_are_those_of_the_tail(unit):
+    errors = np.random.default_rng(3).lognormal(4, 1, 500) * (1 if unit == "mm" else 0.001)
+    poses = poses_of_error(errors)
+    together = tail_of(errors, unit)
+    for percent in PERCENTILES:
+        assert ErrorPercentile(percent, unit=unit)(poses, torch.zeros_like(poses)).item() == together[f"p{percent}"]
+    assert ErrorCVaR(unit=unit)(poses, torch.zeros_like(poses)).item() == together["cvar95"]
+
+
+@pytest.mark.parametrize("percent", [0, 12.5, 50, 99.9, 100])
+def test_any_percentile(percent):
+    errors = np.random.default_rng(4).lognormal(4, 1, 400)
+    poses = poses_of_error(errors)
+    value = ErrorPercentile(percent, unit="mm")(poses, torch.zeros_like(poses))
+    assert value.item() == pytest.approx(np.percentile(errors, percent), rel=0.005)
+
+
+@pytest.mark.parametrize("percent", [0, 50, 90, 99])
+def test_mean_of_any_worst_share(percent):
+    errors = np.random.default_rng(5).lognormal(4, 1, 400)
+    poses = poses_of_error(errors)
+    value = ErrorCVaR(percent, unit="mm")(poses, torch.zeros_like(poses))
+    worst = np.sort(errors)[round(len(errors) * percent / 100) :]
+    assert value.item() == pytest.approx(worst.mean(), rel=0.005)
+
+
+@pytest.mark.parametrize(
+    ("metric", "percents"), [(ErrorPercentile, (-1, 100.1, np.nan, "95", None)), (ErrorCVaR, (-1, 100, np.nan, "95"))]
+)
+def test_bad_percentage(metric, percents):
+    for percent in percents:
+        with pytest.raises(ValueError, match="Expected `percent` to be from 0 to"):
+            metric(percent, unit="mm")
 
 
 def test_plot_returns_a_figure():

@@ -108,12 +108,18 @@ rows("pck", partial(functional.pck, POSE, TRUTH), "threshold", (0, -1, NAN, "150
 rows("pck_auc", partial(functional.pck_auc, POSE, TRUTH), "steps", (0, -1, NAN, "30", None, 2.5, True), "zero|integer")
 row("mpjve-pose", partial(functional.mpjve, POSE[0], TRUTH[0]), r"\(\.\.\., T, J, 3\) with at least 2 frames")
 row("mpjve-one frame", partial(functional.mpjve, CLIP[:, :1], CLIP[:, :1]), "at least 2 frames")
+row("acceleration-pose", partial(functional.acceleration_error, POSE[0], TRUTH[0]), "at least 3 frames")
+row("acceleration-two frames", partial(functional.acceleration_error, CLIP[:, :2], CLIP[:, :2]), "at least 3 frames")
+accelerate = partial(functional.acceleration_error, CLIP, CLIP)
+rows("acceleration_error", accelerate, "fps", (0, -25, NAN, "25", True), "above zero")
+rows("acceleration_error", accelerate, "root", (17, "Hip", [[0]]), "joint indices from 0 to 16")
 
 # Functions of a skeleton.
 for name in ("limb_symmetry_error", "mpsse", "bone_lengths", "symmetrise_bones", "mpsce", "clip_mean_bones"):
     function = getattr(functional, name)
     for skeleton in ("h36m", None, 17, [0, 1]):
         row(f"{name}-skeleton {skeleton}", partial(function, CLIP, skeleton), "`skeleton` to be one of")
+    row(f"{name}-skeleton hint", partial(function, CLIP, "H36M_17"), "Did you mean 'h36m17'[?]")
     row(f"{name}-joints", partial(function, CLIP[..., :16, :], "h36m17"), "to have 17 joints like the skeleton")
     row(f"{name}-integer", partial(function, CLIP.long(), "h36m17"), "floating-point tensor, but got", TypeError)
     row(f"{name}-numpy", partial(function, CLIP.numpy(), "h36m17"), "to be a tensor, but got ndarray", TypeError)
@@ -139,10 +145,24 @@ row("scale_align", partial(functional.scale_align, POSE, TRUTH[:1]), "to have th
 row("procrustes_align", partial(functional.procrustes_align, POSE, TRUTH[:1]), "to have the same shape")
 
 # Metrics.
-for metric in (metrics.PCK, metrics.PCKAUC, metrics.ErrorTail, partial(metrics.PoseMetrics, "h36m17")):
-    name = getattr(metric, "__name__", "PoseMetrics")
+for name, metric in (
+    ("PCK", metrics.PCK),
+    ("PCKAUC", metrics.PCKAUC),
+    ("ErrorTail", metrics.ErrorTail),
+    ("ErrorCVaR", metrics.ErrorCVaR),
+    ("ErrorPercentile", partial(metrics.ErrorPercentile, 50)),
+    ("PoseMetrics", partial(metrics.PoseMetrics, "h36m17")),
+):
     rows(name, metric, "unit", ("cm", None, 1), "to be 'mm' or 'm'")
-rows("PCK", partial(metrics.PCK, unit="mm"), "threshold", (0, -1.0, NAN, "150"), "above zero")
+for metric in (metrics.PCK, metrics.PCKAUC):
+    name = metric.__name__
+    rows(f"{name}-mm", partial(metric, unit="mm"), "threshold", (0, -1.0, NAN, "150"), "above zero")
+    rows(f"{name}-mm", partial(metric, unit="mm"), "threshold", (0.15, 0.05), "to be in mm .* Did you mean (150|50)[?]")
+    rows(f"{name}-m", partial(metric, unit="m"), "threshold", (150, 150.0, 50.0, 10), "to be in m .* mean 0[.]")
+rows("AccelerationError", metrics.AccelerationError, "fps", (0, -25, NAN, "25"), "above zero")
+rows("ErrorPercentile", partial(metrics.ErrorPercentile, unit="mm"), "percent", (-1, 101, NAN, "50"), "from 0 to 100")
+rows("ErrorCVaR", partial(metrics.ErrorCVaR, unit="mm"), "percent", (-1, 100, NAN, "50"), "from 0 to below 100")
+row("AccelerationError-clip", lambda: metrics.AccelerationError().update(CLIP[:, :2], CLIP[:, :2]), "at least 3 frames")
 rows("PCKAUC", partial(metrics.PCKAUC, unit="mm"), "steps", (0, 2.5, None), "above zero|integer")
 for name in ("LimbSymmetryError", "MPSSE", "MPSCE", "AsymmetryError", "BodySegmentLengthError", "LimbLengthError"):
     rows(name, getattr(metrics, name), "skeleton", ("x", None), "to be one of")
@@ -152,7 +172,7 @@ row("MPJVE-poses", lambda: metrics.MPJVE().update(POSE[0], TRUTH[0]), "at least 
 everything = partial(metrics.PoseMetrics, "h36m17", unit="mm")
 row("PoseMetrics-joints", lambda: everything().update(POSE[:, :16], TRUTH[:, :16]), "to have 17 joints")
 row("PoseMetrics-batch", lambda: everything().update(POSE, TRUTH[:2]), "to have the same shape")
-row("PoseMetrics-temporal", lambda: everything(temporal=True).update(POSE[0], TRUTH[0]), "at least 2 frames")
+row("PoseMetrics-temporal", lambda: everything(temporal=True).update(POSE[0], TRUTH[0]), "at least 3 frames")
 
 # Loss-nets.
 NETS = {"GraphLossNet": ("dim", "depth", "heads"), "MLPLossNet": ("hidden", "stages")}
@@ -426,7 +446,7 @@ for number, (changed, message, error) in enumerate(
         ({"names": ()}, "`names` to be one different name per joint", ValueError),
         ({"names": ("a", "a", "b")}, "`names` to be one different name per joint", ValueError),
         ({"names": "abc"}, "`names` to be a sequence, but got 'abc'", TYPE),
-        ({"names": (1, 2, 3)}, "`names` to be texts", TYPE),
+        ({"names": (1, 2, 3)}, "`names` to be strings", TYPE),
         ({"parents": (-1, 0)}, "`parents` to hold 3 indices", ValueError),
         ({"parents": (-1, -1, 0)}, "exactly one tree root", ValueError),
         ({"parents": (1, 0, 0)}, "exactly one tree root", ValueError),

@@ -335,7 +335,7 @@ def numpy_n_mpjpe(p, y, seen):
 
 def numpy_pck(p, y, seen):
     return 100 * np.mean(
-        [np.mean(np.linalg.norm(a - b, axis=-1)[s] <= 1.5) for a, b, s in zip(p, y, seen, strict=True) if s.any()]
+        [np.mean(np.linalg.norm(a - b, axis=-1)[s] < 1.5) for a, b, s in zip(p, y, seen, strict=True) if s.any()]
     )
 
 

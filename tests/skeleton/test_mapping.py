@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
-from seal_lightning import Skeleton, get_skeleton
-from seal_lightning.skeleton._mappings import BUILT_IN, EXTRA_SKELETONS
+from seal_lightning import get_skeleton
+from seal_lightning.skeleton._mappings import BUILT_IN
 from seal_lightning.skeleton.mapping import KeypointMapping, get_mapping
 
 H36M, COCO = get_skeleton("h36m17").names, get_skeleton("coco17").names
@@ -72,13 +72,10 @@ def test_left_stays_left(name):
     torch.testing.assert_close(mirrored, made[list(target.partners)], equal_nan=True)
 
 
-def test_body25_is_a_tree_of_openpose():
-    skeleton = Skeleton(**EXTRA_SKELETONS["body25"])
-    assert skeleton.names[skeleton.parents[0]] == "Neck"
-    assert all(
-        skeleton.names[left][1:] == skeleton.names[right][1:]
-        for left, right in zip(skeleton.left, skeleton.right, strict=True)
-    )
+def test_body25_is_the_skeleton_of_openpose():
+    assert get_mapping("body25_to_coco17").source == get_skeleton("openpose25")
+    nose = {"nose": "Nose"}
+    assert KeypointMapping("openpose25", "coco17", nose).source == KeypointMapping("body25", "coco17", nose).source
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch", "double", "read-only"])
@@ -175,6 +172,7 @@ def test_what_cannot_be_mapped():
     with pytest.raises(ValueError, match=r"Expected `joints` to be floating, but got torch.int64"):
         mapping(np.zeros((17, 2), dtype=np.int64))
     with pytest.raises(
-        ValueError, match=r"Expected `mapping` to be one of \['body25_to_coco17', .* but got 'coco_to_h36m'"
+        ValueError,
+        match=r"to be one of \['body25_to_coco17', .* but got 'coco_to_h36m'\. Did you mean 'coco17_to_h36m17'\?",
     ):
         get_mapping("coco_to_h36m")

@@ -1,14 +1,17 @@
 """Built-in skeletons, derived quantities against an own reference, and every way to be wrong."""
 
 import pickle
+import re
 from itertools import product
 
+import numpy as np
 import pytest
 import torch
 
-from seal_lightning import Skeleton, get_skeleton
+from seal_lightning import SealLoss, Skeleton, get_skeleton
 
-NAMES = ["h36m17", "mpi_inf_3dhp17", "coco17", "h3wb133", "plug_in_gait39"]
+BODIES = ["h36m17", "mpi_inf_3dhp17", "coco17", "h3wb133", "smpl24", "openpose25", "plug_in_gait39"]
+NAMES = [*BODIES, "hand21"]
 
 
 def chain(skeleton, joint):
@@ -26,8 +29,9 @@ def test_built_in(name):
     assert skeleton.num_joints == len(skeleton.parents) == joints
     assert len(skeleton.bones) == joints - 1
     assert all(skeleton.parents[child] == parent for child, parent in skeleton.bones)
-    assert [len(limb) for limb in skeleton.limbs] == [5 if markers else 3] * 4
-    assert len(skeleton.limb_bones) == 4
+    lengths = [4] * 5 if name == "hand21" else [5 if markers else 3] * 4
+    assert [len(limb) for limb in skeleton.limbs] == lengths
+    assert len(skeleton.limb_bones) == len(lengths)
     assert all(
         {*skeleton.bones[bone]} <= {*limb}
         for limb, bones in zip(skeleton.limbs, skeleton.limb_bones, strict=True)
@@ -44,9 +48,10 @@ def test_hops_are_tree_distances(name):
         assert skeleton.hops[i, j] == up_i.index(meeting) + up_j.index(meeting)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BODIES)
 def test_left_and_right_mirror_the_tree_and_the_names(name):
     skeleton = get_skeleton(name)
+    assert len(skeleton.paired_bones) >= 6
     for left, right in skeleton.paired_bones:
         child_left, child_right = skeleton.bones[left][0], skeleton.bones[right][0]
         assert skeleton.partners[child_left] == child_right
@@ -84,7 +89,73 @@ def test_whole_body_groups_and_face_mirror():
     assert skeleton.parents[112] == 10
 
 
-@pytest.mark.parametrize(("name", "root"), [("h36m17", (0,)), ("mpi_inf_3dhp17", (14,)), ("coco17", (11, 12))])
+def test_every_joint_with_a_side_in_its_name_has_a_partner():
+    for name in ("smpl24", "openpose25", "coco17"):
+        skeleton = get_skeleton(name)
+        sides = {joint for joint, label in enumerate(skeleton.names) if re.match("left_|right_|[LR][A-Z]", label)}
+        assert sides == {*skeleton.left, *skeleton.right}, name
+
+
+def limbs_by_name(skeleton):
+    return [" ".join(skeleton.names[joint] for joint in limb) for limb in skeleton.limbs]
+
+
+def parents_by_name(skeleton):
+    return {skeleton.names[child]: skeleton.names[parent] for child, parent in skeleton.bones}
+
+
+def test_smpl24_by_name():
+    skeleton = get_skeleton("smpl24")
+    assert limbs_by_name(skeleton)[1] == "right_hip right_knee right_ankle"
+    assert limbs_by_name(skeleton)[2] == "left_shoulder left_elbow left_wrist"
+    above = parents_by_name(skeleton)
+    chain = ["left_hand", "left_wrist", "left_elbow", "left_shoulder", "left_collar", "spine3", "spine2", "spine1"]
+    assert [above[joint] for joint in chain] == [*chain[1:], "pelvis"]
+    assert (above["head"], above["neck"], above["right_foot"]) == ("neck", "spine3", "right_ankle")
+
+
+def test_openpose25_by_name():
+    skeleton = get_skeleton("openpose25")
+    assert limbs_by_name(skeleton)[0] == "LShoulder LElbow LWrist"
+    above = parents_by_name(skeleton)
+    assert (above["Neck"], above["Nose"], above["REar"], above["LHip"]) == ("MidHip", "Neck", "REye", "MidHip")
+    assert (above["LHeel"], above["LSmallToe"], above["RBigToe"]) == ("LAnkle", "LBigToe", "RAnkle")
+    assert skeleton.names[skeleton.tree_root] == "MidHip"
+
+
+def test_hand21_by_name():
+    skeleton = get_skeleton("hand21")
+    assert skeleton.names[:6] == ("wrist", "thumb_cmc", "thumb_mcp", "thumb_ip", "thumb_tip", "index_mcp")
+    assert skeleton.names[17:] == ("pinky_mcp", "pinky_pip", "pinky_dip", "pinky_tip")
+    above = parents_by_name(skeleton)
+    assert (above["ring_tip"], above["ring_dip"], above["ring_mcp"]) == ("ring_dip", "ring_pip", "wrist")
+    assert limbs_by_name(skeleton)[1] == "index_mcp index_pip index_dip index_tip"
+    assert skeleton.paired_bones == ()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_energy_trains_on_every_built_in(name):
+    skeleton = get_skeleton(name)
+    criterion = SealLoss(name)
+    truth = torch.randn(4, skeleton.num_joints, 3)
+    prediction, keypoints = (truth + 0.1).requires_grad_(), truth[..., :2].clone()
+    criterion.ranking_loss(prediction, truth, keypoints).backward()
+    criterion(prediction, truth, keypoints).backward()
+    assert (prediction.grad != 0).any()
+    assert all(parameter.grad is not None for parameter in criterion.parameters() if parameter.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("name", "root"),
+    [
+        ("h36m17", (0,)),
+        ("mpi_inf_3dhp17", (14,)),
+        ("coco17", (11, 12)),
+        ("smpl24", (0,)),
+        ("openpose25", (8,)),
+        ("hand21", (0,)),
+    ],
+)
 def test_alignment_root(name, root):
     assert get_skeleton(name).root_joints == root
 
@@ -153,9 +224,48 @@ def test_errors(arguments, message):
         Skeleton(**({"names": ("a", "b", "c"), "parents": (-1, 0, 0)} | arguments))
 
 
-def test_unknown_name():
-    with pytest.raises(ValueError, match=r"Expected `skeleton` to be one of \['coco17', .*\], but got 'h36m'"):
-        get_skeleton("h36m")
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("h36m", "h36m17"),
+        ("H36M17", "h36m17"),
+        ("human36m", "h36m17"),
+        ("smpl", "smpl24"),
+        ("SMPL-24", "smpl24"),
+        ("openpose", "openpose25"),
+        ("hand", "hand21"),
+        ("coco", "coco17"),
+        ("mpi_inf_3dhp", "mpi_inf_3dhp17"),
+        ("h3wb", "h3wb133"),
+    ],
+)
+def test_unknown_name_says_what_may_be_meant(name, meant):
+    message = rf"Expected `skeleton` to be one of \['coco17', .*\], but got '{name}'\. Did you mean '{meant}'\?"
+    with pytest.raises(ValueError, match=message):
+        get_skeleton(name)
+
+
+@pytest.mark.parametrize("name", ["nobody", "", 17, None, ["h36m17"]])
+def test_a_name_like_no_other_gets_no_hint(name):
+    with pytest.raises(ValueError, match=r"Expected `skeleton` to be one of \['coco17', .*\], but got .*\.$"):
+        get_skeleton(name)
+
+
+def test_integers_of_numpy_are_integers():
+    """Parents often come out of a file."""
+    parents, pair = np.array([-1, 0, 0, 1, 2]), np.array([1, 3])
+    limbs = np.array([[0, 1, 3], [0, 2, 4]])
+    skeleton = Skeleton.from_parents(parents, left=pair, right=pair + 1, root=np.int64(0), limbs=limbs)
+    assert skeleton == Skeleton.from_parents([-1, 0, 0, 1, 2], left=(1, 3), right=(2, 4), root=0, limbs=limbs.tolist())
+    numbers = [*skeleton.parents, *skeleton.left, *skeleton.right, skeleton.root, *skeleton.limbs[1]]
+    assert {type(number) for number in numbers} == {int}
+
+
+@pytest.mark.parametrize("arguments", [{"parents": (-1, False)}, {"left": (True,), "right": (2,)}, {"root": (True,)}])
+def test_booleans_are_no_joints(arguments):
+    name = next(iter(arguments))
+    with pytest.raises(ValueError, match=rf"Expected `{name}` to (be|hold) joint indices .*, but got \(.*(True|False)"):
+        Skeleton(**({"names": ("a", "b", "c"), "parents": (-1, 0, 0)} | arguments))
 
 
 LEGS = """HIERARCHY
