@@ -158,8 +158,8 @@ def _summary(rows: Tensor, weight: Tensor) -> dict[str, Tensor]:
 
 def _spearman(one: Tensor, other: Tensor) -> Tensor:
     """Return the correlation of the ranks; NaN where one of the two never changes."""
-    # Not torchmetrics' `spearman_corrcoef`: that is 0 there, as if the two were known to be unrelated, adds a constant to
-    # the denominator, and sums the ranks of equal values in 32 bits, which overflow where 70,000 are equal.
+    # Not torchmetrics' `spearman_corrcoef`: that is 0 there, as if the two were known to be unrelated, adds a constant
+    # to the denominator, and sums the ranks of equal values in 32 bits, which overflow where 70,000 are equal.
     if len(one) < 2:
         return one.new_tensor(torch.nan)
     return torch.corrcoef(torch.stack([_ranks(one), _ranks(other)]))[0, 1]

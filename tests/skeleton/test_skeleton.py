@@ -261,7 +261,9 @@ def test_integers_of_numpy_are_integers():
     assert {type(number) for number in numbers} == {int}
 
 
-@pytest.mark.parametrize("arguments", [{"parents": (-1, False)}, {"left": (True,), "right": (2,)}, {"root": (True,)}])
+@pytest.mark.parametrize(
+    "arguments", [{"parents": (-1, False, 0)}, {"left": (True,), "right": (2,)}, {"root": (True,)}]
+)
 def test_booleans_are_no_joints(arguments):
     name = next(iter(arguments))
     with pytest.raises(ValueError, match=rf"Expected `{name}` to (be|hold) joint indices .*, but got \(.*(True|False)"):
