@@ -6,16 +6,19 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 READY := .venv/.ready
 
-.PHONY: demo test test-oldest test-newest lint type bench clean
+.PHONY: demo test test-oldest test-newest wheel lint type bench clean
 
 demo: $(READY)  ## train a lifter with and without SEAL; table and picture in runs/demo
-	$(BIN)/seal-lightning compare --config examples/configs/demo.yaml $(ARGS)
+	$(BIN)/seal-lightning demo $(ARGS)
 
 test: $(READY)  ## the whole test suite, doctests included
 	$(BIN)/pytest -n 2 --cov --cov-fail-under=95 $(ARGS)
 
 test-oldest test-newest: test-%:  ## the test suite with the oldest versions that setup.cfg admits, or the newest
 	PYTHON=$(PYTHON) .ci/versions $* $(ARGS)
+
+wheel: $(READY)  ## sdist and wheel, and the README run from the wheel alone
+	PYTHON=$(PYTHON) .ci/wheel
 
 lint: $(READY)
 	$(BIN)/ruff check .

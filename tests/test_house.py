@@ -20,7 +20,7 @@ PACKAGE = ROOT / "seal_lightning"
 
 # From the ground up: a room imports only from rooms on lower floors, so no two rooms can import each other.
 FLOORS = (
-    ("_distributed", "_lazy", "_values", "_version"),
+    ("_distributed", "_extras", "_lazy", "_values", "_version"),
     ("skeleton",),
     ("data", "functional", "loss_nets", "negatives", "plotting"),
     ("metrics", "objectives"),

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from seal_lightning._extras import require
 from seal_lightning._values import is_whole
 from seal_lightning.plotting import plot_poses
 
@@ -34,6 +35,15 @@ class PosePlot(Callback):
                 raise ValueError(f"Expected `{name}` to be 1 or more, but got {value!r}.")
         self.every_n_epochs = every_n_epochs
         self.poses = poses
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Ask for matplotlib now rather than at the first picture.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is not installed.
+        """
+        if stage in ("fit", "validate"):
+            require("matplotlib", "the pictures of PosePlot")
 
     def on_validation_batch_end(
         self,

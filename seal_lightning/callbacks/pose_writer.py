@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
+from seal_lightning._extras import require
 from seal_lightning.data.datamodules.keypoint_file import KeypointFileDataModule
 from seal_lightning.plotting.animation import animate_lifting, check_animation, plot_lifting
 
@@ -61,6 +62,15 @@ class PoseWriter(BasePredictionWriter):
             raise ValueError(f"Expected `animation` to be 'gif', 'mp4' or None, but got {animation!r}.")
         self.output, self.unit, self.pictures, self.animation = output, unit, pictures, animation
         self._poses = torch.zeros(0)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Ask for matplotlib now rather than after all poses have been predicted.
+
+        Raises:
+            ModuleNotFoundError: If pictures are wanted and matplotlib is not installed.
+        """
+        if stage == "predict" and self.pictures > 0:
+            require("matplotlib", "the pictures of PoseWriter (`pictures=0` draws none)")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make room for the poses, and see that they can be written."""

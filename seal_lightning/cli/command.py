@@ -1,11 +1,9 @@
-"""The ``seal-lightning`` command: what LightningCLI offers, and `main`, which knows all commands."""
+"""``seal-lightning fit``, ``validate``, ``test`` and ``predict``: what LightningCLI offers."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -15,20 +13,13 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import WandbLogger
 
 from seal_lightning.cli._wandb import MetricDirections
-from seal_lightning.cli.compare import CompareCLI
-from seal_lightning.cli.convert import main as convert
-from seal_lightning.cli.examples import copy_examples, demo
 from seal_lightning.training import _host as host
 from seal_lightning.training._settings import check_parsed, checked_seal
 from seal_lightning.training._trust import find_factory
 
-__all__ = ["SaveRunConfig", "SealCLI", "main"]
+__all__ = ["SaveRunConfig", "SealCLI"]
 
-_DESCRIPTION = """Train and run any LightningModule on any LightningDataModule, both given by class path.
-
-`seal-lightning compare` trains a model and its SEAL subclass on equal terms, `seal-lightning convert` makes training
-files of motion capture: see their --help. `seal-lightning demo` compares on synthetic motion, `seal-lightning examples`
-copies the example models and configurations to this directory."""
+_DESCRIPTION = "Train and run any LightningModule on any LightningDataModule, both given by class path."
 
 
 class SaveRunConfig(SaveConfigCallback):
@@ -123,24 +114,3 @@ class SealCLI(LightningCLI):
         if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
             trainer.callbacks.insert(0, MetricDirections())  # type: ignore[attr-defined]
         return trainer
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Run ``seal-lightning``; classes in the current directory can be named, as with ``python -m``.
-
-    Args:
-        args: Command line arguments; those of the process where not given.
-    """
-    arguments = sys.argv[1:] if args is None else list(args)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    commands: dict[str, Callable[[Sequence[str]], Any]] = {
-        "compare": lambda more: CompareCLI(more).compare(),
-        "convert": convert,
-        "demo": demo,
-        "examples": copy_examples,
-    }
-    if arguments and arguments[0] in commands:
-        commands[arguments[0]](arguments[1:])
-    else:
-        SealCLI(arguments)

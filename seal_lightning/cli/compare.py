@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from seal_lightning._extras import require
 from seal_lightning.cli._watch import Watch
 from seal_lightning.evaluation import report
 from seal_lightning.evaluation.rescaling import TrainingLengths, describe_rescaling
@@ -126,7 +127,15 @@ class CompareCLI(LightningCLI):
 
         Returns:
             The directory of the results.
+
+        Raises:
+            ModuleNotFoundError: If scipy is not installed.
         """
+        require("scipy", "`seal-lightning compare`")
+        try:
+            require("matplotlib", "the picture of a comparison")
+        except ModuleNotFoundError as error:
+            print(f"There will be no picture. {error}")
         seeds = list(self.config.seeds)
         runs: list[report.Run] = []
         scorers: list[PoseScorer] = []

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from seal_lightning._extras import require
 from seal_lightning.plotting.figures import _CENTRE, _LEFT, _RIGHT, _frame_pose, _new_figure, _upright
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
@@ -112,7 +113,7 @@ def check_animation(suffix: str) -> None:
     """
     if suffix not in (".gif", ".mp4"):
         raise ValueError(f"Expected an animation to be a .gif or an .mp4, but got {suffix!r}.")
-    _new_figure((1.0, 1.0))
+    require("matplotlib", "animations")
     from matplotlib.animation import FFMpegWriter
 
     if suffix == ".mp4" and not FFMpegWriter.isAvailable():

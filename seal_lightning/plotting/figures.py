@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from seal_lightning._extras import require
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 if TYPE_CHECKING:
@@ -147,12 +148,9 @@ def plot_comparison(
 
 
 def _new_figure(size: tuple[float, float]) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Expected matplotlib to be installed for figures; get it with: pip install 'seal_lightning[plot]'."
-        ) from error
+    require("matplotlib", "figures")
+    from matplotlib.figure import Figure
+
     return Figure(figsize=size, layout="constrained")
 
 

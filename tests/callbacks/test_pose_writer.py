@@ -1,6 +1,7 @@
 """`seal-lightning predict` on what detectors write: from a file of keypoints to poses, pictures and animations."""
 
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -256,6 +257,16 @@ def test_predictions_that_do_not_fit_are_told(make_trainer, tmp_path):
         ValueError, match=r"poses \(2, 3, 17, 3\) of this batch, but got \(2, 17, 3\). The data's `frames`"
     ):
         echoed(Echo(centre=True), make_trainer, tmp_path, path, fps=25.0, frames=3)
+
+
+def test_writer_asks_for_matplotlib_before_it_predicts(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    model, data = Echo(), KeypointFileDataModule(npz_of(tmp_path, 2)[0])
+    wanted = r"pictures of PoseWriter \(`pictures=0` draws none\); get it with: pip install 'seal_lightning\[plot\]'"
+    with pytest.raises(ModuleNotFoundError, match=wanted):
+        make_trainer(callbacks=[PoseWriter(str(tmp_path))]).predict(model, data)
+    assert model.windows == []
+    PoseWriter(str(tmp_path), pictures=0).setup(None, None, "predict")
 
 
 def test_writer_asks_for_its_data(make_trainer, tmp_path):

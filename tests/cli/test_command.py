@@ -1,5 +1,6 @@
 """The `seal-lightning` command, called in process as a user calls it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+import seal_lightning
 from seal_lightning.cli import main
 
 MODULE = '''
@@ -195,13 +197,40 @@ def test_runs_are_seeded_unless_told_otherwise(config, tmp_path):
 
 
 def test_help_names_the_commands(capsys):
-    for args in (["--help"], ["compare", "--help"]):
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    listed = re.findall(r"^    (\w+) +[A-Z]", printed, flags=re.MULTILINE)
+    assert listed == ["fit", "validate", "test", "predict", "compare", "demo", "convert", "examples"]
+    for command in listed:
         with pytest.raises(SystemExit) as stop:
-            main(args)
+            main([command, "--help"])
         assert stop.value.code == 0
     printed = capsys.readouterr().out
-    for word in ("fit", "validate", "test", "predict", "seal-lightning compare", "--seeds", "--unit", "--seal_model"):
+    for word in ("--model CONFIG", "seal-lightning compare", "--seeds", "--unit", "--seal_model", "--rate", "DIR"):
         assert word in printed
+
+
+def test_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"seal-lightning {seal_lightning.__version__}\n"
+
+
+@pytest.mark.parametrize(("args", "message"), [([], "COMMAND"), (["fitt"], "invalid choice: 'fitt' (choose from")])
+def test_what_is_no_command_is_told_at_once(args, message, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_config_for_several_commands_comes_before_the_command(config):
+    Path("all.yaml").write_text(yaml.safe_dump({"fit": CONFIG, "test": CONFIG}))
+    main(["--config", "all.yaml", "fit", *QUIET])
+    assert yaml.safe_load(Path("config-2.yaml").read_text())["model"]["init_args"]["hidden"] == 6
 
 
 def test_arguments_of_host_and_mixin_are_explained_together(config, capsys):
@@ -247,14 +276,61 @@ assert not any(name.partition(".")[0] == "wandb" for name in sys.modules)
 """
 
 
-def test_everything_works_with_wandb_blocked(config, tmp_path):
+def run_elsewhere(code, home, path=""):
+    """Runs code in the current directory, in a process that has the repository and perhaps more on its import path."""
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", BLOCKED],
-        env={"PATH": "", "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "HOME": str(tmp_path)},
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": "", "PYTHONPATH": f"{path}{root}", "OMP_NUM_THREADS": "1", "HOME": str(home)},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_everything_works_with_wandb_blocked(config, tmp_path):
+    done = run_elsewhere(BLOCKED, tmp_path)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "results.json").exists()
+
+
+NOT_LIGHTNING = "raise RuntimeError('This is not the Lightning that anybody means.')"
+FIT = """
+import sys
+sys.path.remove("")  # a console script does not search the current directory by itself
+from seal_lightning.cli import main
+main(["fit", "--config", "config.yaml", "--trainer.logger=false", "--trainer.enable_checkpointing=false"])
+"""
+
+
+def test_a_folder_of_ones_own_named_lightning_breaks_nothing(config, tmp_path):
+    (tmp_path / "lightning").mkdir()
+    (tmp_path / "lightning" / "__init__.py").write_text(NOT_LIGHTNING)
+    done = run_elsewhere(FIT, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "config-2.yaml").exists()
+
+
+def test_a_lightning_that_is_another_is_one_clear_error(config, tmp_path):
+    other = tmp_path / "others" / "lightning"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text(NOT_LIGHTNING)
+    done = run_elsewhere(FIT, tmp_path, path=f"{other.parent}:")
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"seal-lightning: Expected the package `lightning` to be PyTorch Lightning, but got {other}. Rename"
+    )
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["--help"], ["--version"], ["convert", "--help"], ["examples", "out"]])
+def test_what_trains_nothing_does_not_load_lightning(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = f"""
+import sys
+sys.modules["lightning"] = None  # an import of it fails from now on
+from seal_lightning.cli import main
+main({command})
+"""
+    done = run_elsewhere(code, tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -436,10 +436,23 @@ def test_unit_must_agree_with_the_data(config):
 
 
 def test_without_matplotlib_the_numbers_are_written(config, capsys, monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     run(config(seeds=[1]))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "results.csv"}
-    assert "pip install 'seal_lightning[plot]'" in capsys.readouterr().out
+    first, rest = capsys.readouterr().out.split("\n", 1)
+    assert first.startswith("There will be no picture. Expected matplotlib to be installed for the picture of a compar")
+    assert first.endswith("pip install 'seal_lightning[plot]'")
+    assert rest.startswith("[1/2] host, seed 1")
+
+
+def test_without_scipy_nothing_is_trained(config, capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(
+        ModuleNotFoundError, match=r"`seal-lightning compare`; get it with.*'seal_lightning\[compare\]'"
+    ):
+        run(config(seeds=[1]))
+    assert "host" not in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_scipy_nothing_is_trained(config, monkeypatch, tmp_path):

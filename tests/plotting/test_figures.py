@@ -114,9 +114,3 @@ def test_comparison_is_poses_beside_curves_without_pyplot(tmp_path, monkeypatch)
     assert [len(axes.lines) for axes in figure.axes] == [16, 32, 32, 16, 32, 32, 1]
     figure.savefig(tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
-
-
-def test_without_matplotlib_the_extra_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ModuleNotFoundError, match=r"get it with: pip install 'seal_lightning\[plot\]'"):
-        plot_poses({"a": torch.zeros(17, 3)}, "h36m17")

@@ -1,0 +1,90 @@
+"""Where ``seal-lightning`` starts: picks the command to run, and imports only what that command needs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from seal_lightning._version import __version__
+
+__all__ = ["main"]
+
+_WITH_LIGHTNING = {
+    "fit": "Train any LightningModule on any LightningDataModule, both given by class path.",
+    "validate": "Run the validation of such a model.",
+    "test": "Run the test of such a model.",
+    "predict": "Write what such a model predicts.",
+    "compare": "Train a model and its SEAL subclass on equal terms, score both, and say whether SEAL helps.",
+    "demo": "Run `compare` for a small model on synthetic motion, in about a minute.",
+}
+_WITHOUT_LIGHTNING = {
+    "convert": "Convert motion capture (BVH, ASF/AMC, npz) to one file that models can train on.",
+    "examples": "Copy the example models and configurations into a folder of your own.",
+}
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run ``seal-lightning``; classes in the current directory can be named, as with ``python -m``.
+
+    Args:
+        args: Command line arguments; those of the process where not given.
+
+    Raises:
+        SystemExit: If the arguments name no command, or the package `lightning` is not PyTorch Lightning.
+    """
+    arguments = sys.argv[1:] if args is None else list(args)
+    command, more = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command in _WITHOUT_LIGHTNING:
+        import_module(f"seal_lightning.cli.{command}").main(more)
+    elif command not in _WITH_LIGHTNING and (not command.startswith("-") or command in ("-h", "--help", "--version")):
+        _parser().parse_args(arguments)
+    else:
+        _import_lightning()
+        _search_current_directory()
+        _run(command, arguments, more)
+
+
+def _run(command: str, arguments: Sequence[str], more: Sequence[str]) -> None:
+    if command == "compare":
+        import_module("seal_lightning.cli.compare").CompareCLI(more).compare()
+    elif command == "demo":
+        import_module("seal_lightning.cli.examples").demo(more)
+    else:  # LightningCLI finds the command itself, behind options that may come first
+        import_module("seal_lightning.cli.command").SealCLI(arguments)
+
+
+def _parser() -> ArgumentParser:
+    """A parser that only prints: the help, the version, or which commands there are."""
+    parser = ArgumentParser(
+        prog="seal-lightning",
+        description="SEAL training for PyTorch Lightning pose models: a learned loss for structural plausibility.",
+        epilog="`seal-lightning COMMAND --help` lists the options of a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, summary in (_WITH_LIGHTNING | _WITHOUT_LIGHTNING).items():
+        commands.add_parser(name, help=summary)
+    return parser
+
+
+def _import_lightning() -> None:
+    """Import Lightning before the current directory is searched, which may hold a folder of the same name."""
+    spec = find_spec("lightning")
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    if not any(Path(folder, "pytorch").is_dir() for folder in folders):
+        found = ", ".join(folders) or (spec.origin if spec else None)
+        raise SystemExit(
+            f"seal-lightning: Expected the package `lightning` to be PyTorch Lightning, but got {found}. "
+            "Rename what hides it or leave it off the import path (PYTHONPATH); `pip install lightning` installs it."
+        )
+    import_module("lightning")
+
+
+def _search_current_directory() -> None:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
