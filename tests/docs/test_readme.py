@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.readme_run import blocks, commands, steps
+from tests.test_house import FLOORS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md")]
@@ -43,3 +44,14 @@ def test_links_lead_somewhere(document):
     links = re.findall(r"\]\(([^)#]+)", document.read_text())
     local = [link for link in links if not link.startswith("http")]
     assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+def test_contributing_lists_the_rooms_from_the_ground_up():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"^\| room \| holds \|\n\|---\|---\|\n((?:\|.*\n)+)", text, flags=re.MULTILINE)
+    named = [room for row in table.splitlines() for room in re.findall(r"`([^`]+)`", row.split("|")[1])]
+    height = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+    floors = [height[Path(room).stem] for room in named]
+    assert sorted(Path(room).stem for room in named) == sorted(height)
+    assert floors == sorted(floors)
+    assert all((ROOT / "seal_lightning" / room).is_dir() == room.endswith("/") for room in named)
