@@ -1,4 +1,4 @@
-"""A plain Lightning lifter: 2D keypoints in, 3D pose out. It knows nothing of any learned loss."""
+"""A plain Lightning lifter: 2D keypoints in, 3D pose out. It knows nothing of a learned loss."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class SimpleBaseline(nn.Module):
 
     Args:
         num_joints: Number of joints J.
-        channels: Numbers a keypoint: 2 for its position, 3 for position and confidence.
+        channels: Values per keypoint: 2 for its position, 3 for position and confidence.
         hidden: Width of the linear layers.
         stages: Number of residual stages.
         dropout: Dropout probability after every hidden layer.

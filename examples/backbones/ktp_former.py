@@ -25,13 +25,13 @@ class KTPFormer(nn.Module):
 
     Args:
         parents: Parent index per joint, -1 for the root: the skeleton's bones.
-        channels: Numbers a keypoint: 2 for its position, 3 for position and confidence.
+        channels: Values per keypoint: 2 for its position, 3 for position and confidence.
         frames: Number of frames T of a window.
         dim: Width of a token.
         depth: Number of pairs of a spatial and a temporal block behind the first pair, which has the priors.
         heads: Number of attention heads.
         drop_path: Probability of stochastic depth in the last pair of blocks; it grows from 0 in the first.
-        position_std: Standard deviation of the first values of the learned positions. The authors start at zero, from
+        position_std: Standard deviation of the initial values of the learned positions. The authors start at zero, from
             which a network trained for a few thousand steps is slow to tell joints apart.
 
     Reference:
@@ -90,8 +90,8 @@ class PriorGraphConv(nn.Module):
     matrix that starts near zero.
 
     Args:
-        inputs: Number of input features a node.
-        outputs: Number of output features a node.
+        inputs: Number of input features per node.
+        outputs: Number of output features per node.
         parents: Parent index per node, -1 for the root: the edges of the known graph.
     """
 

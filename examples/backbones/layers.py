@@ -12,10 +12,10 @@ def check_keypoints(keypoints_2d: Tensor, *sizes: int) -> None:
 
     Args:
         keypoints_2d: Keypoints as given to a backbone.
-        sizes: Sizes expected behind the batch dimension: frames where there are any, joints, channels.
+        sizes: Sizes expected after the batch dimension: frames (of a window), joints, channels.
 
     Raises:
-        ValueError: If the shape is another.
+        ValueError: If the shape differs.
     """
     if keypoints_2d.shape[1:] != sizes:
         expected = ", ".join(map(str, sizes))
@@ -52,7 +52,7 @@ class DropPath(nn.Module):
     """Stochastic depth (Huang et al., 2016): in training a residual branch is left out for whole rows of tokens.
 
     Args:
-        probability: Probability that a row goes without the branch; the others' branch is scaled up for it.
+        probability: Probability that a row goes without the branch; in the other rows it is scaled up to keep the mean.
     """
 
     def __init__(self, probability: float) -> None:

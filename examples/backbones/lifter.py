@@ -1,4 +1,4 @@
-"""A plain Lightning module that trains any of the backbones. It knows nothing of any learned loss."""
+"""A plain Lightning module that trains any of the backbones. It knows nothing of a learned loss."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -32,11 +32,11 @@ class LitLifter(L.LightningModule):
         net: The network, keypoints in and poses out.
         loss: The training loss of (prediction, target), and of their visibility where batches have one. None is the
             mean joint distance.
-        optimizer: Makes the optimizer of the network's parameters.
-        lr_scheduler: Makes the schedule of the optimizer's learning rate. None keeps it constant.
-        lr_interval: Whether the schedule goes on with every epoch or every step.
+        optimizer: Factory of the optimizer, called with the network's parameters.
+        lr_scheduler: Factory of the learning rate's schedule, called with the optimizer. None keeps the rate constant.
+        lr_interval: Whether the schedule advances with every epoch or with every step.
         flip_augmentation: Whether half of the training samples, drawn anew every time, are mirrored.
-        flip_test: Whether outside training the mirrored keypoints are lifted too, and the two poses averaged.
+        flip_test: Whether, outside training, the mirrored keypoints are lifted as well and the two poses averaged.
         left: Left joints, in the order of their partners in `right`. The default is that of Human3.6M.
         right: Right joints.
     """
@@ -81,7 +81,7 @@ class LitLifter(L.LightningModule):
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Mirror half of a training batch, and pick the target's centre frame for a network that predicts only that.
 
-        This is done before the steps, so that batch and prediction belong together in them.
+        This is done before the step, so that the batch which the step gets is the one that its prediction belongs to.
         """
         batch = dict(batch)
         if self.flip_augmentation and self.trainer.training:
@@ -126,7 +126,7 @@ class LitLifter(L.LightningModule):
         return self(batch["keypoints_2d"], batch.get("visibility"))
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """Make the optimizer and, if there is one, the schedule of its learning rate."""
+        """Make the optimizer and the schedule of its learning rate, if there is one."""
         optimizer = self.optimizer(self.parameters())
         if self.lr_scheduler is None:
             return {"optimizer": optimizer}

@@ -1,7 +1,7 @@
 """The loss terms of the papers, as modules that add up in a YAML file.
 
-All take a visibility, bool (..., J), as third argument where there is one: a term that needs an invisible joint is left
-out of the mean, so that not even a NaN there reaches a value or a gradient.
+All take the visibility of the joints, bool (..., J), as an optional third argument. A term that needs an invisible
+joint is left out of the mean, so that not even a NaN at that joint reaches a value or a gradient.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
     "WeightedSum",
 ]
 
-# Thorax 1.5 on neck and head, limbs the more the farther they are from the trunk: MixSTE's weights of h36m17.
+# MixSTE's weights for h36m17: the farther a joint is from the trunk, the more it counts.
 _H36M_WEIGHTS = (1.0, 1.0, 2.5, 2.5, 1.0, 2.5, 2.5, 1.0, 1.0, 1.0, 1.5, 1.5, 4.0, 4.0, 1.5, 4.0, 4.0)
 
 
@@ -39,7 +39,7 @@ def _check(prediction: Tensor, target: Tensor, *, clips: bool = False) -> None:
 
 
 def _mean(terms: Tensor, counted: Tensor | None) -> Tensor:
-    """Mean of terms (..., n) or (..., n, 3), of those that count where `counted`, bool (..., n), says so."""
+    """Mean of terms (..., n) or (..., n, 3), over those that `counted`, bool (..., n), marks if it is given."""
     if counted is None:
         return terms.mean()
     counted = counted if counted.dim() == terms.dim() else counted[..., None].expand_as(terms)
@@ -80,7 +80,7 @@ class MSE(nn.Module):
 
 
 class WeightedMPJPE(nn.Module):
-    """Mean joint distance with a weight a joint: MixSTE, KTPFormer.
+    """Mean joint distance with one weight per joint: MixSTE, KTPFormer.
 
     Args:
         weights: One weight per joint. The default is MixSTE's for the joints of Human3.6M.
@@ -114,7 +114,7 @@ class NMPJPE(nn.Module):
 
 
 class VelocityLoss(nn.Module):
-    """Mean distance of the joints' velocities a frame, clips (B, T, J, 3): MixSTE, KTPFormer, MotionAGFormer.
+    """Mean distance of the joints' velocities, per frame, in clips (B, T, J, 3): MixSTE, KTPFormer, MotionAGFormer.
 
     Example:
         >>> still = torch.zeros(1, 3, 1, 3)

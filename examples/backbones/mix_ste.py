@@ -22,13 +22,13 @@ class MixSTE(nn.Module):
 
     Args:
         num_joints: Number of joints J.
-        channels: Numbers a keypoint: 2 for its position, 3 for position and confidence.
+        channels: Values per keypoint: 2 for its position, 3 for position and confidence.
         frames: Number of frames T of a window.
         dim: Width of a token.
         depth: Number of pairs of a spatial and a temporal block.
         heads: Number of attention heads.
         drop_path: Probability of stochastic depth in the last pair of blocks; it grows from 0 in the first.
-        position_std: Standard deviation of the first values of the learned positions. The authors start at zero, from
+        position_std: Standard deviation of the initial values of the learned positions. The authors start at zero, from
             which a network trained for a few thousand steps is slow to tell joints apart.
 
     Reference:

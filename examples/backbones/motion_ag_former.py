@@ -18,7 +18,7 @@ class MotionAGFormer(nn.Module):
 
     In every layer one stream attends, first within a frame, then along time, and another convolves on graphs: the
     skeleton within a frame; along time every joint is joined to the frames in which it is most like now. A learned
-    weight a token fuses the two. The defaults are the smallest model, XS; the paper's others are S (26 layers, 81
+    weight per token fuses the two. The defaults are the smallest model, XS; the paper's others are S (26 layers, 81
     frames), B (16 layers, width 128, 243 frames) and L (26 layers, width 128, 243 frames). Where the authors' table
     of bones lists the thorax as a neighbour of the shoulders but not the other way round, bones go both ways here.
 
@@ -26,7 +26,7 @@ class MotionAGFormer(nn.Module):
 
     Args:
         parents: Parent index per joint, -1 for the root: the skeleton's bones.
-        channels: Numbers a keypoint: 3 for position and confidence, as in the paper, or 2 for its position.
+        channels: Values per keypoint: 3 for position and confidence, as in the paper, or 2 for its position.
         frames: Number of frames T of a window.
         dim: Width of a token.
         depth: Number of layers.
@@ -34,7 +34,7 @@ class MotionAGFormer(nn.Module):
         mlp_ratio: Width of the hidden layers of the MLPs, as a multiple of `dim`.
         neighbours: Number of frames that a frame is joined to in the temporal graph.
         representation: Width of the last hidden layer.
-        position_std: Standard deviation of the first values of the learned positions. The authors start at zero, from
+        position_std: Standard deviation of the initial values of the learned positions. The authors start at zero, from
             which a network trained for a few thousand steps is slow to tell joints apart.
 
     Raises:

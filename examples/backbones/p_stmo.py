@@ -24,7 +24,7 @@ class PSTMO(nn.Module):
 
     Args:
         num_joints: Number of joints J.
-        channels: Numbers a keypoint: 2 for its position, 3 for position and confidence.
+        channels: Values per keypoint: 2 for its position, 3 for position and confidence.
         frames: Number of frames T of a window; odd, at least 3.
         dim: Width of a token.
         hidden: Width of the hidden layers, in the MLP of a frame and in the transformers.

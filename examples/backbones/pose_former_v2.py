@@ -24,11 +24,11 @@ class PoseFormerV2(nn.Module):
 
     Args:
         num_joints: Number of joints J.
-        channels: Numbers a keypoint: 2 for its position, 3 for position and confidence.
+        channels: Values per keypoint: 2 for its position, 3 for position and confidence.
         frames: Number of frames T of a window; odd.
         kept_frames: Number of frames in the middle that are seen as they are; odd.
         kept_coefficients: Number of low DCT coefficients of the window.
-        dim: Width a joint; a frame or coefficient has J times that.
+        dim: Width per joint; a frame or coefficient has J times that.
         depth: Number of spatial and of temporal blocks.
         heads: Number of attention heads.
         drop_path: Probability of stochastic depth in the last block; it grows from 0 in the first.

@@ -25,8 +25,8 @@ class SemGCN(nn.Module):
 
     Args:
         parents: Parent index per joint, -1 for the root: the skeleton's bones.
-        channels: Numbers a keypoint: 2 for its position, 3 for position and confidence.
-        hidden: Number of features a joint.
+        channels: Values per keypoint: 2 for its position, 3 for position and confidence.
+        hidden: Number of features per joint.
         blocks: Number of residual blocks of two graph convolutions.
         non_local: Whether there are non-local layers.
 
@@ -69,8 +69,8 @@ class SemanticGraphConv(nn.Module):
     .. math:: y_i = \sum_j a_{ij} W_{[i = j]}\, x_j + b, \qquad a_i = \mathrm{softmax}_{j \in N(i) \cup \{i\}}(e_{ij})
 
     Args:
-        inputs: Number of input features a joint.
-        outputs: Number of output features a joint.
+        inputs: Number of input features per joint.
+        outputs: Number of output features per joint.
         parents: Parent index per joint: j is a neighbour of i where a bone joins them.
     """
 

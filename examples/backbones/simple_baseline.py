@@ -18,7 +18,7 @@ class SimpleBaseline(PlainSimpleBaseline):
 
     Args:
         num_joints: Number of joints J.
-        channels: Numbers a keypoint: 2 for its position, 3 for position and confidence.
+        channels: Values per keypoint: 2 for its position, 3 for position and confidence.
         hidden: Width of the linear layers.
         stages: Number of residual stages.
         dropout: Dropout probability after every hidden layer.

@@ -19,7 +19,7 @@ def adjacency(parents: Sequence[int]) -> Tensor:
         parents: Parent index per joint; -1 where a joint has none.
 
     Raises:
-        ValueError: If a parent is no joint, or joints are parents in a circle.
+        ValueError: If a parent is not a joint, or a joint is its own ancestor.
 
     Example:
         >>> adjacency([-1, 0, 1]).int().tolist()

@@ -23,7 +23,7 @@ class VideoPose3D(nn.Module):
 
     Args:
         num_joints: Number of joints J.
-        channels: Numbers a keypoint: 2 for its position, 3 for position and confidence.
+        channels: Values per keypoint: 2 for its position, 3 for position and confidence.
         frames: Number of frames T of a window; odd, at least 3.
         hidden: Number of feature channels.
         dropout: Dropout probability after every hidden layer.

@@ -1,4 +1,4 @@
-"""Lightning callbacks: what a SEAL training does, what a test scores, what a prediction looks like."""
+"""Lightning callbacks that watch a SEAL training, score a test, and draw or write predictions."""
 
 from seal_lightning.callbacks.benchmark_scores import BenchmarkScores
 from seal_lightning.callbacks.collapse_monitor import CollapseMonitor

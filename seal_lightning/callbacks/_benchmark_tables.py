@@ -1,4 +1,4 @@
-"""Which numbers each benchmark is reported by, and the sums that they are averaged from."""
+"""The numbers by which each benchmark is reported, and the sums from which they are averaged."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ class Column:
     """One number of a table.
 
     Args:
-        score: Value (N,) of poses and their truth (N, J', 3) in millimetres, with visibility (N, J').
-        parts: Joints that are looked at, and joints whose mean they are aligned to; the value is the mean over parts.
-            None are all joints, and no alignment.
+        score: Function of predicted and true poses (N, J', 3) in millimetres and their visibility (N, J') that returns
+            one value per pose (N,).
+        parts: Pairs of the joints that are scored and the joints whose mean is moved to the origin first. None stands
+            for all joints, or for no alignment. The number is the mean over the pairs.
     """
 
     score: Callable[..., Tensor]
     parts: tuple[tuple[Joints | None, Joints | None], ...]
 
     def __call__(self, prediction: Tensor, target: Tensor, visibility: Tensor) -> tuple[Tensor, Tensor]:
-        """Values (N,) of poses (N, J, 3) in millimetres, 0 where nothing counts, and whether anything does (N,)."""
+        """Values (N,) of poses (N, J, 3) in millimetres, 0 where no joint is visible, and whether one is (N,)."""
         values, counts = [], []
         for joints, root in self.parts:
             seen, poses = visibility, [prediction, target]
@@ -50,12 +51,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """What a benchmark is reported by.
+    """How a benchmark is reported.
 
     Args:
-        columns: Its numbers by name.
-        per_action: Whether there is a row for every action; else all is one row.
-        total: The last row: the mean over the actions that there are, each counting the same, or that over all poses.
+        columns: Its numbers, by name.
+        per_action: Whether every action has a row; otherwise all poses share one.
+        total: What the last row is the mean over: "actions", each with the same weight, or all "poses".
     """
 
     columns: dict[str, Column]
@@ -64,7 +65,7 @@ class Table:
 
 
 class ScoreSums(StreamingMetric):
-    """Sums of values by row and column, exact over any number of batches and processes.
+    """Sums of values by row and column, from which means are exact over any number of batches and processes.
 
     Args:
         rows: Number of rows.
@@ -98,7 +99,7 @@ def _range(start: int, end: int) -> Joints:
 
 _HIP, _3DHP_PELVIS, _HIPS, _NOSE = (0,), (14,), (11, 12), (0,)
 _LEFT_HAND, _RIGHT_HAND = _range(91, 112), _range(112, 133)
-# The official script counts a joint as found within these limits for the 14 joints before pelvis, spine and head.
+# The official script computes PCK over the first 14 joints, which leaves out pelvis, spine and head.
 _3DHP_JOINTS = _range(0, 14)
 
 TABLES = {

@@ -1,4 +1,4 @@
-"""Scores that need no truth, gathered by group over batches."""
+"""Scores that need no true poses, accumulated over batches for each group."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["LabelFreeScores"]
 
 
 class LabelFreeScores:
-    """Limb symmetry error, bone length variation and reprojection error of predictions, and of the truth where known.
+    """Limb symmetry error, bone length variation and reprojection error of predictions, and of true poses if known.
 
     Args:
         skeleton: The joints.
@@ -30,17 +30,17 @@ class LabelFreeScores:
         self._sums: dict[str, dict[str, _Sums]] = {}
 
     def update(self, group: str, captured: SealBatch, members: Tensor) -> None:
-        """Take in the members (B,) of a batch."""
+        """Add those samples of a batch that `members`, bool (B,), assigns to the group."""
         self._add(group, "", captured, members)
         if captured.target is not None:
             labelled = members if captured.labelled is None else members & captured.labelled
             self._add(group, "truth_", replace(captured, prediction=captured.target), labelled)
 
     def compute(self) -> dict[str, dict[str, float]]:
-        """Percentages per group, by name; NaN for those of a truth that a group does not know.
+        """Percentages by group and name; NaN for the scores of true poses in a group that has none.
 
         Raises:
-            ValueError: If nothing was taken in.
+            ValueError: If no pose was added.
         """
         if not self._sums:
             raise ValueError("Expected at least one pose to score, but got none.")
@@ -67,7 +67,8 @@ class _Sums:
         self.means = {
             name: torch.zeros(2, dtype=torch.double) for name in ("limb_symmetry_error", "reprojection_error")
         }
-        # Count, mean, and sum of squared deviations of every bone: summing squares themselves would lose the spread.
+        # Number, mean and sum of squared deviations of every bone's length. A plain sum of squares would lose the small
+        # differences between lengths to rounding.
         self.count, self.mean, self.squares = torch.zeros(3, bones, dtype=torch.double).unbind()
 
     def add(
@@ -88,6 +89,7 @@ class _Sums:
         mean = torch.where(seen, lengths, 0.0).sum(dim=0) / count.clamp(min=1)
         squares = torch.where(seen, lengths - mean, 0.0).square().sum(dim=0)
         count, mean, squares = count.cpu(), mean.cpu(), squares.cpu()
+        # Deviations of two sets are joined by the update of Chan, Golub and LeVeque (1983).
         total = (self.count + count).clamp(min=1)
         difference = mean - self.mean
         self.squares = self.squares + squares + difference.square() * self.count * count / total

@@ -1,4 +1,4 @@
-"""Scores of a benchmark as papers print them."""
+"""The scores of a benchmark, in the form in which papers print them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TOTAL = "average"
 class BenchmarkScores(Callback):
     """Prints and logs the scores of Human3.6M, MPI-INF-3DHP or H3WB in the test, as papers report them.
 
-    Which benchmark it is, the data module says. In millimetres, PCK and AUC in percent:
+    The data module says which benchmark it is. Errors are in millimetres, PCK and AUC in percent:
 
     - Human3.6M: ``mpjpe``, aligned at the hip, and ``p_mpjpe`` for every action; the average counts every action the
       same.
@@ -30,8 +30,8 @@ class BenchmarkScores(Callback):
       ``face_nose_aligned``, and ``hands_wrist_aligned``, each hand at its own wrist.
 
     The average is logged as ``test/<benchmark>/<score>``, other rows as ``test/<benchmark>/<row>/<score>``, and all
-    stay in ``scores``, by row and score. Averages are exact on any number of processes. What is scored is what SEAL
-    captures of the test step, so the model must be a SealMixin; the checkpoint of a plain host loads into its SEAL
+    stay in ``scores``, by row and score. Averages are exact on any number of processes. The poses are those that SEAL
+    captures in the test step, so the model must be a SealMixin; the checkpoint of a plain host loads into its SEAL
     subclass.
 
     Attributes:
@@ -49,10 +49,10 @@ class BenchmarkScores(Callback):
         self._factor = 1.0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Look at what is to be scored.
+        """Check before the test that model and data can be scored.
 
         Raises:
-            TypeError: If the model is no SealMixin, or the data module is not of a benchmark.
+            TypeError: If the model is not a SealMixin, or the data module is not that of a benchmark.
         """
         if stage != "test":
             return
@@ -67,7 +67,7 @@ class BenchmarkScores(Callback):
         """Begin with empty sums.
 
         Raises:
-            ValueError: If the loader gives samples to several processes.
+            ValueError: If the loader gives a sample to more than one process.
         """
         table, data = self._table(trainer), _data(trainer)
         self._check_loader(trainer)
@@ -81,7 +81,7 @@ class BenchmarkScores(Callback):
         """Score one batch.
 
         Raises:
-            ValueError: If it has no truth.
+            ValueError: If it has no true poses, or a visibility that does not fit them.
         """
         captured = cast(SealMixin, pl_module).seal_captured
         if captured.target is None:
@@ -119,7 +119,7 @@ class BenchmarkScores(Callback):
         }
         for row, scores in self.scores.items():
             prefix = f"test/{name}" if row == _TOTAL else f"test/{name}/{row}"
-            # Equal on all processes already; averaging them once more is what Lightning asks for.
+            # The values are equal on all processes, but without `sync_dist` Lightning would warn that they may differ.
             logged = {f"{prefix}/{score}": value for score, value in scores.items()}
             pl_module.log_dict(logged, sync_dist=True, batch_size=1)
         if trainer.is_global_zero:
@@ -135,7 +135,7 @@ class BenchmarkScores(Callback):
         return TABLES[name]
 
     def _check_loader(self, trainer: Trainer) -> None:
-        """Lightning's own sampler repeats samples so that all processes have as many."""
+        """Refuse a sampler that repeats samples, as Lightning's own does to give all processes the same number."""
         if trainer.world_size == 1:
             return
         loaders: Any = trainer.test_dataloaders
@@ -149,7 +149,7 @@ class BenchmarkScores(Callback):
 
 
 def format_scores(scores: Mapping[str, Mapping[str, float]], title: str) -> str:
-    """Scores by row and column as text.
+    """Format scores as a table, one line per row.
 
     Example:
         >>> print(format_scores({"Eating": {"mpjpe": 48.25}, "average": {"mpjpe": 50.0}}, "human36m"))

@@ -1,4 +1,4 @@
-"""Energies that have stopped to teach, noticed while training."""
+"""Warns when an energy no longer teaches the pose-net anything."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ from seal_lightning.training.mixin import SealMixin
 
 __all__ = ["CollapseMonitor"]
 
-# Objectives ask for differences of 1 (a margin in body lengths) to 10 (where a logistic loss is 5e-5).
+# An objective is content when the energies of truth and negative differ by 1 (a margin in body lengths) to 10 (where
+# the logistic loss is 5e-5), so energies that train well stay far below this.
 _EXPLODED = 1000.0
-# A hundred steps at a batch of 64 are 6400 comparisons: by chance, their share is off by 0.006.
+# A window of 100 steps at batch 64 holds 6400 comparisons: tossed coins would be off one half by 0.006.
 _GUESSING = 0.02
 _PERFECT = 0.999
 
 _ADVICE = {
     "exploded": (
-        f"the mean energy of the predictions is beyond {_EXPLODED:g}. Nothing holds it: give the energy a "
-        "`gradient_penalty`, or lower the learning rate of its optimizer. `ForceRatio` as `weight` keeps the pull "
-        "bounded meanwhile, and a float does not"
+        f"the mean energy of the predictions is beyond {_EXPLODED:g}. Nothing bounds it: give the energy a "
+        "`gradient_penalty`, or lower the learning rate of its optimizer. Until then, `ForceRatio` as `weight` bounds "
+        "its pull on the pose-net, which a float does not"
     ),
     "perfect": (
-        f"the ranking accuracy has stayed above {_PERFECT}. Ranking teaches an energy without a `gradient_penalty` "
-        "nothing more, and only makes it steeper: add harder `negatives`, or a `gradient_penalty`"
+        f"the ranking accuracy has stayed above {_PERFECT}. An energy without a `gradient_penalty` learns nothing more "
+        "from ranking and only becomes steeper: add harder `negatives`, or a `gradient_penalty`"
     ),
     "guessing": (
         f"the ranking accuracy has stayed within {_GUESSING} of 0.5. The loss-nets cannot tell truths from negatives: "
@@ -39,19 +40,20 @@ _ADVICE = {
 
 
 class CollapseMonitor(Callback):
-    """Warns, once for each, of three signs that the energies have stopped to teach the pose-net.
+    """Warns, once per sign, when the energies show one of three signs that they no longer teach the pose-net anything.
 
     - They explode: the mean energy of the predictions over a window is beyond 1000, or not finite.
-    - They rank perfectly, above 0.999 for all of `patience` windows, and at least one has no gradient penalty, without
-      which that makes it steeper and nothing else. With one (the default energy) it is no bad sign.
-    - They guess: ranking accuracy within 0.02 of 0.5 for as long.
+    - They rank perfectly: the ranking accuracy is above 0.999 in `patience` windows in a row, and at least one energy
+      has no gradient penalty. Such an energy only becomes steeper. With a penalty, as the default energy has, ranking
+      perfectly is no bad sign.
+    - They guess: the ranking accuracy is within 0.02 of 0.5 in as many windows.
 
-    ``seal/collapsed`` is logged once a window: how many of the three hold. The device is asked as rarely. A model
-    without SEAL is left alone.
+    How many of the three hold is logged once per window as ``seal/collapsed``. Values are read from the device only
+    then, because each read makes the training wait for it. A model without SEAL is left alone.
 
     Args:
-        window: Steps that are averaged.
-        patience: Windows in a row for which a ranking accuracy has to hold.
+        window: Number of steps that are averaged.
+        patience: Number of windows in a row in which a sign has to hold.
 
     Raises:
         ValueError: If a number is not positive.
@@ -72,7 +74,7 @@ class CollapseMonitor(Callback):
         self._warned: set[str] = set()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Take a step in, and look when a window is full."""
+        """Record a step, and look for the signs when a window is full."""
         if not isinstance(pl_module, SealMixin) or "energy" not in pl_module.seal.stats:
             return
         stats = pl_module.seal.stats
@@ -84,7 +86,7 @@ class CollapseMonitor(Callback):
         self._seen = []
         terms = [term for term in pl_module.seal.energies.values() if not isinstance(term.objective, NoObjective)]
         signs = {
-            "exploded": not abs(energy) <= _EXPLODED,
+            "exploded": not abs(energy) <= _EXPLODED,  # written so that NaN counts as exploded
             "perfect": self._lasts("perfect", accuracy_mean > _PERFECT and not all(t.gradient_penalty for t in terms)),
             "guessing": self._lasts("guessing", abs(accuracy_mean - 0.5) < _GUESSING and len(terms) > 0),
         }
@@ -96,6 +98,6 @@ class CollapseMonitor(Callback):
                 warnings.warn(f"Step {trainer.global_step}: {_ADVICE[name]}.", stacklevel=2)
 
     def _lasts(self, name: str, holds: bool) -> bool:
-        """Whether a sign has held for as many windows as it takes."""
+        """Whether a sign has now held for `patience` windows in a row."""
         self._windows[name] = self._windows[name] + 1 if holds else 0
         return self._windows[name] >= self.patience

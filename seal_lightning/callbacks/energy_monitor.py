@@ -1,4 +1,4 @@
-"""What the energies know and where they pull, measured on validation data."""
+"""What the energies know, and where they pull a prediction, measured on validation data."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _ERRORS = ("limb_symmetry_error", "asymmetry_error", "body_segment_length_error"
 class EnergyMonitor(Callback):
     r"""Logs, for every energy and validation epoch, whether it is fit to teach the pose-net.
 
-    Under ``seal/monitor/<energy>/`` the logger gets, over all labelled validation poses whose root is visible:
+    Logged as ``seal/monitor/<energy>/<name>``, over all labelled validation poses whose root is visible, are:
 
     - ``energy_true``, ``energy_prediction``, and ``ranking_accuracy``: how often the truth has the lower of the two;
     - ``spearman_limb_symmetry_error``, ``..._asymmetry_error``, ``..._body_segment_length_error``, ``..._mpjpe``: rank
       correlation over the epoch of the prediction's energy with its errors. NaN where the skeleton has no such error;
-    - ``alignment``: :math:`\cos(-\partial E / \partial \hat y,\ y - \hat y)`, 1 where the pull of the energy leads to
-      the truth and 0 where it is at right angles to the way there;
-    - ``force_ratio``: length of that pull, times the weight of the last training step, as a share of the length of the
+    - ``alignment``: :math:`\cos(-\partial E / \partial \hat y,\ y - \hat y)`, 1 where the energy pulls straight to the
+      truth, 0 where it pulls at right angles to the way there;
+    - ``force_ratio``: length of that pull, times the weight of the last training step, divided by the length of the
       gradient of `mpjpe`, whatever loss the host has.
 
     It needs a host with validation steps that SEAL can read, costs two passes through every loss-net per validation
-    batch, and leaves the training and its random numbers as they are. A model without SEAL is left alone, with one
-    warning.
+    batch, and leaves the training and its random numbers as they are. For a model without SEAL it warns once and does
+    nothing.
 
     Example:
         >>> import lightning as L
@@ -49,7 +49,7 @@ class EnergyMonitor(Callback):
         self._rows: dict[str, list[Tensor]] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Warn where there is no energy to look at."""
+        """Warn if the model has no energies."""
         if not isinstance(pl_module, SealMixin):
             warnings.warn(
                 f"Expected the model of EnergyMonitor to be a SealMixin, but got {type(pl_module).__name__}: "
@@ -70,7 +70,7 @@ class EnergyMonitor(Callback):
                 self._rows.setdefault(name, []).append(rows)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log what the epoch of all processes has to say."""
+        """Log the values of the epoch, gathered from all processes."""
         if not isinstance(pl_module, SealMixin) or trainer.sanity_checking:
             return
         for index, name in enumerate(pl_module.seal.energies):
@@ -79,7 +79,7 @@ class EnergyMonitor(Callback):
             if ranks.world_size() > 1:
                 rows = torch.cat(gather_all_tensors(rows))
             values = _summary(rows.cpu().double(), pl_module.seal.forces.weight[index].cpu())
-            # Equal on all processes already; averaging them once more is what Lightning asks for.
+            # The values are equal on all processes, but without `sync_dist` Lightning would warn that they may differ.
             pl_module.log_dict({f"seal/monitor/{name}/{key}": value for key, value in values.items()}, sync_dist=True)
         self._rows = {}
 
@@ -88,8 +88,8 @@ _COLUMNS = ("energy_true", "energy_prediction", "alignment", "pull", "task", *_E
 
 
 def _measure(criterion: SealLoss, captured: SealBatch) -> dict[str, Tensor]:
-    """Per energy one row a pose that counts, with the columns above."""
-    # Lightning validates in inference mode, whose tensors know no gradient: work outside of it.
+    """For each energy the columns above, one row per pose that counts."""
+    # Lightning validates in inference mode, in which no gradient can be taken, so it is left here.
     with torch.inference_mode(False), torch.enable_grad():
         prediction, target, keypoints_2d, visibility = _poses(captured, criterion.skeleton.root_joints)
         pose = prediction.requires_grad_()
@@ -113,7 +113,7 @@ def _measure(criterion: SealLoss, captured: SealBatch) -> dict[str, Tensor]:
 
 
 def _poses(captured: SealBatch, root: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Prediction, target, keypoints and visibility of the labelled poses with a visible root, clips taken apart."""
+    """Prediction, target, keypoints and visibility of the labelled poses with a visible root; clips become frames."""
     if captured.target is None:
         raise ValueError("Expected `seal_batch` to return a `target` in validation for EnergyMonitor, but got None.")
     counts = torch.ones(captured.prediction.shape[:-2], dtype=torch.bool, device=captured.prediction.device)
@@ -140,7 +140,7 @@ def _errors(criterion: SealLoss, prediction: Tensor, target: Tensor, visibility:
 
 
 def _summary(rows: Tensor, weight: Tensor) -> dict[str, Tensor]:
-    """What is logged, of rows in float64 and the weight of the energy."""
+    """The values to log, from the rows of an energy (float64) and its weight."""
     column = dict(zip(_COLUMNS, rows.unbind(1), strict=True))
     true, energy = column["energy_true"], column["energy_prediction"]
     summary = {
@@ -157,7 +157,7 @@ def _summary(rows: Tensor, weight: Tensor) -> dict[str, Tensor]:
 
 
 def _spearman(one: Tensor, other: Tensor) -> Tensor:
-    """Return the correlation of the ranks; NaN where one of the two never changes."""
+    """Return Spearman's rank correlation; NaN where one of the two is constant."""
     # Not torchmetrics' `spearman_corrcoef`: that is 0 there, as if the two were known to be unrelated, adds a constant
     # to the denominator, and sums the ranks of equal values in 32 bits, which overflow where 70,000 are equal.
     if len(one) < 2:
@@ -166,7 +166,7 @@ def _spearman(one: Tensor, other: Tensor) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """Return the place of every value in their order; equal values share their mean place."""
+    """Return the rank of every value, from 1; equal values share the mean of their ranks."""
     _, place, count = torch.unique(values, return_inverse=True, return_counts=True)
-    mean_place: Tensor = count.cumsum(0) - 0.5 * (count - 1)
-    return mean_place.to(values)[place]
+    mean_rank: Tensor = count.cumsum(0) - 0.5 * (count - 1)
+    return mean_rank.to(values)[place]

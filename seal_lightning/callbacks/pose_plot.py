@@ -54,7 +54,7 @@ class PosePlot(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Draw the first batch of an epoch whose turn it is."""
+        """Draw the first batch of every `every_n_epochs`-th epoch."""
         first = batch_idx == 0 and dataloader_idx == 0 and trainer.is_global_zero and not trainer.sanity_checking
         if not first or trainer.current_epoch % self.every_n_epochs:
             return

@@ -1,4 +1,4 @@
-"""What a test says of the poses: errors by group with their high tail, and scores that need no truth."""
+"""Reports the poses of a test: errors by group, with those of the worst poses, and scores that need no true poses."""
 
 from __future__ import annotations
 
@@ -45,32 +45,37 @@ _LABEL_FREE = {
 
 
 class PoseReport(Callback):
-    """Reports what ``seal-lightning test`` and ``validate`` find out about the predicted poses.
+    """Reports on the poses that a model predicts in ``seal-lightning test`` and ``validate``.
 
-    Two tables are printed, with one line a group ("dataset/skeleton"), one a dataset, and their mean, each counting the
-    same: the errors against the truth in millimetres and percent, always with the 90th, 95th and 99th percentile and
-    the mean of the worst 5 % of the poses' MPJPE; and the scores that need no truth, the limb symmetry error, the
-    variation of bone lengths over all poses of a group (`bone_length_variation`: a group is to be one person), and the
-    error of reprojection (`reprojection_error`), beside what the truth itself scores where it is known. All numbers go
-    to ``pose_report_test.json`` and ``.csv`` (``validate`` likewise), and those of datasets and mean to the logger,
-    under ``report/``. Batches without a target, and samples that are not labelled, get the latter scores alone.
+    Two tables are printed. Both have one line for every group ("dataset/skeleton"), one for every dataset, and one for
+    the mean over the datasets, each with the same weight.
 
-    Keypoints, prediction and target are those that a SealMixin captures; those of any other model are found in its step
-    likewise (`infer_batch`), as long as there is one way to read it. During ``fit`` it does nothing.
+    - Errors against the true poses, in millimetres and percent. Beside the mean MPJPE they show its 90th, 95th and 99th
+      percentile over the poses, and its mean over the worst 5 % of them.
+    - Scores that need no true poses: the limb symmetry error, how much bone lengths vary over the poses of a group
+      (`bone_length_variation`, which makes sense where a group is one person), and the `reprojection_error`. What the
+      true poses score themselves stands beside them where they are known.
+
+    All numbers are written to ``pose_report_test.json`` and ``.csv`` (``pose_report_validate`` likewise); those of the
+    datasets and of the mean are also logged, as ``report/...``. Batches without a target and samples that are not
+    labelled count in the second table only.
+
+    Keypoints, prediction and target are those that a SealMixin captures. In the step of any other model they are found
+    in the same way (`infer_batch`), as long as there is only one way to read it. The callback does nothing in ``fit``.
 
     Args:
-        output: Directory of the two files. None is that of the run's logs; a file that is there already is kept, and
-            the new one called ``-2``, ``-3``, ...
-        unit: Unit of the poses, "m" or "mm". None is the datamodule's own ``unit``.
-        joints: Names of the joints to score. None scores all. For data that have only some joints of the model's
-            skeleton: a bone counts where both its ends are named.
-        focal: Focal length in the unit of the keypoints, to reproject with a pinhole whose axis meets the image at the
-            keypoints' origin. None reprojects by weak perspective.
-        skeleton: The model's joints. None is the skeleton of a SealMixin, and the datamodule's for any other model.
+        output: Directory of the two files; None means that of the run's logs. Files that are there already are kept,
+            and the new ones get ``-2``, ``-3``, ... at the end of their names.
+        unit: Unit of the poses, "m" or "mm"; None means the ``unit`` of the datamodule.
+        joints: Names of the joints to score, for data that have only some joints of the model's skeleton; None means
+            all. A bone is scored where both of its ends are named.
+        focal: Focal length in the unit of the keypoints, for reprojection through a pinhole camera whose axis meets the
+            image at the origin of the keypoints. None reprojects by weak perspective.
+        skeleton: Skeleton of the poses; None means that of a SealMixin, or the datamodule's for any other model.
 
     Raises:
-        ValueError: At the start, if several processes run, a joint is unknown, the root is not among the joints, or
-            skeleton or unit are not known.
+        ValueError: When the test starts, if there are several processes, a joint is unknown, the root is not among the
+            joints, or no skeleton or unit can be found.
 
     Example:
         >>> import lightning as L
@@ -98,7 +103,7 @@ class PoseReport(Callback):
         self._watch, self._calls = ExitStack(), list[ModuleCall]()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Refuse what cannot be scored."""
+        """Check before the test that its poses can be scored."""
         if stage not in ("validate", "test"):
             return
         if trainer.world_size > 1:
@@ -122,12 +127,12 @@ class PoseReport(Callback):
         self.scores = {}
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
-        """Watch the step of a model that does not capture it itself."""
+        """Record the calls in a step, unless the model is a SealMixin, which captures them itself."""
         if self._scorer is not None and not isinstance(pl_module, SealMixin):
             self._calls = self._watch.enter_context(record_calls(pl_module))
 
     def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
-        """Watch the step of a model that does not capture it itself."""
+        """Record the calls in a step, as in validation."""
         self.on_validation_batch_start(trainer, pl_module, batch)
 
     def on_validation_batch_end(
@@ -143,20 +148,20 @@ class PoseReport(Callback):
         self._score(pl_module, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report."""
+        """Print, log and write the report of a validation."""
         self._report(trainer, pl_module, "validate")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report."""
+        """Print, log and write the report of a test."""
         self._report(trainer, pl_module, "test")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget the metrics; `scores` stay."""
+        """Drop the metrics, which hold memory; `scores` stay."""
         self._watch.close()
         self._scorer = self._label_free = self._mask = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Leave the model as it was."""
+        """Remove the hooks from the model."""
         self._watch.close()
 
     def _score(self, module: Any, batch: Any) -> None:
@@ -220,7 +225,7 @@ def _mask(joints: Sequence[str] | None, skeleton: Skeleton) -> Tensor | None:
 
 
 def _table(scopes: Mapping[str, Mapping[str, float]], columns: Mapping[str, tuple[str, int]]) -> str:
-    """One aligned Markdown line a scope."""
+    """A Markdown table with aligned columns, one line per scope."""
     shown = {name: column for name, column in columns.items() if any(name in scores for scores in scopes.values())}
     rows = [["", *(title for title, _ in shown.values())]]
     for scope, scores in scopes.items():
@@ -238,7 +243,7 @@ def _table(scopes: Mapping[str, Mapping[str, float]], columns: Mapping[str, tupl
 
 
 def _free(directory: Path, stem: str) -> Path:
-    """A name in the directory, without ending, that neither file has yet."""
+    """A path in the directory, without suffix, at which there is neither a json nor a csv file yet."""
     path, number = directory / stem, 1
     while path.with_suffix(".json").exists() or path.with_suffix(".csv").exists():
         number += 1
@@ -248,7 +253,7 @@ def _free(directory: Path, stem: str) -> Path:
 
 
 def _write(path: Path, content: str) -> None:
-    """Write a file whole or not at all."""
+    """Write a file completely or not at all."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     part.write_text(content)
     os.replace(part, path)

@@ -1,4 +1,4 @@
-"""Predicted poses, written to files and drawn."""
+"""Writes predicted poses to files, and draws them."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ _NOTE = (
 
 
 class PoseWriter(BasePredictionWriter):
-    """Writes what a model predicts of a `KeypointFileDataModule`: ``poses.npz``, ``poses.json`` and pictures.
+    """Writes the poses that a model predicts from a `KeypointFileDataModule`: ``poses.npz``, ``poses.json``, pictures.
 
-    Poses are aligned at the root and in the unit of the training. **Where the person stands and how large they are is
-    unknown**: from one camera nobody can tell a small person from a distant one, so the scale is that of the bodies
-    which the model was trained on. Frames in which nobody was seen have no pose: NaN in the npz, null in the json.
+    Poses are relative to the root joint and in the unit of the training. **Where the person stands and how large they
+    are is unknown**: from one camera a small person cannot be told from a distant one, so the scale is that of the
+    bodies which the model was trained on. A frame in which nobody is seen has no pose: NaN in the npz, null in json.
 
-    The npz has ``poses`` (T, J, 3), ``keypoints_2d`` (T, J, 3) as in the file, brought to the model's joints, with
-    confidences, ``visibility`` (T, J), ``frame``, the names of the frames, ``joints``, ``parents``, ``unit``, and, of a
-    video, ``fps``. The json has the same, frame by frame.
+    The npz holds ``poses`` (T, J, 3); ``keypoints_2d`` (T, J, 3), the keypoints of the file as the model's joints, with
+    their confidences; ``visibility`` (T, J); ``frame``, the names of the frames; ``joints``, ``parents`` and ``unit``;
+    and ``fps`` if they are of a video. The json holds the same, frame by frame.
 
     Args:
-        output: Folder to write to; files of an earlier run there are replaced. None is the trainer's root directory.
+        output: Folder to write to, in which files of an earlier run are replaced; None means the trainer's root
+            directory.
         unit: Unit of the targets in training, "m" or "mm"; written beside the poses.
         pictures: Number of poses in ``poses.png``; 0 draws none. Needs matplotlib.
-        animation: What to animate a video as: "gif", or "mp4" where ffmpeg is installed. None animates nothing.
+        animation: Format of the animation of a video: "gif", or "mp4" where ffmpeg is installed. None makes none.
 
     Raises:
         ValueError: If an argument is out of its range, or the model predicts no poses of its data's joints.
-        TypeError: If the data are not those of a `KeypointFileDataModule`.
+        TypeError: If the data do not come from a `KeypointFileDataModule`.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class PoseWriter(BasePredictionWriter):
             require("matplotlib", "the pictures of PoseWriter (`pictures=0` draws none)")
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Make room for the poses, and see that they can be written."""
+        """Make room for the poses, and check that they can be written."""
         data = _keypoint_file(trainer)
         if trainer.world_size > 1:
             raise ValueError(f"Expected one process to predict in, but got {trainer.world_size}. Set `devices: 1`.")
@@ -91,7 +92,7 @@ class PoseWriter(BasePredictionWriter):
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
-        """Keep the poses of the frames that the batch is for."""
+        """Keep the poses of this batch's frames."""
         frame, joints = batch["frame"], self._poses.shape[1:]
         shapes = ((*frame.shape, *joints), (len(frame), 1, *joints)) if frame.dim() == 1 else ((*frame.shape, *joints),)
         if not isinstance(prediction, Tensor) or tuple(prediction.shape) not in shapes:
@@ -100,7 +101,7 @@ class PoseWriter(BasePredictionWriter):
                 f"Expected `predict_step` to return poses {shapes[0]} of this batch, but got {found}. The data's "
                 "`frames` and `centre_target` have to be those of the training."
             )
-        wanted = (frame >= 0).flatten()
+        wanted = (frame >= 0).flatten()  # -1 marks a frame that another window covers, or that is padding
         poses = prediction.detach().float().reshape(-1, *joints)[wanted]
         self._poses[frame.flatten()[wanted].cpu()] = poses.cpu()
 
@@ -153,7 +154,7 @@ def _keypoint_file(trainer: Trainer) -> KeypointFileDataModule:
 
 
 def _plain(points: Any) -> list[list[float] | None] | None:
-    """Points as lists; None for a point that is not known, and for all where none is."""
+    """Points as lists for the json: None for an unknown point, and None for all of them where none is known."""
     if not np.isfinite(points[..., :2]).any():
         return None
     return [point.tolist() if np.isfinite(point).all() else None for point in points]

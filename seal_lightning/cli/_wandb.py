@@ -1,4 +1,4 @@
-"""Weights & Biases runs are told which way each of their metrics is better."""
+"""Tells Weights & Biases for every logged metric whether higher or lower is better."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ _OURS = {
     "seal/ranking_accuracy": "max,last",
     "seal/loss_net_loss": "min,last",
     "seal/energy": "min,last",
-    "seal/force_ratio": "last",  # set, not striven for
+    "seal/force_ratio": "last",  # a setting rather than a score: neither direction is better
     "seal/weight": "last",
 }
 
 
 class MetricDirections(Callback):
-    """Calls ``define_metric`` for every logged metric whose better direction is known; nothing is guessed.
+    """Calls ``define_metric`` for every logged metric of which it is known whether higher or lower is better.
 
-    Known are the values of the mixin, what a callback monitors with a ``mode``, and a torchmetrics metric that says
-    ``higher_is_better``, logged itself or by its name in a collection. The run's summary gets best and last value.
+    That is known of the values that SEAL logs, of what a callback monitors with a ``mode``, and of a torchmetrics
+    metric with ``higher_is_better``, logged by itself or as part of a collection. All other metrics are left as they
+    are. The run's summary then shows the best value and the last one.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Collect what is known before anything is logged."""
+        """Collect the directions that are known before anything is logged."""
         self._summaries, self._seen = dict(_OURS), set[str]()
         for collection in (module for module in pl_module.modules() if isinstance(module, MetricCollection)):
             metrics = zip(collection.keys(), collection.children(), strict=True)
@@ -38,7 +39,8 @@ class MetricDirections(Callback):
                 self._summaries[callback.monitor] = f"{callback.mode},last"
 
     def _define(self, trainer: Trainer, *args: Any, **kwargs: Any) -> None:
-        results: Any = trainer._results  # nothing public tells the names under which a torchmetrics metric is logged
+        # Lightning has no public way to ask under which names a torchmetrics metric is logged.
+        results: Any = trainer._results
         for item, on_step in product(results.values(), (True, False)):
             name, logged = results._forked_name(item, on_step)
             if logged in self._seen or not item.meta.logger:

@@ -1,4 +1,4 @@
-"""Watches a training from outside: how long it takes, and what SEAL logs on the way."""
+"""Measures how long a training takes and records the values that SEAL logs during it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POINTS = 200
 
 
 class Watch(Callback):
-    """Measures the training time and keeps what SEAL logs, at a few hundred points."""
+    """Measures the time of a training and keeps the values that SEAL logs at about 200 of its steps."""
 
     def __init__(self) -> None:
         self.seconds = math.nan
@@ -25,11 +25,12 @@ class Watch(Callback):
 
     @property
     def curves(self) -> dict[str, list[tuple[int, float]]]:
-        """Per logged quantity its points (step, value)."""
+        """For each logged quantity, its points (step, value)."""
         return {name: [(step, float(value)) for step, value in points] for name, points in self._points.items()}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
+        # The number of steps is infinite where nothing but time ends the training.
         self._every = max(1, int(min(trainer.estimated_stepping_batches, 1e9)) // _POINTS)
         self._start = time.perf_counter()
 

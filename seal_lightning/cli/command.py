@@ -23,15 +23,16 @@ _DESCRIPTION = "Train and run any LightningModule on any LightningDataModule, bo
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Saves the config of a run beside its logs, never in the way of another run.
+    """Saves the configuration of a run beside its logs, without overwriting that of another run.
 
-    It goes to the directory that the logger has for the run, else to the trainer's root; where a ``config.yaml`` is
-    there already, to ``config-2.yaml``, ``config-3.yaml``, ... A logger that keeps a run's files without calling them
-    logs, like Weights & Biases, gets it as ``cli_config.yaml`` among these files, and as hyperparameters.
+    The file is ``config.yaml`` in the logger's directory of the run, or in the trainer's root directory where there is
+    no logger. If that name is taken, it is ``config-2.yaml``, ``config-3.yaml``, and so on. A logger that has files of
+    the run but no ``log_dir``, such as the one of Weights & Biases, gets ``cli_config.yaml`` among these files, and the
+    configuration as hyperparameters.
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the config."""
+        """Write the configuration to the first name that is free."""
         directory, name = trainer.default_root_dir, self.config_filename
         if trainer.logger is not None:
             logs = getattr(trainer.logger, "log_dir", None)
@@ -109,7 +110,7 @@ class SealCLI(LightningCLI):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Make the trainer; a run of Weights & Biases is told which way its metrics are better."""
+        """Build the trainer; one that logs to Weights & Biases tells it which way each metric is better."""
         trainer = super().instantiate_trainer(**kwargs)
         if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
             trainer.callbacks.insert(0, MetricDirections())  # type: ignore[attr-defined]

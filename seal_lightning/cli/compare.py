@@ -39,9 +39,9 @@ seed start from the same weights and see the same batches; the final weights are
 
 _HELP = {
     "seal_model": "SEAL subclass of the model, for hosts that need a `seal_batch` of their own; made if not given.",
-    "seeds": "One pair of trainings a seed, which SEAL and a datamodule with a `seed` get as well.",
+    "seeds": "Seeds: one pair of trainings for each, which is also the `seed` of SEAL and of a datamodule with one.",
     "unit": "Unit of the poses; the datamodule's `unit` if not given.",
-    "output": "Directory for results.json, results.csv and results.png; if taken, a number is added to its name.",
+    "output": "Directory for results.json, results.csv and results.png; if it exists, a number is added to its name.",
 }
 
 
@@ -67,7 +67,7 @@ class CompareCLI(LightningCLI):
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add what a comparison needs beyond a ``fit``."""
+        """Add the options of a comparison that a ``fit`` does not have."""
         add = parser.add_argument
         add("--seal", type=SealConfig, default=SealConfig(), help="The SEAL training.")
         add("--seal_model", type=type[SealMixin] | None, help=_HELP["seal_model"])
@@ -78,7 +78,7 @@ class CompareCLI(LightningCLI):
         self._fit_arguments = parser.add_method_arguments(Trainer, "fit", skip=set(self.subcommands()["fit"]))
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, and derive the configs of the two methods."""
+        """Parse, and derive the configurations of the two methods."""
         self.config = parser.parse_args(args)
         report.scipy_stats()  # the report needs it after hours of training: where it is missing, say so now
         for option in ("logger", "enable_checkpointing"):
@@ -105,10 +105,10 @@ class CompareCLI(LightningCLI):
         self._configs = {"host": self.config, "SEAL": seal}
 
     def instantiate_classes(self) -> None:
-        """Nothing is made up front: `build` makes everything anew for each training."""
+        """Do nothing here: `build` makes model, datamodule and trainer anew for each training."""
 
     def build(self, method: Method, seed: int) -> None:
-        """Make model, datamodule and trainer of one training, all drawn from the seed."""
+        """Make model, datamodule and trainer of one training, with all random numbers drawn from the seed."""
         seed_everything(seed, workers=True, verbose=False)
         self.config = self._configs[method].clone()
         for name in ("data.init_args", "model.init_args.seal"):
@@ -149,7 +149,7 @@ class CompareCLI(LightningCLI):
                     self.train(method, seed, watches[method], *([lengths] if method == "SEAL" else []))
                     trained.append((method, self.model.state_dict(), self.datamodule))
                 watches["SEAL"].seconds -= lengths.seconds
-                for method, weights, datamodule in trained:  # only now, since SEAL's training tells the bone lengths
+                for method, weights, datamodule in trained:  # only now: the bone lengths are measured while SEAL trains
                     groups = getattr(datamodule, "group_names", None)
                     scorers.append(PoseScorer(unit, groups, lengths=lengths.lengths))
                     self.score(scorers[-1], seed, weights, datamodule)
@@ -159,7 +159,7 @@ class CompareCLI(LightningCLI):
         return output
 
     def train(self, method: Method, seed: int, *callbacks: Callback) -> None:
-        """Train one method from one seed; `model` and `datamodule` are what it used."""
+        """Train one method from one seed, and leave its model and data in `model` and `datamodule`."""
         self.build(method, seed)
         trainer = cast(Any, self.trainer)
         trainer.callbacks.extend(callbacks)
@@ -168,7 +168,10 @@ class CompareCLI(LightningCLI):
         trainer.fit(self.model, datamodule=self.datamodule, **options)
 
     def score(self, scorer: PoseScorer, seed: int, weights: Mapping[str, Any], datamodule: Any) -> None:
-        """Score trained weights, of host or SEAL, through a SEAL model on the data that they were trained with."""
+        """Score trained weights of either method on the data that they were trained with.
+
+        Both are loaded into a SEAL model, since that captures the predictions whatever the host logs.
+        """
         self.build("SEAL", seed)
         self.model.load_state_dict(weights)
         trainer = self.instantiate_trainer(callbacks=[scorer], logger=False, enable_checkpointing=False)
@@ -180,7 +183,7 @@ class CompareCLI(LightningCLI):
         else:
             datamodule.prepare_data()
             datamodule.setup("test")
-            datamodule.val_dataloader = datamodule.test_dataloader
+            datamodule.val_dataloader = datamodule.test_dataloader  # the host can only validate
             trainer.validate(self.model, datamodule=datamodule, verbose=False)
 
     def _scoring_steps(self) -> tuple[str, ...]:
@@ -234,7 +237,7 @@ def _run(method: Method, seed: int, watch: Watch, scorer: PoseScorer) -> report.
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning from telling about hardware and tips before each of the many trainings."""
+    """Silence what Lightning says about hardware and add-ons, which would be repeated before every training."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -22,15 +22,15 @@ __all__ = ["animate_lifting", "check_animation", "plot_lifting"]
 def plot_lifting(
     poses: Tensor, keypoints_2d: Tensor, skeleton: str | Skeleton, *, titles: Sequence[str] = ()
 ) -> Figure:
-    """Draw poses in 3D beside their keypoints: one row a pose, left blue and right orange.
+    """Draw poses in 3D beside their keypoints: one row per pose, the left side in blue and the right in orange.
 
-    Poses are in the camera frame (x right, y down, z forward) and are turned upright. What is NaN is left out.
+    Poses are in the camera frame (x right, y down, z forward) and are turned upright. Joints that are NaN are left out.
 
     Args:
         poses: Poses (N, J, 3), in any unit.
         keypoints_2d: Keypoints (N, J, 2 or more), y down, in any unit.
         skeleton: The skeleton of both, or its name.
-        titles: One title a row.
+        titles: One title per row.
 
     Returns:
         The figure. ``figure.savefig(path)`` writes it.
@@ -66,20 +66,20 @@ def animate_lifting(
 ) -> None:
     """Write an animation of poses in 3D beside their keypoints.
 
-    Poses are in the camera frame (x right, y down, z forward) and are turned upright; the scale is that of all frames.
-    What is NaN is left out.
+    Poses are in the camera frame (x right, y down, z forward) and are turned upright; all frames share one scale.
+    Joints that are NaN are left out.
 
     Args:
-        path: A ``.gif``, or an ``.mp4`` where ffmpeg is installed.
+        path: File to write: a ``.gif``, or an ``.mp4`` where ffmpeg is installed.
         poses: Poses (T, J, 3), in any unit.
         keypoints_2d: Keypoints (T, J, 2 or more), y down, in any unit.
         skeleton: The skeleton of both, or its name.
-        fps: Frames per second. A gif counts in hundredths of a second: 30 become 33.
+        fps: Frames per second. A gif stores times in hundredths of a second, so 30 frames per second become 33.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
-        ValueError: If the shapes do not fit, or the file's ending is none of the two.
-        RuntimeError: If ffmpeg is wanted and not installed.
+        ValueError: If the shapes do not fit, or the file name ends in neither ``.gif`` nor ``.mp4``.
+        RuntimeError: If an ``.mp4`` is to be written and ffmpeg is not installed.
 
     Example:
         >>> import tempfile, torch
@@ -104,12 +104,12 @@ def animate_lifting(
 
 
 def check_animation(suffix: str) -> None:
-    """Raise unless an animation with this ending of its file can be written.
+    """Raise unless an animation whose file name ends in `suffix` can be written.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
-        ValueError: If the ending is neither ``.gif`` nor ``.mp4``.
-        RuntimeError: If ffmpeg is wanted and not installed.
+        ValueError: If the suffix is neither ``.gif`` nor ``.mp4``.
+        RuntimeError: If the suffix is ``.mp4`` and ffmpeg is not installed.
     """
     if suffix not in (".gif", ".mp4"):
         raise ValueError(f"Expected an animation to be a .gif or an .mp4, but got {suffix!r}.")
@@ -134,13 +134,17 @@ def _checked(poses: Tensor, keypoints_2d: Tensor, skeleton: Skeleton) -> tuple[T
 def _stage(
     figure: Figure, rows: int, row: int, poses: Tensor, keypoints_2d: Tensor, skeleton: Skeleton
 ) -> Callable[[Tensor, Tensor], None]:
-    """Prepare a row of the figure for these poses and keypoints; returns what draws one of them there."""
+    """Prepare a row of the figure whose axes fit all of these poses and keypoints.
+
+    Returns:
+        A function that draws one pose and its keypoints in the row, in place of those before.
+    """
     flat: Any = figure.add_subplot(rows, 2, 2 * row + 1)
     deep: Any = figure.add_subplot(rows, 2, 2 * row + 2, projection="3d")
     low, high = _bounds(keypoints_2d)
     margin = 0.1 * float((high - low).max().clamp(min=1e-6))
     flat.set_xlim(float(low[0]) - margin, float(high[0]) + margin)
-    flat.set_ylim(float(high[1]) + margin, float(low[1]) - margin)
+    flat.set_ylim(float(high[1]) + margin, float(low[1]) - margin)  # upside down: y points down in an image
     flat.set_aspect("equal")
     flat.set_xticks([])
     flat.set_yticks([])
@@ -161,7 +165,7 @@ def _stage(
 
 
 def _bounds(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Least and greatest coordinates of all that is not NaN; zeros where nothing is."""
+    """Smallest and largest coordinates of the points that are finite; zeros where none is."""
     points = points.flatten(0, -2)
     known = points[points.isfinite().all(dim=-1)]
     if len(known) == 0:

@@ -1,4 +1,4 @@
-"""Figures of poses and training curves. They need matplotlib (the extra ``plot``), but not pyplot and its state."""
+"""Figures of poses and training curves. They need matplotlib (the extra ``plot``), but not pyplot's global state."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def plot_poses(
     reference: str | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
-    """Draw poses in 3D: one column per entry of ``poses``, one row per pose, left blue and right orange.
+    """Draw poses in 3D: one column per entry of ``poses``, one row per pose; the left side is blue, the right orange.
 
     Poses are in the camera frame (x right, y down, z forward) and are turned upright. All axes of a row share one
     scale.
 
     Args:
-        poses: Per column title poses of shape ``(J, 3)`` or ``(N, J, 3)``, in any unit.
+        poses: For each column its title and its poses, ``(J, 3)`` or ``(N, J, 3)``, in any unit.
         skeleton: The skeleton of the poses, or its name.
         reference: Title of the column whose poses are also drawn in grey behind those of the other columns.
         figure: Figure to draw in; None makes one.
@@ -43,7 +43,7 @@ def plot_poses(
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
-        ValueError: If the poses do not share one shape that fits the skeleton, or ``reference`` is none of them.
+        ValueError: If the poses do not share one shape that fits the skeleton, or ``reference`` is not a title.
 
     Example:
         >>> figure = plot_poses({"truth": torch.randn(2, 17, 3), "prediction": torch.randn(2, 17, 3)}, "h36m17")
@@ -78,7 +78,7 @@ def plot_curves(
     """Draw curves over the training steps, one panel per entry of ``curves``; four or more panels make a grid.
 
     Args:
-        curves: Per panel title the lines in it: per label a sequence of points (step, value).
+        curves: For each panel its title and its lines; for each line its label and its points (step, value).
         figure: Figure to draw in; None makes one.
 
     Returns:
@@ -119,11 +119,11 @@ def plot_comparison(
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
     skeleton: str | Skeleton,
 ) -> Figure:
-    """Draw `plot_poses` on the left, the first column as reference, and `plot_curves` on the right.
+    """Draw `plot_poses` on the left, with the first column as the reference, and `plot_curves` on the right.
 
     Args:
-        poses: Per column title poses of shape ``(J, 3)`` or ``(N, J, 3)``.
-        curves: Per panel title the lines in it, as for `plot_curves`.
+        poses: For each column its title and its poses, ``(J, 3)`` or ``(N, J, 3)``.
+        curves: For each panel its title and its lines, as for `plot_curves`.
         skeleton: The skeleton of the poses, or its name.
 
     Returns:
@@ -186,6 +186,7 @@ def _draw_pose(axes: Any, pose: Tensor, skeleton: Skeleton, *, reference: bool =
 
 def _frame_pose(axes: Any, low: Tensor, high: Tensor) -> None:
     extent = high - low
+    # A flat pose gets a box that is at least half as deep as it is wide, and there is a little room around each pose.
     extent = extent.clamp(min=max(float(extent.max()) / 2, 1e-6)) * 1.08
     start = (low + high - extent) / 2
     for set_limits, first, length in zip(
