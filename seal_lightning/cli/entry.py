@@ -63,7 +63,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="seal-lightning",
         description="SEAL training for PyTorch Lightning pose models: a learned loss for structural plausibility.",
-        epilog="`seal-lightning COMMAND --help` lists the options of a command.",
+        epilog="For the options of a command: seal-lightning compare --help, seal-lightning convert --help, and so on.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
