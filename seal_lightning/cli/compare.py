@@ -80,7 +80,6 @@ class CompareCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse, and derive the configurations of the two methods."""
         self.config = parser.parse_args(args)
-        report.scipy_stats()  # the report needs it after hours of training: where it is missing, say so now
         for option in ("logger", "enable_checkpointing"):
             if self.config.trainer[option] is None:
                 self.config.trainer[option] = False
@@ -131,7 +130,7 @@ class CompareCLI(LightningCLI):
         Raises:
             ModuleNotFoundError: If scipy is not installed.
         """
-        require("scipy", "`seal-lightning compare`")
+        require("scipy.stats", "the confidence intervals of a comparison")
         try:
             require("matplotlib", "the picture of a comparison")
         except ModuleNotFoundError as error:

@@ -8,11 +8,12 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+
+from seal_lightning._extras import require
 
 __all__ = [
     "Paired",
@@ -24,7 +25,6 @@ __all__ = [
     "pair",
     "paired_difference",
     "rescaled_table",
-    "scipy_stats",
     "summarise",
     "t_975",
     "table",
@@ -154,23 +154,7 @@ def _spread(values: Sequence[float]) -> float:
 
 def t_975(degrees: int) -> float:
     """Return the value that Student's t with so many degrees of freedom exceeds with a probability of 2.5 %."""
-    return float(scipy_stats().t.ppf(0.975, degrees))
-
-
-def scipy_stats() -> Any:
-    """Import and return ``scipy.stats``.
-
-    Raises:
-        ModuleNotFoundError: If SciPy is not installed; the message says how to install it.
-    """
-    try:
-        return import_module("scipy.stats")
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "Expected SciPy to be installed, which a comparison takes its confidence intervals from, but it is not: "
-            "pip install 'seal_lightning[compare]'",
-            name=error.name,
-        ) from error
+    return float(require("scipy.stats", "confidence intervals").t.ppf(0.975, degrees))
 
 
 def pair(runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
