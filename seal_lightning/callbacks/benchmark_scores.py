@@ -24,7 +24,7 @@ class BenchmarkScores(Callback):
 
     - Human3.6M: ``mpjpe``, aligned at the hip, and ``p_mpjpe`` for every action; the average counts every action the
       same.
-    - MPI-INF-3DHP: ``pck`` at 150 mm and ``pck_auc`` (0 to 150 mm in steps of 5) over the 14 joints of the official
+    - MPI-INF-3DHP: ``pck`` below 150 mm and ``pck_auc`` (0 to 150 mm in steps of 5) over the 14 joints of the official
       script, and ``mpjpe`` over all 17, aligned at the pelvis, for every scene; the average is over all valid frames.
     - H3WB: ``whole_body``, ``body`` (with the feet), ``face`` and ``hands``, aligned at the pelvis;
       ``face_nose_aligned``, and ``hands_wrist_aligned``, each hand at its own wrist.

@@ -1,4 +1,4 @@
-"""Input checks and conversions that every function shares."""
+"""Checks and conversions of inputs that all functions share."""
 
 from __future__ import annotations
 
@@ -115,8 +115,9 @@ def check_reduction(reduction: str) -> None:
 
 
 def check_segments(reduction: str, segments: tuple[object, ...], name: str) -> None:
-    """Check `reduction`; warn where a mean has nothing to run over, since nothing else would tell why it is NaN."""
+    """Check `reduction`, and warn if the skeleton has no such segments: the mean over none is NaN."""
     check_reduction(reduction)
+    # Three levels up is the line of the user who called a public function.
     if not segments and reduction == "mean":
         warnings.warn(f"The skeleton has no {name}: the error is NaN.", UserWarning, stacklevel=3)
 
@@ -135,14 +136,17 @@ def check_count(name: str, value: int) -> None:
 
 
 def index_on(indices: tuple[int, ...], device: torch.device) -> Tensor:
-    """Return the indices as a tensor on `device`, kept there: copying a list at every call would wait for the GPU."""
-    if torch.compiler.is_compiling():  # the compiler keeps the tensor itself, and warns of a cache that it cannot see
+    """Return the indices as a tensor on `device`.
+
+    The tensor is cached, because copying a list to a GPU synchronises with it.
+    """
+    if torch.compiler.is_compiling():  # the compiler keeps the tensor as a constant, and would warn about the cache
         return torch.tensor(indices, dtype=torch.long, device=device)
     return _kept_index(indices, device)
 
 
 @lru_cache(maxsize=256)
 def _kept_index(indices: tuple[int, ...], device: torch.device) -> Tensor:
-    # An index made under inference mode could not be saved for a later backward pass.
+    # A tensor made under inference mode cannot be saved for a backward pass, and this one outlives the call.
     with torch.inference_mode(False):
         return torch.tensor(indices, dtype=torch.long, device=device)

@@ -1,4 +1,4 @@
-"""The rotation that turns one pose onto another, in closed form for many poses at once."""
+"""The rotation that brings one pose closest to another, in closed form for many poses at once."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ def best_rotation(covariance: Tensor) -> Tensor:
     .. math:: R = \frac{(i_1^2 - i_2) M + i_1 \, \mathrm{cof} M - M M^T M}{i_1 i_2 - i_3}
 
     The trace is the largest root of :math:`(i_1^2 - \|M\|^2)^2 - 8 i_3 i_1 - 4 \|\mathrm{cof} M\|^2`, which is the
-    characteristic polynomial of Horn's quaternion matrix; Newton's method finds it from above. Where the result is not
-    a rotation to half of the digits, because two rotations are equally good or nearly so, a singular value
-    decomposition takes over.
+    characteristic polynomial of Horn's quaternion matrix; Newton's method finds it from above. The closed form loses
+    its precision where two rotations are equally good, or nearly so: where :math:`R R^T` differs from the identity by
+    more than the square root of the floating-point precision, a singular value decomposition is used instead.
 
     Args:
-        covariance: Matrices M, shape (3, 3, N): elementwise operations run over all poses at a stretch.
+        covariance: Matrices M, shape (3, 3, N). The poses are last, so that operations on an entry run over contiguous
+            memory.
 
     Returns:
         Rotations R, shape (3, 3, N), NaN where a matrix is not finite. The gradient is zero where the best rotation
@@ -37,7 +38,7 @@ def best_rotation(covariance: Tensor) -> Tensor:
         https://doi.org/10.1107/S0108767305015266. Hoger and Carlson, Determination of the stretch and rotation in the
         polar decomposition of the deformation gradient, 1984, https://doi.org/10.1090/qam/745423
     """
-    # The scale changes no rotation, but powers of very small or large numbers would leave the range of the type.
+    # The scale does not change the rotation, but the powers of very small or large numbers would under- or overflow.
     largest = covariance.detach().abs().amax(dim=(0, 1))
     matrix = covariance / torch.where(largest == 0, 1.0, largest)
     rotation: Tensor = _BestRotation.apply(matrix)  # type: ignore[no-untyped-call]
@@ -45,16 +46,16 @@ def best_rotation(covariance: Tensor) -> Tensor:
 
 
 class _BestRotation(torch.autograd.Function):
-    """The gradient is that of the result, whichever way it was found."""
+    """`best_rotation` with a gradient of its own, which is the same for the closed form and for the decomposition."""
 
     @staticmethod
     def forward(matrix: Tensor) -> Tensor:
         rotation = _closed_form(matrix)
         gram = _product(rotation, rotation.transpose(0, 1))
         accurate = (gram - _identity_like(gram)).abs().amax(dim=(0, 1)) <= torch.finfo(gram.dtype).eps ** 0.5
-        # A step towards the nearest orthogonal matrix squares the error that is left.
+        # One Newton step towards the nearest orthogonal matrix squares the remaining error.
         rotation = 1.5 * rotation - 0.5 * _product(gram, rotation)
-        # To know which matrices are left waits for a GPU, but so does the decomposition of all of them.
+        # `nonzero` synchronises with a GPU, but decomposing all matrices would do so as well, and take far longer.
         left = (~accurate).nonzero().squeeze(-1)
         if left.numel() > 0:
             rotation = rotation.index_copy(-1, left, _by_decomposition(matrix.index_select(-1, left)))
@@ -73,7 +74,7 @@ class _BestRotation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        # A small turn w of R is the axis of the skew part of R^T dM, twice, over tr(S) I - S.
+        # When M changes by dM, R turns by (tr(S) I - S)^-1 times twice the axis of the skew part of R^T dM.
         matrix, rotation = ctx.saved_tensors
         stretch = _product(rotation.transpose(0, 1), matrix)
         stiffness = stretch.diagonal().sum(dim=-1) * _identity_like(stretch) - stretch
@@ -91,7 +92,7 @@ def _closed_form(matrix: Tensor) -> Tensor:
     determinant = (matrix[0] * cofactors[0]).sum(dim=0)
     power, cofactor_power = matrix.square().sum(dim=(0, 1)), cofactors.square().sum(dim=(0, 1))
     half_power, twice_determinant = power / 2, 2 * determinant
-    # The largest trace that is possible with these sums of squares.
+    # Newton's method starts at the largest trace that is possible with these sums of squares.
     trace = (power + 2 * (3 * cofactor_power).sqrt()).sqrt()
     for step in range(NEWTON_STEPS + 1):
         second = torch.addcmul(-half_power, trace, trace, value=0.5)

@@ -1,6 +1,6 @@
-"""What the errors are means of: one value per joint, bone, pair or limb, and whether it counts.
+"""The terms of every error: one value per joint, bone, pair or limb, and whether it counts.
 
-The public functions average these terms at once; the metrics add them up over batches.
+The public functions return the mean of the terms; the metrics add it up over batches.
 """
 
 from __future__ import annotations
@@ -46,7 +46,10 @@ __all__ = [
 
 
 class Terms(NamedTuple):
-    """Errors (..., n) of n joints or bones, those of them that count, and those that are visible at all."""
+    """Errors (..., n) of n joints or bones, and two masks (..., n): those that count, and those that are visible.
+
+    The two differ where a visible bone of length zero has no error in percent.
+    """
 
     errors: Tensor
     counted: Tensor
@@ -60,7 +63,7 @@ def pose_means(terms: Terms) -> tuple[Tensor, Tensor]:
 
 
 def reduce_terms(terms: Terms, reduction: str) -> Tensor:
-    """Return the mean over poses of the mean over their terms, or the latter alone, NaN where nothing counts."""
+    """Return the mean of every pose over its terms, NaN where none counts, or the mean of these over the poses."""
     values, any_counted = pose_means(terms)
     if reduction == "none":
         return values.masked_fill(~any_counted, torch.nan)
@@ -184,7 +187,10 @@ def _length_terms(lengths: Tensor, truth: Tensor, visible: Tensor, relative: boo
 
 
 def _percent(errors: Tensor, reference: Tensor, visible: Tensor) -> Terms:
-    """Return errors in percent of a length; a length of zero does not count, NaN does: it must not go unnoticed."""
+    """Return errors in percent of a length.
+
+    A length of zero does not count. A length of NaN does, so that the mean becomes NaN and the fault is noticed.
+    """
     nonzero = reference != 0
     return Terms(100.0 * errors / torch.where(nonzero, reference, 1.0), visible & nonzero, visible)
 

@@ -67,7 +67,8 @@ def p_mpjpe(
 
     .. math:: \frac{1}{J} \sum_j \| s R \hat y_j + t - y_j \|
 
-    with scale s, rotation R and translation t of least squares, see `procrustes_align`. Degenerate poses are defined.
+    with scale s, rotation R and translation t of least squares, see `procrustes_align`, which also says what happens to
+    degenerate poses.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).
@@ -110,8 +111,8 @@ def n_mpjpe(
     .. math:: \frac{1}{J} \sum_j \| s \hat y_j - y_j \|, \quad
               s = \frac{\langle \hat y, y \rangle}{\langle \hat y, \hat y \rangle}
 
-    The scale is optimal in the least-squares sense and is all that is fitted: poses are expected root-relative,
-    or are made so by `root`.
+    The scale is optimal in the least-squares sense. Nothing else is fitted: pass root-relative poses, or let `root`
+    align them.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).

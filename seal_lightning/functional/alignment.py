@@ -13,7 +13,7 @@ from seal_lightning.functional._rotation import best_rotation
 
 __all__ = ["procrustes_align", "root_align", "scale_align"]
 
-# So many joints fit into the cache together with what is computed of them.
+# Poses are fitted in blocks of about this many joints, which fit into the CPU cache with all intermediate results.
 JOINTS_AT_ONCE = 2**16
 
 
@@ -96,8 +96,8 @@ def procrustes_align(prediction: Tensor, target: Tensor, *, visibility: Tensor |
 
     The rotation is found in closed form, in float64, for many poses at once. Degenerate poses are defined: a
     prediction whose joints coincide collapses onto the centroid of the target, and if the joints of the target
-    coincide the best scale is zero. Of collinear poses any of the equally good rotations is taken. The result is
-    differentiable wherever the best rotation is unique.
+    coincide the best scale is zero. Collinear poses have many equally good rotations, of which one is taken. The result
+    is differentiable wherever the best rotation is unique.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).
@@ -130,14 +130,14 @@ def procrustes_distances(prediction: Tensor, target: Tensor, visibility: Tensor 
     """Distance (..., J) of every joint of two poses of one shape and dtype after `procrustes_align`."""
     powers = [(moved - y).square().sum(dim=1).t() for moved, y, _ in _fits(prediction, target, visibility)]
     power = torch.cat(powers).reshape(prediction.shape[:-1])
-    # The gradient of the root is infinite at zero.
+    # The gradient of a square root is infinite at zero; that of the clamp is zero below its bound.
     return power.clamp(min=torch.finfo(power.dtype).tiny).sqrt()
 
 
 def _fits(prediction: Tensor, target: Tensor, visibility: Tensor | None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield the turned and scaled predictions and the targets (J, 3, N) about their centroids, and those of the latter.
+    """Yield fitted predictions and targets (J, 3, N) about their centroids, and the targets' centroids, by blocks.
 
-    With poses last, what is done to one coordinate is done to a contiguous row.
+    The poses are the last axis, so that operations on one coordinate run over contiguous memory.
     """
     shape = (-1, *prediction.shape[-2:])
     poses_at_once = max(1, JOINTS_AT_ONCE // prediction.shape[-2])
@@ -152,6 +152,7 @@ def _fits(prediction: Tensor, target: Tensor, visibility: Tensor | None) -> Iter
 def _fit(x: Tensor, y: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     (x, centre_x), (y, centre_y) = _centred(x, seen), _centred(y, seen)
     covariance, power = _moments(_seen(x, seen), _seen(y, seen))
+    # Joints that coincide differ by rounding errors, which grow with the distance from the origin.
     rounding = x.shape[0] * torch.finfo(x.dtype).eps * centre_x.abs().amax(dim=0)
     is_point = power <= rounding.to(power.dtype).square()
     rotation = best_rotation(covariance)
@@ -164,7 +165,10 @@ def _fit(x: Tensor, y: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor, Ten
 
 
 def _centred(pose: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Subtract the centroid, and that of the rest: far from the origin the first is rounded coarsely."""
+    """Return the pose about its centroid, and the centroid.
+
+    The mean of a pose far from the origin is rounded coarsely; a second subtraction removes what the first one left.
+    """
     first = _centroid(pose, seen)
     centred = pose - first
     second = _centroid(centred, seen)
@@ -182,7 +186,10 @@ def _seen(pose: Tensor, seen: Tensor | None) -> Tensor:
 
 
 def _moments(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over joints of x y^T (3, 3, N) and x^T x (N,), in float64: thin poses turn on small differences of them."""
+    """Return the sums over joints of x y^T (3, 3, N) and of x^T x (N,).
+
+    They are in float64, because the rotation of a thin pose follows from small differences between large sums.
+    """
     exact = torch.float32 if x.device.type == "mps" else torch.float64  # Apple's MPS has no float64
     covariance, power = (x.new_zeros(*size, x.shape[-1], dtype=exact) for size in ((3, 3), (3,)))
     for joint in range(x.shape[0]):

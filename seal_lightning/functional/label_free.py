@@ -1,4 +1,4 @@
-"""What can be said of predicted poses without knowing the true ones."""
+"""Scores of predicted poses that need no true poses."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def bone_length_variation(
     .. math:: 100 \cdot \frac{1}{\bar l} \sqrt{ \frac{1}{T} \sum_t (l_t - \bar l)^2 }
         \quad \text{with} \quad \bar l = \frac{1}{T} \sum_t l_t
 
-    The mean over the bones. It is `mpsce` as a share of each bone's own mean length, and so knows no unit: bodies and
-    cameras of any size compare. A body has none; motion capture from skin markers has some.
+    The value is the mean over the bones. It is `mpsce` divided by each bone's own mean length, so that it has no unit
+    and bodies of any size can be compared. True bones keep their length; markers on the skin move a little.
 
     Args:
         prediction: Predicted poses of one person each, shape (..., T, J, 3), at least 2 frames in any order.
@@ -82,32 +82,34 @@ def reprojection_error(
     reduction: Reduction = "mean",
     visibility: Tensor | None = None,
 ) -> Tensor:
-    r"""How far a predicted pose, seen by the best camera, lies from the keypoints it was made of, in percent.
+    r"""Distance of a predicted pose, projected by the best camera, from the keypoints it was lifted from, in percent.
 
     .. math:: 100 \cdot \frac{1}{J} \sum_j \frac{\lVert \pi(p_j) - k_j \rVert}{d}
 
-    with :math:`k_j` the keypoints and :math:`d` the larger side of the box around those that count. The pose is in the
-    camera's frame up to a shift: x to the right and y down like the keypoints, z away. What it is seen by is
+    with :math:`k_j` the keypoints and :math:`d` the larger side of the box around those that count. The pose is
+    expected in the frame of the camera up to a shift: x to the right and y down like the keypoints, z away from the
+    camera. It is projected by
 
     - without ``focal`` a weak-perspective camera, :math:`\pi(p) = s\,(x, y) + t`, with the s and t of least squares:
       :math:`s = \sum_j \langle q_j, k_j \rangle / \sum_j \lVert q_j \rVert^2` for :math:`q_j = (x_j, y_j)`, both about
-      their means. Bodies near a true camera are not seen so: even the true pose has an error of some percent, and is
-      what to compare with;
+      their means. A true camera has perspective, so that even the true pose has an error of some percent: compare with
+      that error;
     - with ``focal`` a pinhole, :math:`\pi(p) = f\,(x + t_x, y + t_y) / (z + t_z)`, with the shift t that solves the
       linear equations :math:`f\,(x + t_x) = u\,(z + t_z)`, :math:`f\,(y + t_y) = v\,(z + t_z)` of the keypoints (u, v)
-      best. The true pose has the error of the keypoints alone. A pose that comes to lie beside or behind the camera has
-      no error: it is left out.
+      best. The error of the true pose is that of the keypoints alone. A pose with a joint that ends up beside or behind
+      the camera has no error and is left out.
 
-    A low error says that a prediction agrees with its input, nothing about its depth.
+    A low error says that a prediction agrees with its input, but nothing about its depth.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3), in any unit.
         keypoints_2d: Keypoints, shape (..., J, 2 or 3), the origin where the optical axis meets the image if ``focal``
-            is given. A joint whose third channel, the confidence, is 0 counts nowhere.
+            is given. A joint whose third channel, the confidence, is 0 does not count.
         focal: Focal length in the unit of the keypoints: ``2 f / w`` for keypoints from -1 to 1 over an image of w
             pixels. None stands for weak perspective.
         reduction: ``"mean"`` over poses, or ``"none"`` for one value per pose, shape (...), NaN for those left out.
-        visibility: Mask (..., J), boolean or 0/1, of the joints that count. It takes two, three with ``focal``.
+        visibility: Mask (..., J), boolean or 0/1, of the joints that count. A pose needs two of them, with ``focal``
+            three.
 
     Returns:
         Percentage of the person's size, float32 at least.
@@ -140,7 +142,7 @@ def reprojection_error(
     counted = as_visible(visibility, prediction)
     if keypoints_2d.shape[-1] == 3:
         counted = counted & (keypoints_2d[..., 2] != 0)
-    # In float64: the normal equations of a pinhole square the ratio of a body's size to its distance.
+    # In float64, because the normal equations of a pinhole square the small ratio of a body's size to its distance.
     mask = counted.unsqueeze(-1)
     pose = torch.where(mask, prediction, 0.0).double()
     seen = torch.where(mask, keypoints_2d[..., :2], 0.0).double()
@@ -155,7 +157,7 @@ def reprojection_error(
 
 
 def _weak(pose: Tensor, seen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions by the best weak-perspective camera, and whether there is one (..., 1)."""
+    """Return the image of every joint by the best weak-perspective camera, and whether there is one (..., 1)."""
     count = mask.sum(dim=-2, keepdim=True)
     flat, middle = (x.sum(dim=-2, keepdim=True) / count.clamp(min=1) for x in (pose[..., :2], seen))
     q, k = (torch.where(mask, x - m, 0.0) for x, m in ((pose[..., :2], flat), (seen, middle)))
@@ -165,7 +167,7 @@ def _weak(pose: Tensor, seen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _pinhole(pose: Tensor, seen: Tensor, mask: Tensor, focal: float) -> tuple[Tensor, Tensor]:
-    """Positions by a pinhole camera, shifted for the best, and whether that is possible (..., 1)."""
+    """Return the image of every joint by a pinhole after the best shift, and whether there is one (..., 1)."""
     one = mask.double()
     zero = torch.zeros_like(one)
     u, v, depth = seen[..., :1], seen[..., 1:], pose[..., 2:]

@@ -85,7 +85,7 @@ def align(poses: Poses, root: Root) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def root_of(poses: Poses, root: Root) -> tuple[int, ...] | None:
-    """Return the checked root joints as a tuple, which unlike a list can be an option of `Poses.once`."""
+    """Return the checked root joints as a tuple, since a list cannot be an option of `Poses.once`."""
     prediction, _ = pair_of(poses)
     return None if root is None else root_indices(root, prediction.shape[-2])
 

@@ -1,4 +1,4 @@
-"""Give a pose other bone lengths."""
+"""Change the bone lengths of poses."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def clip_mean_bones(pose: Tensor, skeleton: str | Skeleton) -> Tensor:
     .. math:: l_t' = \frac{1}{T} \sum_s l_s
 
     Args:
-        pose: Clips, shape (..., T, J, 3). The third axis from the end is time: a batch of single poses is not a clip.
+        pose: Clips, shape (..., T, J, 3). The third axis from the end is time, so do not pass a batch of single poses.
         skeleton: Skeleton or name of a built-in one.
 
     Returns:
@@ -173,7 +173,10 @@ def clip_mean_bones(pose: Tensor, skeleton: str | Skeleton) -> Tensor:
 
 
 def _with_lengths(pose: Tensor, lengths: Tensor, skeleton: Skeleton) -> Tensor:
-    """Rescale the bones, then move the pose so that its root, which need not be the root of the tree, is in place."""
+    """Rescale the bones, then move the pose so that its root joints are where they were.
+
+    `rescale_bones` holds the root of the tree in place, but poses may be aligned to other joints.
+    """
     moved = rescale_bones(pose, lengths, skeleton)
     root = index_on(skeleton.root_joints, moved.device)
     shift = as_pose(pose, "pose").index_select(-2, root) - moved.index_select(-2, root)

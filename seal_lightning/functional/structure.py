@@ -64,9 +64,9 @@ def limb_symmetry_error(
 
     .. math:: 100 \cdot \frac{|l_L - l_R|}{l_L + l_R} \quad \text{or} \quad |l_L - l_R|
 
-    Every bone counts whose child joint has a left/right partner. Of a pair of zero lengths the relative error is
-    not defined: it is left out (the metric `LimbSymmetryError` counts these). True bodies are not quite symmetric
-    either, see `asymmetry_error`.
+    Every bone counts whose child joint has a left/right partner. A pair of two zero lengths has no relative error and
+    is left out; the metric `LimbSymmetryError` counts such pairs. True bodies are not quite symmetric either, see
+    `asymmetry_error`.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).
@@ -109,7 +109,8 @@ def asymmetry_error(
 
     .. math:: | (l_L - l_R) - (l^*_L - l^*_R) |
 
-    The limb symmetry error alone rewards averaging left and right; this does not.
+    A prediction that gives left and right their mean length has no limb symmetry error, but an asymmetry error as large
+    as the true asymmetry.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).
@@ -151,8 +152,8 @@ def body_segment_length_error(
 
     .. math:: 100 \cdot \frac{|l - l^*|}{l^*} \quad \text{or} \quad |l - l^*|
 
-    A bone whose true length is zero has no relative error: it is left out (the metric `BodySegmentLengthError`
-    counts these).
+    A bone whose true length is zero has no relative error and is left out; the metric `BodySegmentLengthError` counts
+    such bones.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).
@@ -199,7 +200,7 @@ def limb_length_error(
 
     Limbs are the chains of ``Skeleton.limbs``: hip-knee-ankle and shoulder-elbow-wrist on the built-in bodies. The
     formula of the SEAL-pose paper is not public; this is the definition of this package. A limb whose true length is
-    zero has no relative error: it is left out (the metric `LimbLengthError` counts these).
+    zero has no relative error and is left out; the metric `LimbLengthError` counts such limbs.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).
@@ -239,6 +240,11 @@ def mpsce(
     r"""Mean per-segment consistency error: standard deviation of the length of a bone over the frames of a clip.
 
     .. math:: \sqrt{ \frac{1}{T} \sum_t (l_t - \bar l)^2 }
+
+    The value depends on the length of the clips. Lengths vary about their mean within each clip, and in a longer clip
+    they have more time to drift: compare figures over clips of one length only. The script published with ManiPose cuts
+    every video into windows that do not overlap, each as long as the input of the model, drops the shorter rest, and
+    divides by T - 1 where this function divides by T.
 
     Args:
         prediction: Predicted clips, shape (..., T, J, 3), at least 2 frames.
@@ -281,7 +287,7 @@ def mpsse(
 
     .. math:: | l_L - l_R |
 
-    The limb symmetry error with ``relative=False``, under the name it has in the literature on consistency.
+    It is the limb symmetry error with ``relative=False``, under its name in the literature on consistency.
 
     Args:
         prediction: Predicted poses, shape (..., J, 3).

@@ -24,7 +24,7 @@ Unit: TypeAlias = Literal["mm", "m"]
 
 
 def per_millimetre(unit: str) -> float:
-    """Return how much a millimetre is in `unit`."""
+    """Return the length of a millimetre in `unit`."""
     if unit not in ("mm", "m"):
         raise ValueError(f"Expected `unit` to be 'mm' or 'm', but got {unit!r}.")
     return 1.0 if unit == "mm" else 0.001
@@ -56,7 +56,7 @@ class StreamingMetric(Metric):
     plot_lower_bound = 0.0
 
     def _add_sum(self, name: str, shape: tuple[int, ...] = ()) -> None:
-        # Added to a float32 sum of a million errors, one error keeps a single digit. In float64 even a million batches
+        # A float32 sum of a million errors rounds the next error to a single digit. In float64 even a million batches
         # of one pose lose less than one part in a billion.
         self.add_state(name, default=torch.zeros(shape, dtype=torch.float64), dist_reduce_fx="sum")
 
@@ -68,9 +68,9 @@ class StreamingMetric(Metric):
             try:
                 moved = fn(tensor)
             except TypeError:
-                # Apple's MPS has no float64, and says so by a TypeError: there float32 has to do.
+                # Apple's MPS has no float64 and raises a TypeError; sums are kept in float32 there.
                 return fn(tensor.float())
-            # A model that is cast to half precision takes its metrics along, but sums in half precision are useless.
+            # Casting a model to half precision casts its metrics too, but sums in half precision are useless.
             return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
 
         return super()._apply(move, exclude_state)
@@ -91,14 +91,14 @@ class StreamingMetric(Metric):
 def state_name(name: str, *options: object) -> str:
     """Return a name for a state that metrics with other options do not have.
 
-    A `MetricCollection` lets metrics share one state for good if their states have equal names and, after the first
-    batch, equal values. But on an untrained model PCK is 0 at every threshold, and on a perfect one all errors are 0.
+    A `MetricCollection` looks for metrics whose states have equal names and, after the first batch, equal values, and
+    updates only one of them from then on. Equal values alone prove nothing: PCK may be 0 at every threshold at first.
     """
     return f"{name}_{hashlib.blake2s(repr(options).encode(), digest_size=6).hexdigest()}"
 
 
 class PoseMean(StreamingMetric):
-    """Mean over poses of a mean over joints or bones; subclasses say what the terms of the latter are.
+    """Mean over poses of a mean over joints or bones. A subclass implements `_terms`, the errors of these.
 
     Args:
         options: What the terms depend on besides the class: metrics that differ in them never share a state.

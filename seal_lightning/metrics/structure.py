@@ -147,6 +147,8 @@ class LimbLengthError(StructureMean):
 class MPSCE(StructureMean):
     """Standard deviation of bone lengths over a clip (..., T, J, 3), see `seal_lightning.functional.mpsce`.
 
+    The value depends on the length of the clips: compare figures over clips of one length only.
+
     Args:
         skeleton: Skeleton or name of a built-in one.
         kwargs: Options of every torchmetrics metric, e.g. ``dist_sync_on_step``.

@@ -1,4 +1,4 @@
-"""The worst poses: percentiles of the error per pose, and the mean beyond one."""
+"""The errors of the worst poses: percentiles of the error per pose, and the mean beyond a percentile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two parts of a BVH file: the hierarchy, read here, and the lines of the motion."""
+"""The hierarchy of a BVH file; the lines of the motion that follow it are left unread."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ class Joint:
     Args:
         name: Its name, as in the file.
         parent: Index of its parent; -1 for the root.
-        line: Where it begins in the file.
-        offset: Its place in the parent's frame, in the file's unit.
+        line: Line of the file in which it begins.
         is_end: Whether it is an End Site, which has no channels and no children.
-        offset: Its place in the parent's frame, in the file's unit.
-        channels: Columns of the motion and what they are, e.g. ``(3, "zrotation")``, in order.
+        offset: Its position relative to the parent, in the unit of the file.
+        channels: Columns of the motion and their kinds, e.g. ``(3, "zrotation")``, in order.
     """
 
     name: str
@@ -40,13 +39,13 @@ class Joint:
 
 @dataclass
 class Hierarchy:
-    """The joints of a BVH file, parents first, and what follows them.
+    """The joints of a BVH file, parents first, and the lines of its motion.
 
     Args:
         file: The file.
         motion: Number and text of the lines from MOTION on.
         joints: Joints and End Sites in the order of the file.
-        columns: Number of channels of all joints.
+        columns: Number of channels of all joints together.
     """
 
     file: TextFile
@@ -56,7 +55,7 @@ class Hierarchy:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One different name per joint."""
+        """A name for every joint, all different."""
         return unique_names([joint.name for joint in self.joints])
 
     @property
@@ -66,7 +65,7 @@ class Hierarchy:
 
     @property
     def partners(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Left joints and their right partners, by name."""
+        """Left joints and their right partners, found by name."""
         return partners_by_name(self.names, self.parents)
 
 
@@ -89,7 +88,11 @@ def read_hierarchy(path: str | os.PathLike[str]) -> Hierarchy:
 
 
 class _Parser:
-    """Reads words one by one; a joint ends with its closing brace."""
+    """Reads the hierarchy word by word, since line breaks have no meaning in it except after a name.
+
+    ``open`` holds the joints whose closing brace has not come yet, the innermost last, and ``due`` what each of them
+    still has to have.
+    """
 
     def __init__(self, hierarchy: Hierarchy, rows: list[tuple[int, str]]) -> None:
         self.hierarchy, self.joints, self.file = hierarchy, hierarchy.joints, hierarchy.file
@@ -130,7 +133,7 @@ class _Parser:
         return word
 
     def name(self, keyword: str) -> str:
-        """The rest of the line: names may hold blanks."""
+        """Take the rest of the line up to a brace: names may hold blanks."""
         line, words = self.line, []
         while self.words and self.words[0][0] == line and self.words[0][1] != "{":
             words.append(self.take())

@@ -53,7 +53,7 @@ def _h3wb133() -> dict[str, Any]:
     left += [17, 18, 19]
     right += [20, 21, 22]
 
-    # Face: chains that grow outwards from the middle line, so that the tree is its own mirror image.
+    # The face is a tree of chains that grow outwards from the middle line, so that it is its own mirror image.
     face_parents = {27: 28, 28: 29, 29: 30, 33: 30, 51: 33, 62: 51, 66: 62, 57: 66, 8: 57}
     face_mirror = {}
     right_chains = (

@@ -11,8 +11,8 @@ _SIDES = {"left": "L", "right": "R"}
 _H36M_TO_COCO: Table = {f"{side}_{limb}": letter + limb.title() for side, letter in _SIDES.items() for limb in _LIMBS}
 _COCO_LIMBS: Table = {str(h36m): coco for coco, h36m in _H36M_TO_COCO.items()}
 
-# Thorax and pelvis lie between shoulders and hips and the spine halfway; nose and the middle of the eyes stand for
-# Human3.6M's neck/nose and head, as is usual with detectors that see neither.
+# The thorax is the middle of the shoulders, the pelvis that of the hips, and the spine the middle of the two. Detectors
+# find neither Human3.6M's neck/nose nor its head: the nose and the middle of the eyes are the usual replacements.
 _COCO_TO_H36M: Table = {
     **_COCO_LIMBS,
     "Hip": ["left_hip", "right_hip"],

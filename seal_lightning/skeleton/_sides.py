@@ -1,4 +1,4 @@
-"""Left and right by name."""
+"""Left and right partners, found by the names of joints."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _OTHER = {"l": "r", "r": "l", "left": "right", "right": "left"}
 
 
 def partners_by_name(names: Sequence[str], parents: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Find left/right partners: joints whose names turn into each other when one mark of a side is swapped.
+    """Find left/right partners: joints whose names become each other's when one mark of a side is swapped.
 
     Marks are the words left and right anywhere in a name, and the letters L and R where they stand alone or begin the
-    name, in any case. Joints with more than one possible partner stay without, and so do pairs that do not hang from
-    partners or from one joint.
+    name, in upper or lower case. Joints with more than one possible partner get none. Nor do two joints whose parents
+    are neither partners nor the same joint.
 
     Args:
         names: Different names.
@@ -48,9 +48,9 @@ def partners_by_name(names: Sequence[str], parents: Sequence[int]) -> tuple[tupl
 
 
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Tell joints of one name apart: the second ``Site`` becomes ``Site_2``, the third ``Site_3``, in order.
+    """Number joints of the same name: the second ``Site`` becomes ``Site_2``, the third ``Site_3``, in order.
 
-    A number that another joint's name has taken is passed over.
+    A number is skipped if another joint has that name already.
 
     Example:
         >>> unique_names(["Hips", "Site", "Site", "Site_2", "Site"])
@@ -69,7 +69,7 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _swapped(name: str) -> Iterator[tuple[str, bool]]:
-    """The name with one mark swapped, and whether that mark says left."""
+    """Yield the name with one of its marks swapped, and whether that mark was a left one, for every mark."""
     for mark in _MARK.finditer(name):
         word = mark[0]
         other = _OTHER[word.lower()]

@@ -16,7 +16,7 @@ _LARGEST = 1e12
 
 
 class TextFile:
-    """The lines of a text file without comments (``#`` or ``//`` up to the end of the line) and without blank lines.
+    """The lines of a text file, without blank lines and comments, which run from ``#`` or ``//`` to the end of a line.
 
     Args:
         path: A file in UTF-8 or ASCII, with any line ends.
@@ -41,13 +41,13 @@ class TextFile:
         self.last_line = self.rows[-1][0] if self.rows else 1
 
     def error(self, line: int, message: str) -> ValueError:
-        """An error that tells where it is."""
+        """Return an error that names the file and the line."""
         return ValueError(f"{self.path}, line {line}: {message}")
 
     def number(self, line: int, word: str) -> float:
         """Read one finite number."""
         try:
-            number = math.nan if "_" in word else float(word)
+            number = math.nan if "_" in word else float(word)  # Python would read 1_000 as a number
         except ValueError:
             number = math.nan
         if not abs(number) < _LARGEST:
@@ -55,7 +55,7 @@ class TextFile:
         return number
 
     def numbers(self, line: int, words: Sequence[str], count: int, what: str) -> list[float]:
-        """Read so many finite numbers and nothing else."""
+        """Read exactly ``count`` finite numbers."""
         if len(words) != count:
             raise self.error(line, f"Expected {count} numbers {what}, but got {len(words)}.")
         try:
@@ -67,7 +67,7 @@ class TextFile:
         return [self.number(line, word) for word in words]
 
     def count(self, line: int, word: str) -> int:
-        """Read one whole number from 0 on."""
+        """Read one whole number, 0 or more."""
         if not (word.isascii() and word.isdigit() and len(word) < 10):
             raise self.error(line, f"Expected a whole number, but got {word!r}.")
         return int(word)

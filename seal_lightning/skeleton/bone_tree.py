@@ -1,4 +1,4 @@
-"""Moving the bones of many poses at once."""
+"""Move the bones of many poses at once."""
 
 from __future__ import annotations
 
@@ -14,29 +14,40 @@ __all__ = ["BoneTree", "bone_tree"]
 
 
 class BoneTree(NamedTuple):
-    """What moving the bones of a skeleton takes, as tensors."""
+    """The tree of a skeleton as tensors, with which bones are measured and moved.
+
+    Args:
+        child: The child joint of every bone (J - 1,).
+        parent: The parent joint of every bone (J - 1,).
+        root: The joints that poses are aligned to.
+        side: 1 for paired bones on the left, -1 on the right, else 0; shape (J - 1, 1).
+        above: 1 where the bone lies between the tree root and the joint, else 0; shape (J, J - 1).
+    """
 
     child: Tensor
     parent: Tensor
     root: Tensor
-    side: Tensor  # (J - 1, 1): 1 for paired bones on the left, -1 on the right, else 0
-    above: Tensor  # (J, J - 1): 1 where the bone lies between the tree root and the joint
+    side: Tensor
+    above: Tensor
 
     def bones(self, pose: Tensor) -> Tensor:
         """Return the vectors (..., J - 1, 3) from parent to child of poses (..., J, 3)."""
         return pose.index_select(-2, self.child) - pose.index_select(-2, self.parent)
 
     def move(self, pose: Tensor, change: Tensor) -> Tensor:
-        """Add a change to every bone vector; all that lies below it moves along, and the root stays where it is."""
+        """Add a change (..., J - 1, 3) to the bone vectors. All joints below a bone move along; the root stays put."""
         return pose + self.hold_root(self.above @ change)
 
     def hold_root(self, shift: Tensor) -> Tensor:
-        """Move all joints back by what the root is shifted: a displaced root would give every negative away."""
+        """Take the shift of the root from the shifts (..., J, 3) of all joints, so that the root stays where it is.
+
+        A loss-net could otherwise tell negatives from true poses by their displaced root alone.
+        """
         return shift - shift.index_select(-2, self.root).mean(-2, keepdim=True)
 
 
 def bone_tree(skeleton: Skeleton, pose: Tensor) -> BoneTree:
-    """Return the tree of a skeleton on the device and in the dtype of a pose; made once each."""
+    """Return the tree of a skeleton on the device and in the dtype of a pose; it is made once and kept."""
     return _tree(skeleton, pose.device, pose.dtype)
 
 

@@ -1,4 +1,4 @@
-"""Keypoints of one skeleton made into those of another."""
+"""Conversion of keypoints from one skeleton to another."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Joints = TypeVar("Joints", Tensor, npt.NDArray[Any])
 
 @dataclass(frozen=True)
 class KeypointMapping:
-    r"""Makes each joint of a skeleton from joints of another.
+    r"""Computes each joint of one skeleton as a weighted mean of joints of another.
 
     .. math:: y_k = \sum_j w_{kj} x_j \quad \text{with} \quad \sum_j w_{kj} = 1
 
-    Since the weights of a joint sum to 1, it makes no difference whether coordinates are normalised before or after.
-    A joint that is made of several is as sure as the least sure of them, and is visible where all of them are. Joints
-    that are not listed cannot be made: they come out as NaN, with confidence 0, and invisible.
+    Since the weights of a joint sum to 1, coordinates may be normalised before or after. The confidence of a joint is
+    the lowest of those that it is computed from, and it is visible where all of them are. A joint that is not listed is
+    missing: it is NaN, has confidence 0, and is invisible.
 
     Args:
-        source: Skeleton of the keypoints at hand, or its name; ``"body25"`` is ``"openpose25"``.
+        source: Skeleton of the given keypoints, or its name; ``"body25"`` is ``"openpose25"``.
         target: Skeleton of the keypoints wanted, or its name.
-        joints: Per target joint the source joint that it is, a list of those that it is the mean of, or weights by
+        joints: For each target joint a source joint, a list of source joints to average, or a dictionary of weights by
             source joint that sum to 1.
 
     Raises:
@@ -62,7 +62,7 @@ class KeypointMapping:
         object.__setattr__(self, "target", target)
         if unknown := [joint for joint in self.joints if joint not in target.names]:
             raise ValueError(
-                f"Expected `joints` to make joints of the target, {list(target.names)}, but got {unknown}."
+                f"Expected the keys of `joints` to be joints of the target, {list(target.names)}, but got {unknown}."
             )
         parts = {joint: _weights(joint, of, source) for joint, of in self.joints.items()}
         width = max((len(of) for of in parts.values()), default=1)
@@ -70,7 +70,8 @@ class KeypointMapping:
         weight = torch.zeros(len(target.names), width, dtype=torch.float64)
         for joint, of in parts.items():
             row, sources = target.names.index(joint), [source.names.index(name) for name in of]
-            # A row that has fewer sources repeats its first with weight 0: no other joint may have a say in it.
+            # A row with fewer sources repeats its first one with weight 0. Another joint would do harm even with weight
+            # 0: by its NaN, its lower confidence or its invisibility.
             index[row] = torch.tensor(sources + sources[:1] * (width - len(sources)))
             weight[row, : len(sources)] = torch.tensor(list(of.values()), dtype=torch.float64)
         made = torch.tensor([joint in parts for joint in target.names])
@@ -79,15 +80,15 @@ class KeypointMapping:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of the target joints that cannot be made."""
+        """Names of the target joints that have no source."""
         return tuple(name for name in _skeleton(self.target).names if name not in self.joints)
 
     def __call__(self, joints: Joints, *, confidence: bool = False) -> Joints:
-        """Make keypoints or poses (..., K, C) of the target from those of the source (..., J, C).
+        """Return keypoints or poses (..., K, C) of the target, given those (..., J, C) of the source.
 
         Args:
-            joints: Coordinates, floating; NaN reaches the joints that are made of it and no others.
-            confidence: Whether the last channel is a confidence, of which the least is taken.
+            joints: Floating-point coordinates. NaN reaches only the joints that are computed from it.
+            confidence: Whether the last channel is a confidence, of which the lowest is taken.
 
         Raises:
             ValueError: If the joints are not those of the source.
@@ -95,7 +96,7 @@ class KeypointMapping:
         given = _tensor(joints)
         self._check(given.shape[-2:-1], tuple(given.shape), "(..., {}, C)")
         if not given.is_floating_point():
-            raise ValueError(f"Expected `joints` to be floating, but got {given.dtype}.")
+            raise ValueError(f"Expected `joints` to be floating-point, but got {given.dtype}.")
         weight, known = self._weight.to(given), self._made.to(given.device)
         parts = [given[..., column, :] for column in self._index.to(given.device).unbind(1)]
         made = sum(part * weight[:, i, None] for i, part in enumerate(parts))
@@ -106,7 +107,7 @@ class KeypointMapping:
         return _like(made, joints)
 
     def visibility(self, visibility: Joints) -> Joints:
-        """Which joints (..., K) of the target are visible, given those (..., J) of the source.
+        """Return which joints (..., K) of the target are visible, given those (..., J) of the source.
 
         Raises:
             ValueError: If the joints are not those of the source.
@@ -119,7 +120,9 @@ class KeypointMapping:
     def _check(self, joints: torch.Size, shape: tuple[int, ...], wanted: str) -> None:
         count = _skeleton(self.source).num_joints
         if joints != (count,):
-            raise ValueError(f"Expected the joints of the mapping's source, {wanted.format(count)}, but got {shape}.")
+            raise ValueError(
+                f"Expected the {count} joints of the mapping's source, shape {wanted.format(count)}, but got {shape}."
+            )
 
 
 def get_mapping(mapping: str | KeypointMapping) -> KeypointMapping:
@@ -152,7 +155,7 @@ def _skeleton(skeleton: str | Skeleton) -> Skeleton:
 
 
 def _weights(joint: str, of: str | list[str] | Mapping[str, float], source: Skeleton) -> dict[str, float]:
-    """The sources of a joint and their weights."""
+    """Return the weight of every source of a joint."""
     names = [of] if isinstance(of, str) else list(of)
     if unknown := [name for name in names if name not in source.names]:
         raise ValueError(f"Expected joint {joint!r} to be made of joints of the source, but got {unknown}.")

@@ -1,4 +1,4 @@
-"""Skeletons: joint names, the kinematic tree, and what follows from them."""
+"""Skeletons: joint names, the kinematic tree, and the quantities derived from them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Skeleton", "get_skeleton"]
 
 @dataclass(frozen=True)
 class Skeleton:
-    r"""A kinematic tree with left/right partners.
+    r"""A kinematic tree of joints with left/right partners.
 
     Joints are numbered from 0 in the order of ``names``, which is the order of the joint axis of every pose.
     A bone is a joint together with its parent, so a tree of J joints has J - 1 bones.
@@ -68,8 +68,8 @@ class Skeleton:
         self._check_partners()
         self._check_root()
         self._check_limbs()
-        # Before Python 3.12 a cached property takes a lock, at which torch.compile breaks the graph: what a training
-        # step reads of a skeleton is cached here already.
+        # Before Python 3.12 a cached property takes a lock when it is first read, which breaks the graph of
+        # torch.compile. The properties that are read in a training step are cached here.
         _ = self.order, self.paired_bones, self.limb_bones
 
     @classmethod
@@ -95,10 +95,10 @@ class Skeleton:
     def from_bvh(cls, path: str | os.PathLike[str]) -> Skeleton:
         """Read the joints of a BVH file, in the order of the file; it may have no motion.
 
-        An End Site is a joint too, ``Head_end`` below ``Head``. Of joints with one name the second becomes ``name_2``.
-        Left/right partners are joints whose names differ in one mark alone: the words left and right, or an L and R
-        that stand alone or begin the name. Where that leaves a choice, or the two do not mirror the tree, there are
-        none.
+        An End Site is a joint too, ``Head_end`` below ``Head``. The second joint of the same name becomes ``name_2``.
+        Left/right partners are joints whose names differ only in the words left and right, or in an L and R that stand
+        alone or begin the name. Joints with several possible partners, or with parents that are neither partners nor
+        the same joint, have no partner.
 
         Args:
             path: A BVH file.
@@ -261,7 +261,7 @@ def _as_tuple(argument: str, values: object) -> tuple[Any, ...]:
 
 
 def _as_indices(argument: str, values: object) -> tuple[Any, ...]:
-    """Return a tuple whose integers, NumPy's among them, are Python's; what else is in it is found by the checks."""
+    """Return a tuple in which integers of NumPy have become Python's; the checks find what is no integer."""
     return tuple(int(value) if is_whole(value) else value for value in _as_tuple(argument, values))
 
 

@@ -150,7 +150,7 @@ def test_a_mapping_in_a_config():
 @pytest.mark.parametrize(
     ("joints", "message"),
     [
-        ({"Nose": "nose"}, r"Expected `joints` to make joints of the target, .* but got \['Nose'\]"),
+        ({"Nose": "nose"}, r"Expected the keys of `joints` to be joints of the target, .* but got \['Nose'\]"),
         ({"Hip": "pelvis"}, r"Expected joint 'Hip' to be made of joints of the source, but got \['pelvis'\]"),
         ({"Hip": {"nose": 0.4}}, r"Expected the weights of joint 'Hip' to sum to 1, but got 0.4"),
         ({"Hip": []}, r"Expected the weights of joint 'Hip' to sum to 1, but got 0"),
@@ -164,12 +164,12 @@ def test_a_wrong_table_names_the_joint(joints, message):
 def test_what_cannot_be_mapped():
     mapping = get_mapping("coco17_to_h36m17")
     with pytest.raises(
-        ValueError, match=r"Expected the joints of the mapping's source, \(..., 17, C\), but got \(2, 16, 2"
+        ValueError, match=r"Expected the 17 joints of the mapping's source, shape \(..., 17, C\), but got \(2, 16, 2"
     ):
         mapping(np.zeros((2, 16, 2)))
-    with pytest.raises(ValueError, match=r"mapping's source, \(..., 17\), but got \(2, 16\)"):
+    with pytest.raises(ValueError, match=r"mapping's source, shape \(..., 17\), but got \(2, 16\)"):
         mapping.visibility(torch.ones(2, 16))
-    with pytest.raises(ValueError, match=r"Expected `joints` to be floating, but got torch.int64"):
+    with pytest.raises(ValueError, match=r"Expected `joints` to be floating-point, but got torch.int64"):
         mapping(np.zeros((17, 2), dtype=np.int64))
     with pytest.raises(
         ValueError,
