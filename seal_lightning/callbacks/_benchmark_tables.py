@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seal_lightning.functional import mpjpe, p_mpjpe, pck, pck_auc, root_align
-from seal_lightning.metrics._base import StreamingMetric
+from seal_lightning.metrics.base import StreamingMetric
 
 __all__ = ["TABLES", "Column", "ScoreSums", "Table"]
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seal_lightning.functional._checks import as_pair, as_visible
-from seal_lightning.functional._terms import Terms, body_segment_terms, pose_means, symmetry_terms
+from seal_lightning.functional.checks import as_pair, as_visible
 from seal_lightning.functional.poses import Poses, bone_ends, both_ends
+from seal_lightning.functional.terms import Terms, body_segment_terms, pose_means, symmetry_terms
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = [

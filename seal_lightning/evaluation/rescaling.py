@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 from seal_lightning.functional import bone_lengths, shrink_bones, symmetrise_bones
-from seal_lightning.functional._checks import as_visible
+from seal_lightning.functional.checks import as_visible
 from seal_lightning.functional.poses import both_ends
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.training.batch import SealBatch

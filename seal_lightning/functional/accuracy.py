@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seal_lightning.functional._checks import Reduction, Root, check_count, check_positive, check_reduction
-from seal_lightning.functional._terms import (
+from seal_lightning.functional.checks import Reduction, Root, check_count, check_positive, check_reduction
+from seal_lightning.functional.poses import Poses
+from seal_lightning.functional.terms import (
     mpjpe_terms,
     n_mpjpe_terms,
     p_mpjpe_terms,
@@ -13,7 +14,6 @@ from seal_lightning.functional._terms import (
     pck_terms,
     reduce_terms,
 )
-from seal_lightning.functional.poses import Poses
 
 __all__ = ["mpjpe", "n_mpjpe", "p_mpjpe", "pck", "pck_auc"]
 

@@ -8,8 +8,8 @@ from itertools import repeat
 import torch
 from torch import Tensor
 
-from seal_lightning.functional._checks import Root, as_pair, as_pose, as_visible, index_on, root_indices
 from seal_lightning.functional._rotation import best_rotation
+from seal_lightning.functional.checks import Root, as_pair, as_pose, as_visible, index_on, root_indices
 
 __all__ = ["procrustes_align", "root_align", "scale_align"]
 

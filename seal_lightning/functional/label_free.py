@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seal_lightning.functional._checks import (
+from seal_lightning.functional.checks import (
     Reduction,
     as_pose,
     as_visible,
@@ -13,8 +13,8 @@ from seal_lightning.functional._checks import (
     check_reduction,
     check_segments,
 )
-from seal_lightning.functional._terms import Terms, reduce_terms
 from seal_lightning.functional.poses import Poses, bones_visible, lengths_alone, prediction_of
+from seal_lightning.functional.terms import Terms, reduce_terms
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["bone_length_variation", "reprojection_error"]

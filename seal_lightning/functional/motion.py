@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seal_lightning.functional._checks import Reduction, Root, check_positive, check_reduction
-from seal_lightning.functional._terms import acceleration_terms, mpjve_terms, reduce_terms
+from seal_lightning.functional.checks import Reduction, Root, check_positive, check_reduction
 from seal_lightning.functional.poses import Poses
+from seal_lightning.functional.terms import acceleration_terms, mpjve_terms, reduce_terms
 
 __all__ = ["acceleration_error", "mpjve"]
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from seal_lightning.functional._checks import Root, as_pair, as_pose, as_visible, check_joints, index_on, root_indices
 from seal_lightning.functional.alignment import root_align
+from seal_lightning.functional.checks import Root, as_pair, as_pose, as_visible, check_joints, index_on, root_indices
 from seal_lightning.skeleton import Skeleton
 
 __all__ = [

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from seal_lightning._values import is_number
-from seal_lightning.functional._checks import as_pose, index_on
+from seal_lightning.functional.checks import as_pose, index_on
 from seal_lightning.functional.structure import bone_lengths
 from seal_lightning.skeleton import Skeleton, get_skeleton
 

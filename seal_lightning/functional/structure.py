@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from seal_lightning.functional._checks import Reduction, as_pose, check_segments
-from seal_lightning.functional._terms import (
+from seal_lightning.functional.checks import Reduction, as_pose, check_segments
+from seal_lightning.functional.poses import Poses, segment_lengths
+from seal_lightning.functional.terms import (
     asymmetry_terms,
     body_segment_terms,
     limb_length_terms,
@@ -13,7 +14,6 @@ from seal_lightning.functional._terms import (
     reduce_terms,
     symmetry_terms,
 )
-from seal_lightning.functional.poses import Poses, segment_lengths
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from seal_lightning.functional._checks import Root, check_count
-from seal_lightning.functional._terms import (
+from seal_lightning.functional.checks import Root, check_count
+from seal_lightning.functional.poses import Poses
+from seal_lightning.functional.terms import (
     Terms,
     mpjpe_terms,
     n_mpjpe_terms,
@@ -13,8 +14,7 @@ from seal_lightning.functional._terms import (
     pck_auc_terms,
     pck_terms,
 )
-from seal_lightning.functional.poses import Poses
-from seal_lightning.metrics._base import PoseMean, Unit, threshold_in
+from seal_lightning.metrics.base import PoseMean, Unit, threshold_in
 
 __all__ = ["MPJPE", "NMPJPE", "PCK", "PCKAUC", "PMPJPE"]
 

@@ -8,8 +8,8 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from seal_lightning.functional.poses import Poses
-from seal_lightning.metrics._base import Unit
 from seal_lightning.metrics.accuracy import MPJPE, NMPJPE, PCK, PCKAUC, PMPJPE
+from seal_lightning.metrics.base import Unit
 from seal_lightning.metrics.motion import MPJVE, AccelerationError
 from seal_lightning.metrics.structure import (
     MPSCE,

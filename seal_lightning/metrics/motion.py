@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from seal_lightning.functional._checks import Root, check_positive
-from seal_lightning.functional._terms import Terms, acceleration_terms, mpjve_terms
+from seal_lightning.functional.checks import Root, check_positive
 from seal_lightning.functional.poses import Poses
-from seal_lightning.metrics._base import PoseMean
+from seal_lightning.functional.terms import Terms, acceleration_terms, mpjve_terms
+from seal_lightning.metrics.base import PoseMean
 
 __all__ = ["MPJVE", "AccelerationError"]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from seal_lightning.functional._terms import (
+from seal_lightning.functional.poses import Poses
+from seal_lightning.functional.terms import (
     Terms,
     asymmetry_terms,
     body_segment_terms,
@@ -12,8 +13,7 @@ from seal_lightning.functional._terms import (
     mpsce_terms,
     symmetry_terms,
 )
-from seal_lightning.functional.poses import Poses
-from seal_lightning.metrics._base import StructureMean
+from seal_lightning.metrics.base import StructureMean
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["MPSCE", "MPSSE", "AsymmetryError", "BodySegmentLengthError", "LimbLengthError", "LimbSymmetryError"]

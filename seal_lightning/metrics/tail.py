@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from seal_lightning._values import is_number
-from seal_lightning.functional._checks import Root
-from seal_lightning.functional._terms import mpjpe_terms, pose_means
+from seal_lightning.functional.checks import Root
 from seal_lightning.functional.poses import Poses, root_of
-from seal_lightning.metrics._base import StreamingMetric, Unit, per_millimetre, state_name
+from seal_lightning.functional.terms import mpjpe_terms, pose_means
+from seal_lightning.metrics.base import StreamingMetric, Unit, per_millimetre, state_name
 
 __all__ = ["ErrorCVaR", "ErrorPercentile", "ErrorTail"]
 

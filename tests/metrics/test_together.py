@@ -4,7 +4,7 @@ import pytest
 import torch
 import torchmetrics
 
-from seal_lightning.functional import _terms, poses
+from seal_lightning.functional import poses, terms
 from seal_lightning.metrics import MPJPE, PoseMetrics, tail
 
 
@@ -44,7 +44,7 @@ def test_together_equals_apart_to_the_bit(clips, dtype, masked):
 
 def test_bones_and_distances_are_measured_once(clips, monkeypatch):
     calls = []
-    for module, name in ((poses, "segment_lengths"), (poses, "root_align"), (_terms, "_norms"), (tail, "pose_means")):
+    for module, name in ((poses, "segment_lengths"), (poses, "root_align"), (terms, "_norms"), (tail, "pose_means")):
         original = getattr(module, name)
         monkeypatch.setattr(
             module, name, lambda *a, name=name, original=original, **k: calls.append(name) or original(*a, **k)

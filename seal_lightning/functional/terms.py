@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seal_lightning.functional._checks import Root, check_clip, index_on
 from seal_lightning.functional.alignment import procrustes_distances, scale_align
+from seal_lightning.functional.checks import Root, check_clip, index_on
 from seal_lightning.functional.poses import (
     Poses,
     align,

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.utilities.plot import _AX_TYPE, _PLOT_OUT_TYPE
 
-from seal_lightning.functional._checks import check_positive
-from seal_lightning.functional._terms import Terms, pose_means
+from seal_lightning.functional.checks import check_positive
 from seal_lightning.functional.poses import Poses
+from seal_lightning.functional.terms import Terms, pose_means
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["PoseMean", "StreamingMetric", "StructureMean", "Unit", "per_millimetre", "state_name", "threshold_in"]
