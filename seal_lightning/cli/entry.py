@@ -41,25 +41,25 @@ def main(args: Sequence[str] | None = None) -> None:
     command, more = (arguments[0], arguments[1:]) if arguments else ("", [])
     if command in _WITHOUT_LIGHTNING:
         import_module(f"seal_lightning.cli.{command}").main(more)
-    elif command not in _WITH_LIGHTNING and (not command.startswith("-") or command in ("-h", "--help", "--version")):
-        _parser().parse_args(arguments)
-    else:
+    elif command in _WITH_LIGHTNING or command.startswith(("-c", "--config")):  # a config may come before its command
         _import_lightning()
         _search_current_directory()
-        _run(command, arguments, more)
+        _run_with_lightning(command, arguments, more)
+    else:
+        _parser().parse_args(arguments)  # prints the help, the version or an error, and exits
 
 
-def _run(command: str, arguments: Sequence[str], more: Sequence[str]) -> None:
+def _run_with_lightning(command: str, arguments: Sequence[str], more: Sequence[str]) -> None:
     if command == "compare":
         import_module("seal_lightning.cli.compare").CompareCLI(more).compare()
     elif command == "demo":
         import_module("seal_lightning.cli.examples").demo(more)
-    else:  # LightningCLI finds the command itself, behind options that may come first
+    else:
         import_module("seal_lightning.cli.command").SealCLI(arguments)
 
 
 def _parser() -> ArgumentParser:
-    """A parser that only prints: the help, the version, or which commands there are."""
+    """A parser of nothing but the command, for the help, the version and the error where there is no such command."""
     parser = ArgumentParser(
         prog="seal-lightning",
         description="SEAL training for PyTorch Lightning pose models: a learned loss for structural plausibility.",
