@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 from jsonargparse import ArgumentParser
 from tqdm import tqdm  # type: ignore[import-untyped]
 
+from seal_lightning.data.formats._checks import frame_rate, located
 from seal_lightning.data.formats._mocap_joints import Table
+from seal_lightning.data.formats._stature import check_stature, check_upright, head_over_ankles, stature
 from seal_lightning.data.formats.any_mocap import Reader, find_files
 from seal_lightning.data.formats.clips_npz import Clip
 from seal_lightning.data.formats.mocap_npz import Mocap
-from seal_lightning.data.formats.motion import Unit, UpAxis, to_world
+from seal_lightning.data.formats.motion import Motion, Unit, UpAxis, to_world
 from seal_lightning.skeleton import get_skeleton
 
 __all__ = ["convert", "main"]
@@ -54,7 +57,7 @@ def convert(
             of an AMC file lies beside it.
         output: The npz file to write; an older one is replaced. Up to its first underscore it names the dataset.
         unit: Unit of the files: mm, cm, m, inch, cmu (25.4 / 0.45 mm, the CMU database), or how many millimetres it is.
-        up: Axis of the files that points up.
+        up: Axis of the files that points up; -y where y points down, as in the frame of a camera.
         fps: Frames per second of files that do not say it: AMC, and npz without ``fps``.
         rate: Frames per second wanted, by linear interpolation; needed where those of the files differ.
         skeleton: The 17 joints of Human3.6M, or the files' own joints, which all files have to share.
@@ -70,14 +73,15 @@ def convert(
 
     Raises:
         OSError: If a file is missing or cannot be written.
-        ValueError: If a file is malformed or its positions are not plausible in the unit; the message names it.
+        ValueError: If a file is malformed, or nobody has the stature that it gives in the unit; the message names the
+            file. If heads are on the average not above ankles.
     """
     path = Path(output)
     if path.suffix != ".npz":
         raise ValueError(f"Expected `output` to end in .npz, but got {output!r}.")
     for name, number in (("fps", fps), ("rate", rate)):
-        if number is not None and not (np.isfinite(number) and number > 0):
-            raise ValueError(f"Expected `{name}` to be positive, but got {number}.")
+        if number is not None:
+            frame_rate(number, f"`{name}`")
     to_world(np.zeros(3), unit, up)  # a wrong unit is not the fault of a file
     get_skeleton(npz_skeleton)
     if skeleton == "own" and mapping is not None:
@@ -88,6 +92,7 @@ def convert(
     joints = None if mapping is None else _table(mapping)
     reader = Reader(unit, up, fps, rate, skeleton, joints, subject, npz_skeleton, position_channels)
     clips, bad = _read(reader, files, skip_bad)
+    check_upright([clip.motion for clip in clips])
     skeleton_ids, shared = _skeleton_ids(clips)
     mocap = _assemble(path.stem, clips, skeleton_ids)
     _write(path, mocap)
@@ -95,6 +100,7 @@ def convert(
         f"{len(clips)} clips, {len(mocap.positions)} frames at {mocap.fps:g} fps, skeletons "
         f"{', '.join(sorted(set(skeleton_ids)))}: {path}"
     )
+    print(_bodies([clip.motion for clip in clips]))
     for name, other in shared.items():
         print(f"Clips of {name} have the bone lengths of {other}, and its skeleton_id.")
     if bad:
@@ -112,6 +118,11 @@ def main(args: Sequence[str]) -> None:
     parser.add_argument("inputs", nargs="+", help=_INPUTS)
     parser.add_function_arguments(convert, skip={"inputs", "mapping"}, as_group=False)
     parser.add_argument("--mapping", type=dict, enable_path=True, help=_MAPPING)
+    args = list(args)
+    if "--up" in args and args[args.index("--up") + 1 :][:1] == ["-y"]:
+        # Standing alone, -y would be taken for an option.
+        place = args.index("--up")
+        args[place : place + 2] = ["--up=-y"]
     try:
         convert(**vars(parser.parse_args(args, with_meta=False)))
     except (ValueError, OSError) as error:
@@ -134,7 +145,7 @@ def _read(reader: Reader, files: Mapping[Path, Path], skip_bad: bool) -> tuple[l
     for file, folder in tqdm(files.items(), desc="seal-lightning convert", unit="file", disable=None):
         try:
             found = reader.read(file, folder)
-            _check(file, [*clips[:1], *found])
+            _check(file, clips, found)
         except (ValueError, OSError) as error:
             if not skip_bad:
                 raise
@@ -150,15 +161,17 @@ def _read(reader: Reader, files: Mapping[Path, Path], skip_bad: bool) -> tuple[l
     return clips, bad
 
 
-def _check(file: Path, clips: Sequence[Clip]) -> None:
-    joints = [(clip.motion.skeleton.names, clip.motion.skeleton.parents) for clip in clips]
+def _check(file: Path, before: Sequence[Clip], found: Sequence[Clip]) -> None:
+    """Raise where the clips of a file do not go with those of the files before it, or are of nobody's size."""
+    joints = [(clip.motion.skeleton.names, clip.motion.skeleton.parents) for clip in (*before[:1], found[0])]
     if joints[0] != joints[-1]:
-        before, here = joints[0][0], joints[-1][0]
-        raise ValueError(f"{file}: Expected the joints and tree of the files before it, {before}, but got {here}.")
-    try:
-        _assemble(file.stem, clips[-1:], [""])
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
+        raise ValueError(
+            f"{file}: Expected the joints and tree of the files before it, {joints[0][0]}, but got {joints[-1][0]}."
+        )
+    with located(file):
+        for clip in found:
+            check_stature(clip.motion)
+        _assemble(file.stem, found, [""] * len(found))
 
 
 def _skeleton_ids(clips: Sequence[Clip]) -> tuple[list[str], dict[str, str]]:
@@ -178,8 +191,24 @@ def _skeleton_ids(clips: Sequence[Clip]) -> tuple[list[str], dict[str, str]]:
 
 
 def _same_bones(clip: Clip, other: Clip) -> bool:
-    alike = clip.bones.shape == other.bones.shape
-    return alike and np.allclose(clip.bones, other.bones, rtol=1e-3, atol=0.1)
+    """Whether the bones that both files have, most of either, are equally long: rigs may differ in fingers and ends."""
+    shared = clip.bones.keys() & other.bones.keys()
+    alike = 2 * len(shared) > max(len(clip.bones), len(other.bones))
+    return alike and all(
+        math.isclose(clip.bones[bone], other.bones[bone], rel_tol=1e-3, abs_tol=0.1) for bone in shared
+    )
+
+
+def _bodies(motions: Sequence[Motion]) -> str:
+    """What a wrong unit or axis would show itself by, in a sentence."""
+    statures = [tall / 1000 for motion in motions if (tall := stature(motion)) is not None]
+    vector = head_over_ankles(motions)
+    if not statures or vector is None:
+        return "No joints are called head and ankle or foot: compare unit and axis with a picture."
+    return (
+        f"People of {min(statures):.2f} to {max(statures):.2f} m from ankle to head along the bones; heads are "
+        f"{vector[2] / 1000:.2f} m above the ankles on the average."
+    )
 
 
 def _assemble(name: str, clips: Sequence[Clip], skeleton_ids: Sequence[str]) -> Mocap:

@@ -1,15 +1,23 @@
-"""Left and right partners, found by the names of joints."""
+"""What the names of joints tell: left and right, and whether two names mean one joint."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
-__all__ = ["partners_by_name", "unique_names"]
+__all__ = ["misnamed_joint", "partners_by_name", "unique_names"]
 
 # A word; or a single letter that stands alone (`arm_l`) or begins the name (`LHipJoint`, `rfemur`, `rig:lThigh`).
 _MARK = re.compile(r"left|right|(?<![a-z])[lr](?![a-z])|(?:^|(?<=:))[lr](?=[a-z])", re.IGNORECASE)
 _OTHER = {"l": "r", "r": "l", "left": "right", "right": "left"}
+# Words of a name: `RKnee`, `right_knee`, `rknee` and `right knee` have the same two.
+_WORD = re.compile(r"(?:^|(?<=[^A-Za-z]))[lr](?=hip|knee|ankle|shoulder|elbow|wrist)|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_SIDES = {"l": "left", "r": "right"}
+# By the name that a skeleton has for a joint, what files call it too.
+_ALSO = {
+    **{"hip": {"pelvis", "root"}, "pelvis": {"hip", "root"}, "ankle": {"foot"}, "wrist": {"hand"}},
+    **{"thorax": {"neck", "chest"}, "neck": {"nose"}, "spine": {"torso", "belly"}, "index": {"forefinger"}},
+}
 
 
 def partners_by_name(names: Sequence[str], parents: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -66,6 +74,36 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
         numbers[name] += 1
         result.append(unique)
     return tuple(result)
+
+
+def misnamed_joint(names: Sequence[str], expected: Sequence[str]) -> int | None:
+    """The first joint whose name in a file means another joint than the one expected in its place; None if all agree.
+
+    Names agree where they say the same side, the same numbers, and one part of the body in common, whatever their
+    spelling; and one that is spelled like a joint in another place agrees with that joint alone. Joints without a real
+    name, ``joint_0``, agree with any.
+
+    Example:
+        >>> misnamed_joint(["pelvis", "right_hip", "left knee"], ["Hip", "RHip", "LKnee"])
+        >>> misnamed_joint(["nose", "left_eye", "head_top"], ["nose", "left_eye", "right_eye"])
+        2
+    """
+    stated, wanted = [_words(name) for name in names], [_words(name) for name in expected]
+    for place, (found, want) in enumerate(zip(stated, wanted, strict=True)):
+        if found == want or want[2] == {"joint"}:
+            continue
+        also = set().union(*(_ALSO.get(part, set()) for part in want[2]))
+        shared = found[2] & want[2] and found not in wanted
+        if found[:2] != want[:2] or not (shared or found[2] & also):
+            return place
+    return None
+
+
+def _words(name: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """The sides, the numbers and the parts of the body that a name says."""
+    words = [_SIDES.get(word.lower(), word.lower()) for word in _WORD.findall(name)]
+    sides, digits = frozenset(words) & {"left", "right"}, frozenset(word for word in words if word.isdigit())
+    return sides, digits, frozenset(words) - sides - digits
 
 
 def _swapped(name: str) -> Iterator[tuple[str, bool]]:

@@ -8,11 +8,26 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["TextFile"]
+__all__ = ["TextFile", "regular_file"]
 
 _COMMENT = re.compile(r"(?:^|(?<=\s))(?:#|//).*")
 # Far beyond any recording, and small enough that sums and products of such numbers stay finite in float32.
 _LARGEST = 1e12
+
+
+def regular_file(path: str | os.PathLike[str]) -> Path:
+    """The path, if a file of finite size lies there; reading ``/dev/zero`` or a pipe would never end.
+
+    Raises:
+        FileNotFoundError: If nothing lies there.
+        ValueError: If it is a folder or a device.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"Expected a file at {str(path)!r}, but there is none.")
+    if not path.is_file():
+        raise ValueError(f"Expected a file at {str(path)!r}, but got a {'folder' if path.is_dir() else 'device'}.")
+    return path
 
 
 class TextFile:
@@ -23,11 +38,11 @@ class TextFile:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not UTF-8.
+        ValueError: If it is a folder or a device, or not in UTF-8.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = regular_file(path)
         content = self.path.read_bytes()
         try:
             text = content.decode("utf-8-sig")

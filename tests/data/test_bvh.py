@@ -167,7 +167,7 @@ def test_unknown_unit(tmp_path, unit):
 
 
 def test_unknown_options(tmp_path):
-    with pytest.raises(ValueError, match=r"Expected `up` to be 'y' or 'z', but got 'x'\."):
+    with pytest.raises(ValueError, match=r"Expected `up` to be 'y', 'z' or '-y', but got 'x'\."):
         read(tmp_path, up="x")
     with pytest.raises(ValueError, match=r"Expected `position_channels` to be 'replace' or 'add', but got 'both'\."):
         read(tmp_path, position_channels="both")
@@ -292,7 +292,7 @@ MALFORMED = {
     "frame time 0": (
         lambda t: t.replace("0.04", "0"),
         18,
-        "Expected a frame time of a microsecond or more, but got 0.",
+        "Expected a frame time of a microsecond to 10 seconds, but got 0: is it frames per second?",
     ),
     "truncated frame": (lambda t: t.replace(" 0 0 90\n", "\n"), 20, "Expected 9 numbers in a frame, but got 6."),
     "truncated motion": (lambda t: t.replace("Frames: 2", "Frames: 5"), 20, "5 frames, but the file ends after 2."),

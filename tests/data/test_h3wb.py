@@ -216,10 +216,10 @@ def without(key):
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda s: [], "2Dto3D_train.json: Expected samples by their ids, but got list"),
-        (lambda s: {}, "Expected samples by their ids"),
+        (lambda s: [], "2Dto3D_train.json: samples: Expected a dict with entries, but got list"),
+        (lambda s: {}, "samples: Expected a dict with entries, but got an empty dict"),
         (lambda s: s | {"first": s["0"]}, "Expected the ids of samples to be numbers, but got 'first'"),
-        (lambda s: s | {"3": 4}, "sample 3: Expected a dict of keypoints, but got int"),
+        (lambda s: s | {"3": 4}, "sample 3: Expected a dict with entries, but got int"),
         (without("keypoints_2d"), "sample 3: Expected `keypoints_2d`, but got"),
         (without("keypoints_3d"), "Expected all samples to have `keypoints_3d`, or none"),
         (without_joint, "sample 3, keypoints_2d: Expected x and y as numbers for the joints 0 to 132"),

@@ -324,7 +324,7 @@ def same(value):
         (
             same,
             lambda k: changed(k, lambda v: [v[0][:5], *v[1:]], "S9", "Walking 1"),
-            "all 12 frames that have a pose, but got 5",
+            "all 12 frames that have a pose, and of few others, but got 5",
         ),
         (
             same,

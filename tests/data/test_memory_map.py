@@ -49,7 +49,7 @@ def path(tmp_path):
 
 def test_wanted_arrays_only(path):
     assert list(load_npz_mapped(path, ["other"])) == ["other"]
-    message = "Expected the arrays ['big', 'third'], but ['third'] are missing; got ['big', 'other']."
+    message = "Expected the arrays ['big', 'third'], but ['third'] are missing; got ['big', 'other']; docs/data.md"
     with pytest.raises(ValueError, match=re.escape(message)):
         load_npz_mapped(path, ["big", "third"])
 
@@ -104,12 +104,14 @@ def test_results_are_ordinary(path):
 def test_objects_are_refused(tmp_path):
     np.savez(tmp_path / "o.npz", fine=np.ones(2), bad=np.array([{}], dtype=object))
     assert load_npz_mapped(tmp_path / "o.npz", ["fine"])["fine"].tolist() == [1.0, 1.0]
-    with pytest.raises(ValueError, match=r"Expected to read the array `bad`, .*allow_pickle=False"):
+    with pytest.raises(
+        ValueError, match=r"Expected to read the array `bad`, .*pickled Python objects.*read_object` reads"
+    ):
         load_npz_mapped(tmp_path / "o.npz")
 
 
 def test_broken_files(tmp_path, path):
-    with pytest.raises(FileNotFoundError, match=r"Expected an npz file at '.*none\.npz', but there is none\."):
+    with pytest.raises(FileNotFoundError, match=r"Expected a file at '.*none\.npz', but there is none\."):
         load_npz_mapped(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("positions")
     with pytest.raises(ValueError, match="Expected an npz file, but it cannot be read as one"):

@@ -180,7 +180,7 @@ def edit_train(change):
             "S1 Seq1: Expected a list of cameras and frames per second",
         ),
         ("train", lambda d: d | {"S1 Seq1": [{}, 25]}, "S1 Seq1: Expected a dict with entries"),
-        ("train", lambda d: d | {"S1 Seq1": [d["S1 Seq1"][0], "fast"]}, "S1 Seq1, frames per second: Expected numbers"),
+        ("train", lambda d: d | {"S1 Seq1": [d["S1 Seq1"][0], "fast"]}, "S1 Seq1, frames per second: Expected one number"),
         (
             "train",
             edit_train(lambda c: c.pop("data_3d")),

@@ -35,10 +35,13 @@ def test_synthetic_split_by_subject():
     ("split", "message"),
     [
         ("other", r"`split` to be 'mocap' or lists of skeleton ids, but got 'other'\."),
-        ({"train": ["y01"], "dev": ["y02"]}, r"the sides \['train', 'val', 'test'\], but got \['dev'\]\."),
+        ({"train": ["y01"], "dev": ["y02"]}, r"the sides \['train', 'val', 'test'\], but got \['train', 'dev'\]\."),
         ({"val": ["y02"]}, r"at least one skeleton under 'train', but got none\."),
-        ({"train": "y01"}, r"lists of skeleton ids, but got a text under \['train'\]\."),
-        ({"train": ["y01"], "test": ["y01"]}, r"named once in `split`, but got \['y01'\] more than once\."),
+        ({"train": "y01"}, r"lists of the names of skeletons, but got 'y01' under 'train'\."),
+        (
+            {"train": ["y01"], "test": ["y01"]},
+            r"Expected every name once in `split`, but got \['y01'\] more than once\.",
+        ),
         ({"train": ["y01", "y99"]}, r"skeletons of the data, \['y01', 'y02', 'y03'\], but got \['y99'\]\."),
     ],
 )

@@ -541,7 +541,7 @@ rows("DataModule", first_batch, "synthetic", (3,), "to be a SyntheticMocap", TYP
 rows("DataModule", first_batch, "noise", (3, "x"), "to be a DetectorNoise", TYPE)
 rows("DataModule", first_batch, "split", ("x", {"train": []}, {"tarin": ["y01"]}, {"train": "y01"}), "")
 row("DataModule-absent", partial(first_batch, split={"train": ["zz"]}), r"name skeletons of the data, .* got \['zz'\]")
-row("DataModule-twice", partial(first_batch, split={"train": ["y01"], "test": ["y01"]}), "named once in `split`")
+row("DataModule-twice", partial(first_batch, split={"train": ["y01"], "test": ["y01"]}), "every name once in `split`")
 for name in (
     "frames",
     "train_frame_step",
@@ -588,24 +588,24 @@ NONE = np.array([], int)
 for number, (changed, message) in enumerate(
     [
         ({"positions": STEPS / 1000}, "in millimetres, with a mean bone of 50 to 1000"),
-        ({"positions": STEPS[:, :16]}, r"`positions` of 'm' to have shape \(\*, 17, 3\)"),
+        ({"positions": STEPS[:, :16]}, r"`positions` of 'm' to be numbers of shape \(T, 17, 3\), but got float64 \(4, 16, 3\)"),
         ({"positions": STEPS * NAN}, "`positions` of 'm' to be finite"),
-        ({"positions": STEPS.astype(str)}, "`positions` of 'm' to hold numbers"),
-        ({"positions": STEPS.astype(object)}, "`positions` of 'm' to hold numbers"),
-        ({"positions": [1]}, "`positions` of 'm' to have shape"),
-        ({"positions": None}, "`positions` of 'm' to have shape"),
-        ({"clip_start": np.array([0.0])}, "`clip_start` of 'm' to hold integers"),
+        ({"positions": STEPS.astype(str)}, "`positions` of 'm' to be numbers of shape"),
+        ({"positions": STEPS.astype(object)}, "`positions` of 'm' to be numbers of shape"),
+        ({"positions": [1]}, "`positions` of 'm' to be numbers of shape"),
+        ({"positions": None}, "`positions` of 'm' to be numbers of shape"),
+        ({"clip_start": np.array([0.0])}, "`clip_start` of 'm' to be integers"),
         ({"clip_start": np.array([3])}, "clip 0 starts at 3 and has length 4"),
         ({"clip_start": np.array([-1])}, "clip 0 starts at -1"),
         ({"clip_length": np.array([0])}, "has length 0"),
-        ({"clip_length": np.array([4, 4])}, r"`clip_length` of 'm' to have shape \(1,\)"),
-        ({"skeleton_id": np.array([1])}, "`skeleton_id` of 'm' to hold texts"),
-        ({"subject": np.array(["a", "b"])}, "`subject` of 'm' to have shape"),
+        ({"clip_length": np.array([4, 4])}, r"`clip_length` of 'm' to be integers of shape \(1,\)"),
+        ({"skeleton_id": np.array([1])}, "`skeleton_id` of 'm' to be strings"),
+        ({"subject": np.array(["a", "b"])}, "`subject` of 'm' to be strings of shape"),
         ({"fps": 0}, "`fps` of 'm' to be positive"),
         ({"fps": NAN}, "`fps` of 'm' to be positive"),
         ({"fps": "x"}, "`fps` of 'm' to be one number"),
         ({"fps": None}, "`fps` of 'm' to be one number"),
-        ({"clip_start": NONE, "clip_length": NONE, "skeleton_id": NONE.astype(str)}, "at least one clip"),
+        ({"clip_start": NONE, "clip_length": NONE, "skeleton_id": NONE.astype(str)}, "which is empty"),
         ({"skeleton": "x"}, "`skeleton` to be one of"),
         ({"skeleton": ONE, "positions": STEPS[:, :1]}, "`skeleton` of 'm' to have bones"),
     ]

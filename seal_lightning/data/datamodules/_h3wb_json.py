@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from seal_lightning.data.datamodules._reading import on_screen
+from seal_lightning.data.datamodules._reading import on_screen, recording
 from seal_lightning.data.datamodules.human36m import merged_action
+from seal_lightning.data.formats._checks import located, mapping, read_json
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.data.views.human36m_cameras import INTRINSICS
 
@@ -42,26 +43,20 @@ def read_h3wb_json(path: Path) -> list[Recording]:
     Raises:
         ValueError: If the file is not of this form.
     """
-    try:
-        with path.open(encoding="utf-8") as file:
-            samples = json.load(file, object_pairs_hook=_compact)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name}: Expected a json file, but it cannot be read as one ({error}).") from error
-    if not isinstance(samples, dict) or not samples:
-        raise ValueError(f"{path.name}: Expected samples by their ids, but got {type(samples).__name__}.")
-    if strange := next((number for number in samples if not number.isdecimal()), None):
-        raise ValueError(f"{path.name}: Expected the ids of samples to be numbers, but got {strange!r}.")
-    clips: dict[_Key, list[tuple[int, dict[str, Any]]]] = {}
+    with located(path.name):
+        samples = mapping(read_json(path, _compact), "samples")
+    if strange := next((number for number in samples if not (number.isdecimal() and len(number) < 19)), None):
+        raise ValueError(f"{path.name}: Expected the ids of samples to be numbers, but got {strange[:40]!r}.")
+    clips: dict[_Key, dict[int, dict[str, Any]]] = {}
     named = {"image_path" in sample for sample in samples.values() if isinstance(sample, dict)}
     for number in sorted(samples, key=int):
-        sample, where = samples[number], f"{path.name}, sample {number}"
-        if not isinstance(sample, dict):
-            raise ValueError(f"{where}: Expected a dict of keypoints, but got {type(sample).__name__}.")
+        where = f"{path.name}, sample {number}"
+        sample = mapping(samples[number], where)
         key, frame = _clip_of(sample, where) if named == {True} else (_NOWHERE, int(number))
-        clips.setdefault(key, []).append((frame, _arrays(sample, where)))
-    return [
-        _recording(key, [sample for _, sample in sorted(found, key=_frame)], path.name) for key, found in clips.items()
-    ]
+        if frame in clips.setdefault(key, {}):
+            raise ValueError(f"{where}: Expected every picture once, but got {sample['image_path']!r} again.")
+        clips[key][frame] = _arrays(sample, where)
+    return [_recording(key, [found[frame] for frame in sorted(found)], path.name) for key, found in clips.items()]
 
 
 def _compact(pairs: list[tuple[str, Any]]) -> Any:
@@ -78,13 +73,12 @@ def _compact(pairs: list[tuple[str, Any]]) -> Any:
 
 
 def _as_array(joints: list[Any]) -> Any:
-    try:
-        return np.array(joints, dtype=np.float32)
-    except (TypeError, ValueError):
-        return joints  # what is wrong with it is said where it is used
+    array = np.array(joints)
+    # What is wrong with other values is said where they are used.
+    return array.astype(np.float32) if array.dtype.kind in "iuf" else joints
 
 
-def _arrays(sample: dict[str, Any], where: str) -> dict[str, npt.NDArray[np.float32]]:
+def _arrays(sample: Mapping[str, Any], where: str) -> dict[str, npt.NDArray[np.float32]]:
     found = {}
     for dimension, spellings in _SPELLINGS.items():
         key = next((spelling for spelling in spellings if spelling in sample), None)
@@ -101,7 +95,7 @@ def _arrays(sample: dict[str, Any], where: str) -> dict[str, npt.NDArray[np.floa
     return found
 
 
-def _clip_of(sample: dict[str, Any], where: str) -> tuple[_Key, int]:
+def _clip_of(sample: Mapping[str, Any], where: str) -> tuple[_Key, int]:
     """Clip, subject, action and camera of a sample, and its frame."""
     match = _PICTURE.search(str(sample["image_path"]))
     if match is None or match["camera"] not in INTRINSICS:
@@ -113,10 +107,6 @@ def _clip_of(sample: dict[str, Any], where: str) -> tuple[_Key, int]:
     return key, int(match["frame"])
 
 
-def _frame(found: tuple[int, Any]) -> int:
-    return found[0]
-
-
 def _recording(key: _Key, samples: list[dict[str, npt.NDArray[np.float32]]], name: str) -> Recording:
     _, subject, action, camera = key
     labelled = {"3d" in sample for sample in samples}
@@ -125,4 +115,5 @@ def _recording(key: _Key, samples: list[dict[str, npt.NDArray[np.float32]]], nam
     keypoints = np.stack([sample["2d"] for sample in samples])
     target = np.stack([sample["3d"] for sample in samples]) if labelled == {True} else None
     height = INTRINSICS[camera]["height"] if camera else 1000
-    return Recording(on_screen(keypoints, 1000, height), target, f"h3wb/{subject}", action)
+    where = f"{name}, {' '.join(key[1:])}"
+    return recording(where, on_screen(keypoints, 1000, height, where), target, f"h3wb/{subject}", action)

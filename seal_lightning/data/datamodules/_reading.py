@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +9,29 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from seal_lightning.data.formats._checks import Shape, located, numbers
+from seal_lightning.data.formats.keypoints_npz import check_scale
+from seal_lightning.data.formats.recording import Recording
 from seal_lightning.data.views.cameras import normalize_screen
 
-__all__ = ["floats", "mapping", "on_screen", "only_file"]
+__all__ = ["floats", "on_screen", "only_file", "recording"]
 
 
-def mapping(value: Any, where: str) -> Mapping[Any, Any]:
-    """The value, which must be a dict that is not empty."""
-    if not isinstance(value, Mapping) or not value:
-        raise ValueError(f"{where}: Expected a dict with entries, but got {type(value).__name__}.")
-    return value
-
-
-def floats(value: Any, shape: tuple[int | tuple[int, ...] | None, ...], where: str) -> npt.NDArray[np.float32]:
+def floats(value: Any, shape: Shape, where: str) -> npt.NDArray[np.float32]:
     """The value as float32 array of a shape, in which None is any number and a tuple one of several."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{where}: Expected an array, but got rows of different lengths.") from error
-    fits = array.ndim == len(shape) and all(
-        want is None or got in (want if isinstance(want, tuple) else (want,))
-        for want, got in zip(shape, array.shape, strict=True)
-    )
-    if not fits or array.dtype.kind not in "fiu" or len(array) == 0:
-        wanted = "(" + ", ".join("T" if want is None else str(want).replace(", ", "|") for want in shape) + ")"
-        raise ValueError(f"{where}: Expected numbers of shape {wanted}, but got {array.dtype} {array.shape}.")
-    return array.astype(np.float32, copy=False)
+    return np.asarray(numbers(value, shape, where)).astype(np.float32, copy=False)
 
 
-def on_screen(pixels: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.float32]:
-    """Normalised screen coordinates of keypoints (..., 2 or 3) in pixels; a third channel stays."""
+def recording(where: str, *arguments: Any) -> Recording:
+    """A `Recording` whose errors say where in a file it comes from."""
+    with located(where):
+        return Recording(*arguments)
+
+
+def on_screen(pixels: npt.NDArray[np.float32], width: int, height: int, where: str) -> npt.NDArray[np.float32]:
+    """Normalised screen coordinates of keypoints (T, J, 2 or 3) in pixels; a third channel stays."""
+    with located(where):
+        check_scale(pixels, np.asarray(np.isfinite(pixels).all(axis=-1)), (width, height))
     screen: npt.NDArray[np.float32] = normalize_screen(
         torch.from_numpy(np.ascontiguousarray(pixels[..., :2])), width, height
     ).numpy()

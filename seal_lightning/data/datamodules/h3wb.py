@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from seal_lightning.data.datamodules._h3wb_json import read_h3wb_json
-from seal_lightning.data.datamodules._reading import floats, mapping, on_screen, only_file
+from seal_lightning.data.datamodules._reading import floats, on_screen, only_file, recording
 from seal_lightning.data.datamodules.human36m import H36M_ACTIONS, merged_action
 from seal_lightning.data.datamodules.recorded import RecordedDataModule
+from seal_lightning.data.formats._checks import mapping
 from seal_lightning.data.formats.object_arrays import array_names, read_object
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.data.views.human36m_cameras import INTRINSICS
@@ -148,6 +149,6 @@ def _clip(subject: str, action: str, entry: Any, where: str) -> list[Recording]:
             raise ValueError(f"{there}: Expected `pose_2d` and `camera_3d`, but {missing} are missing.")
         keypoints = floats(arrays["pose_2d"], (None, 133, 2), f"{there}, pose_2d")
         target = floats(arrays["camera_3d"], (len(keypoints), 133, 3), f"{there}, camera_3d")
-        screen = on_screen(keypoints, 1000, INTRINSICS[str(name)]["height"])
-        found.append(Recording(screen, target, f"h3wb/{subject}", merged_action(action, where)))
+        screen = on_screen(keypoints, 1000, INTRINSICS[str(name)]["height"], there)
+        found.append(recording(there, screen, target, f"h3wb/{subject}", merged_action(action, where)))
     return found

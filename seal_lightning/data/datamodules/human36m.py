@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seal_lightning.data.datamodules._reading import floats, mapping, on_screen, only_file
+from seal_lightning.data.datamodules._reading import floats, on_screen, only_file, recording
 from seal_lightning.data.datamodules.recorded import RecordedDataModule
+from seal_lightning.data.formats._checks import mapping, numbers
 from seal_lightning.data.formats.object_arrays import array_names, read_object
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.data.views.human36m_cameras import human36m_cameras
 
 __all__ = ["H36M_ACTIONS", "Human36MDataModule", "merged_action"]
+
+Floats = npt.NDArray[np.floating[Any]]
 
 H36M_ACTIONS = (
     *("Directions", "Discussion", "Eating", "Greeting", "Phoning", "Photo", "Posing", "Purchases", "Sitting"),
@@ -27,7 +30,10 @@ _ALSO_CALLED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkingTogethe
 _TRAIN, _TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
 _LEFT_OUT = (4, 5, 9, 10, 11, 16, 20, 21, 22, 23, 24, 28, 29, 30, 31)
 _KEPT = [joint for joint in range(32) if joint not in _LEFT_OUT]
-_PIXELS = 2.0  # how far projected keypoints may be off what the cameras see
+# How far most keypoints may be off what the cameras see: projected ones in pixels, detected ones in body sizes.
+_PIXELS, _SIZES = 2.0, 0.15
+# Videos end a few frames after the motion capture does.
+_SPARE = 10
 
 
 class Human36MDataModule(RecordedDataModule):
@@ -86,7 +92,7 @@ class Human36MDataModule(RecordedDataModule):
         for subject in self._subjects(side):
             for file, data in ((file_3d, positions), (file_2d, keypoints)):
                 if subject not in data:
-                    raise ValueError(f"{file.name}: Expected the subject {subject!r}, but got {sorted(data)}.")
+                    raise ValueError(f"{file.name}: Expected the subject {subject!r}, but got {list(data)}.")
             seen = mapping(keypoints[subject], f"{file_2d.name}, {subject}")
             for action, world in mapping(positions[subject], f"{file_3d.name}, {subject}").items():
                 where = f"{subject} {action}"
@@ -103,28 +109,40 @@ class Human36MDataModule(RecordedDataModule):
     ) -> list[Recording]:
         """What the four cameras saw of a clip."""
         cameras = human36m_cameras(subject)
-        if len(views) != len(cameras):
-            raise ValueError(f"{where}: Expected keypoints of {len(cameras)} cameras, but got {len(views)}.")
+        if not isinstance(views, Sequence | np.ndarray) or len(views) != len(cameras):
+            found = len(views) if isinstance(views, Sequence | np.ndarray) else type(views).__name__
+            raise ValueError(f"{where}: Expected keypoints of {len(cameras)} cameras, but got {found}.")
         recordings = []
         for camera, view in zip(cameras, views, strict=True):
-            view = floats(view, (None, 17, (2, 3)), f"{where}, camera {camera.name}")
-            if len(view) < len(world):
+            there = f"{where}, camera {camera.name}"
+            view = floats(view, (None, 17, (2, 3)), there)
+            if not 0 <= len(view) - len(world) <= max(_SPARE, len(world) // 10):
                 raise ValueError(
-                    f"{where}, camera {camera.name}: Expected keypoints of all {len(world)} frames that have a pose, "
-                    f"but got {len(view)}."
+                    f"{there}: Expected keypoints of all {len(world)} frames that have a pose, and of few others, but "
+                    f"got {len(view)}."
                 )
             view = view[: len(world)]
             target = camera.to_camera(world.astype(np.float64) * 1000.0)
-            if self.keypoints == "gt":
-                off = float(np.median(np.linalg.norm(camera.project(target) - view[..., :2], axis=-1)))
-                if not off <= _PIXELS:
-                    raise ValueError(
-                        f"{where}, camera {camera.name}: Expected keypoints that are the projected poses, but half of "
-                        f"them are {off:.3g} pixels or more away. Poses in metres and the four cameras in order?"
-                    )
-            screen = on_screen(view, camera.width, camera.height)
-            recordings.append(Recording(screen, target.astype(np.float32), f"human36m/{subject}", action, 50.0))
+            self._check_seen(view[..., :2], camera.project(target), there)
+            screen = on_screen(view, camera.width, camera.height, there)
+            group = f"human36m/{subject}"
+            recordings.append(recording(there, screen, target.astype(np.float32), group, action, 50.0))
         return recordings
+
+    def _check_seen(self, view: Floats, projected: Floats, where: str) -> None:
+        """Raise where keypoints are not what the camera sees of the poses."""
+        away = np.linalg.norm(projected - view, axis=-1)
+        # A detector takes left for right now and then; a file that does so always has swapped joints.
+        swapped = np.linalg.norm(projected[:, list(self.skeleton.partners)] - view, axis=-1)
+        size = np.median((projected.max(axis=1) - projected.min(axis=1)).max(axis=-1))
+        allowed = _PIXELS if self.keypoints == "gt" else _SIZES * size
+        off = float(np.median(away))
+        if not off <= allowed or swapped.mean() < away.mean() / 2:
+            raise ValueError(
+                f"{where}: Expected keypoints that are the projected poses, but half of them are {off:.3g} pixels or "
+                f"more away, of {allowed:.3g} allowed, or left and right are exchanged. Poses in metres, keypoints in "
+                "pixels, the four cameras in order, and as many frames a second in both files?"
+            )
 
     def _subjects(self, side: str) -> tuple[str, ...]:
         held = () if self.validation_subject is None else (self.validation_subject,)
@@ -147,7 +165,8 @@ class Human36MDataModule(RecordedDataModule):
         sides = mapping(metadata, f"{file.name}, metadata").get("keypoints_symmetry")
         if sides is None:
             return
-        found = tuple(sorted(int(joint) for joint in side) for side in sides)
+        where = f"{file.name}, metadata, keypoints_symmetry"
+        found = tuple(sorted(side) for side in numbers(sides, (2, None), where, "iu").tolist())
         wanted = sorted(self.skeleton.left), sorted(self.skeleton.right)
         if found != wanted:
             raise ValueError(

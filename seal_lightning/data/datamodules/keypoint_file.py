@@ -12,6 +12,8 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seal_lightning.data.formats._checks import check_joint_names, located
+from seal_lightning.data.formats._checks import image_size as check_image_size
 from seal_lightning.data.formats.detections import Format, read_detections
 from seal_lightning.data.formats.keypoints_npz import check_scale, to_screen
 from seal_lightning.data.windows import window_starts
@@ -82,8 +84,6 @@ class KeypointFileDataModule(LightningDataModule):
         if self.mapping is not None and skeleton is not None and get_skeleton(skeleton) != self.mapping.source:
             raise ValueError("Expected `skeleton` to be what `mapping` starts from, or None, but got another one.")
         given = get_skeleton(self.mapping.source if self.mapping is not None else skeleton or "h36m17")
-        if image_size is not None and (len(image_size) != 2 or min(image_size) <= 0):
-            raise ValueError(f"Expected `image_size` to be a width and a height in pixels, but got {image_size!r}.")
         if fps is not None and not 0.0 < fps < math.inf:
             raise ValueError(f"Expected `fps` to be positive, but got {fps}.")
         for name, count in (("frames", frames), ("batch_size", batch_size)):
@@ -91,12 +91,12 @@ class KeypointFileDataModule(LightningDataModule):
                 raise ValueError(f"Expected `{name}` to be 1 or more, but got {count}.")
         if centre_target and frames == 1:
             raise ValueError("Expected `frames` above 1 with `centre_target`, but got 1.")
-        self.path, self.image_size, self.format, self.person = path, image_size, format, person
+        self.path, self.image_size, self.format, self.person = path, check_image_size(image_size), format, person
         self.min_confidence, self.fps, self.frames, self.centre_target = min_confidence, fps, frames, centre_target
         self.confidence, self.batch_size = confidence, batch_size
         self.skeleton = get_skeleton(given if self.mapping is None else self.mapping.target)
         self.names: tuple[str, ...] = ()
-        self._joints = given.num_joints
+        self._given = given
         self._samples: _Windows | None = None
 
     def setup(self, stage: str | None = None) -> None:
@@ -110,14 +110,15 @@ class KeypointFileDataModule(LightningDataModule):
             min_confidence=self.min_confidence,
             video=self.fps is not None,
         )
-        if found.keypoints_2d.shape[1] != self._joints:
-            raise ValueError(
-                f"{self.path}: Expected {self._joints} joints, but got {found.keypoints_2d.shape[1]}. "
-                "Say with `skeleton` or `mapping` which they are."
-            )
-        size = self._size(found.image_size)
         seen = np.asarray(np.isfinite(found.keypoints_2d).all(axis=-1))
-        check_scale(found.keypoints_2d, seen, size)
+        with located(self.path):
+            remedy = "Say with `skeleton` or `mapping` which joints they are."
+            if found.keypoints_2d.shape[1] != (joints := self._given.num_joints):
+                raise ValueError(f"Expected {joints} joints, but got {found.keypoints_2d.shape[1]}. {remedy}")
+            if found.joint_names is not None:
+                check_joint_names(found.joint_names, self._given, remedy)
+            size = self._size(found.image_size, np.asarray(seen.any(axis=1)))
+            check_scale(found.keypoints_2d, seen, size)
         self.names = found.names
         self.visibility = seen if self.mapping is None else self.mapping.visibility(seen)
         self.keypoints_2d = to_screen(found.keypoints_2d, None, self.mapping)
@@ -136,19 +137,26 @@ class KeypointFileDataModule(LightningDataModule):
         samples: Any = self._samples
         return DataLoader(samples, batch_size=self.batch_size, generator=torch.Generator())
 
-    def _size(self, of_file: npt.NDArray[np.float32] | None) -> npt.NDArray[np.float32] | None:
-        if self.image_size is None and of_file is None and not self.path.endswith(".npz"):
-            raise ValueError(
-                f"{self.path}: Expected `image_size` for pixels, since the file does not tell, but got None."
-            )
-        given = None if self.image_size is None else np.array(self.image_size, dtype=np.float32)
-        if given is not None and of_file is not None and (of_file != given).any():
-            sizes = sorted(set(map(tuple, of_file.tolist())))
-            raise ValueError(
-                f"{self.path}: Expected `image_size` to be that of the file, {sizes}, or None, "
-                f"but got {self.image_size}."
-            )
-        return of_file if given is None else given
+    def _size(
+        self, of_file: npt.NDArray[np.float32] | None, anybody: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float32] | None:
+        """Width and height of the pictures, or of each (T, 2); None for an npz of normalised keypoints."""
+        told = np.zeros((0, 2)) if of_file is None else of_file[anybody]
+        known = told[np.isfinite(told).all(axis=-1)]
+        if self.image_size is None:
+            if of_file is None and str(self.path).endswith(".npz"):
+                return None
+            if of_file is None or len(known) < len(told):
+                raise ValueError(
+                    "Expected `image_size`, since the keypoints of a json file are pixels and this one does not tell "
+                    "the size of every picture, but got None."
+                )
+            return of_file
+        given = np.array(self.image_size, dtype=np.float32)
+        if (known != given).any():
+            sizes = sorted(set(map(tuple, known.tolist())))
+            raise ValueError(f"Expected `image_size` to be that of the file, {sizes}, or None, but got {given}.")
+        return given
 
 
 class _Windows(Dataset[dict[str, Tensor]]):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from seal_lightning.data.datamodules.recorded import RecordedDataModule
-from seal_lightning.data.datasets.splits import SIDES
+from seal_lightning.data.datasets.splits import SIDES, check_split
+from seal_lightning.data.formats._checks import image_size as check_image_size
 from seal_lightning.data.formats.keypoints_npz import read_keypoint_arrays
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.skeleton import Skeleton, get_skeleton
@@ -60,7 +61,8 @@ class KeypointsDataModule(RecordedDataModule):
     Example:
         >>> import tempfile, numpy as np
         >>> folder = tempfile.mkdtemp()
-        >>> np.savez(f"{folder}/mine.npz", keypoints_2d=np.random.rand(6, 17, 2), clip_start=[0, 2], clip_length=[2, 4])
+        >>> keypoints = np.random.default_rng(0).uniform(-0.5, 0.5, (6, 17, 2))
+        >>> np.savez(f"{folder}/mine.npz", keypoints_2d=keypoints, clip_start=[0, 2], clip_length=[2, 4])
         >>> data = KeypointsDataModule(f"{folder}/mine.npz", split={"test": ["1"]}, split_by="clip", skeleton="coco17")
         >>> len(data.dataset("test")), data.group_names
         (4, ['mine/all'])
@@ -116,12 +118,14 @@ class KeypointsDataModule(RecordedDataModule):
             raise ValueError(f"Expected `split_by` to be 'subject' or 'clip', but got {split_by!r}.")
         if positions_unit not in (None, "m", "mm"):
             raise ValueError(f"Expected `positions_unit` to be 'm' or 'mm', but got {positions_unit!r}.")
-        if image_size is not None and (len(image_size) != 2 or min(image_size) <= 0):
-            raise ValueError(f"Expected `image_size` to be a width and a height in pixels, but got {image_size!r}.")
-        _check_sides("path" if split is None else "split", path if isinstance(path, dict) else split or {})
+        if isinstance(path, dict):
+            if not path or set(path) - set(SIDES) or not all(isinstance(file, str) for file in path.values()):
+                raise ValueError(f"Expected `path` to be a file, or one each under some of {SIDES}, but got {path!r}.")
+        else:
+            check_split(split, f"{split_by}s")
         self.path, self.split, self.split_by = path, split, split_by
         self._options: dict[str, Any] = {
-            **{"joints": given.num_joints, "image_size": image_size},
+            **{"skeleton": given, "image_size": check_image_size(image_size)},
             **{"positions_unit": positions_unit, "mapping": made},
             "timed": rate is not None and frames > 1,
         }
@@ -138,30 +142,10 @@ class KeypointsDataModule(RecordedDataModule):
             return [clip for *_, clip in self._read(self.path[side])] if side in self.path else []
         clips = self._read(self.path)
         names = [subject if self.split_by == "subject" else name for subject, name, _ in clips]
-        wanted = self._named(set(names), side)
-        return [clip for name, (*_, clip) in zip(names, clips, strict=True) if name in wanted]
+        split = check_split(self.split, f"{self.split_by}s", names)
+        return [clip for name, (*_, clip) in zip(names, clips, strict=True) if name in split.get(side, [])]
 
     def _read(self, path: str) -> list[tuple[str, str, Recording]]:
         if path not in self._clips:
             self._clips[path] = read_keypoint_arrays(Path(path), **self._options)
         return self._clips[path]
-
-    def _named(self, known: set[str], side: str) -> list[str]:
-        split = self.split or {}
-        if absent := sorted({name for names in split.values() for name in names} - known):
-            raise ValueError(
-                f"Expected `split` to name {self.split_by}s of the data, {sorted(known)}, but got {absent}."
-            )
-        return split.get(side, [])
-
-
-def _check_sides(argument: str, sides: Mapping[str, str | Sequence[str]]) -> None:
-    if not sides or set(sides) - set(SIDES):
-        raise ValueError(f"Expected `{argument}` to have some of the sides {list(SIDES)}, but got {list(sides)}.")
-    if argument == "path":
-        return
-    if text := [side for side, names in sides.items() if isinstance(names, str)]:
-        raise ValueError(f"Expected `split` to hold lists of names, but got a text under {text}.")
-    named = [name for names in sides.values() for name in names]
-    if twice := sorted({name for name in named if named.count(name) > 1}):
-        raise ValueError(f"Expected every name once in `split`, but got {twice} more than once.")

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from seal_lightning.data.datamodules._reading import floats, mapping, on_screen, only_file
+from seal_lightning.data.datamodules._reading import floats, on_screen, only_file, recording
 from seal_lightning.data.datamodules.recorded import RecordedDataModule
+from seal_lightning.data.formats._checks import frame_rate, mapping
 from seal_lightning.data.formats.object_arrays import read_object
 from seal_lightning.data.formats.recording import Recording
 
@@ -105,7 +106,7 @@ class MPIINF3DHPDataModule(RecordedDataModule):
             if f"mpi_inf_3dhp/{subject}" in self.groups[side]:
                 if not isinstance(entry, list | tuple) or len(entry) != 2:
                     raise ValueError(f"{file.name}, {name}: Expected a list of cameras and frames per second.")
-                fps = float(floats(np.reshape(entry[1], -1), (1,), f"{file.name}, {name}, frames per second")[0])
+                fps = frame_rate(entry[1], f"{file.name}, {name}, frames per second")
                 for camera, arrays in mapping(entry[0], f"{file.name}, {name}").items():
                     where = f"{file.name}, {name}, camera {camera}"
                     found.append(self._recording(arrays, subject, sequence, (2048, 2048), fps, where))
@@ -141,7 +142,8 @@ class MPIINF3DHPDataModule(RecordedDataModule):
             visibility = np.ones(keypoints.shape[:2], dtype=np.bool_)
             visibility[:, _HEAD_TOP] = False
         group = f"mpi_inf_3dhp/{subject}"
-        return Recording(on_screen(keypoints, *size), target, group, action, fps, visibility, scored)
+        screen = on_screen(keypoints, *size, where)
+        return recording(where, screen, target, group, action, fps, visibility, scored)
 
     def _holds_camera(self, target: npt.NDArray[np.float32], where: str) -> bool:
         """Whether joint 0 holds the trajectory of the camera, which is an error unless it is to be excluded."""

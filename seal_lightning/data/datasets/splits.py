@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from seal_lightning.data.formats.mocap_npz import Mocap
 
-__all__ = ["MOCAP_SPLIT", "SIDES", "resolve_split"]
+__all__ = ["MOCAP_SPLIT", "SIDES", "check_split", "resolve_split"]
 
 SIDES = ("train", "val", "test")
 
@@ -67,19 +68,38 @@ def _by_subject(ids: list[str]) -> dict[str, list[str]]:
     return {"train": ids[: -2 * held], "val": ids[-2 * held : -held], "test": ids[-held:]}
 
 
+def check_split(split: Any, what: str, known: Iterable[str] | None = None) -> Mapping[str, Sequence[str]]:
+    """The split, if it holds lists of names under some of the sides, no name twice.
+
+    Args:
+        split: What a user gave.
+        what: What it names, for messages: "skeletons", "subjects", "clips".
+        known: The names that there are. None does not compare.
+
+    Raises:
+        ValueError: If it is something else, or names what there is not.
+    """
+    if not isinstance(split, Mapping) or not split or set(split) - set(SIDES):
+        found = list(split) if isinstance(split, Mapping) else repr(split)
+        raise ValueError(f"Expected `split` to have some of the sides {list(SIDES)}, but got {found}.")
+    for side, names in split.items():
+        if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError(
+                f"Expected `split` to hold lists of the names of {what}, but got {names!r} under {side!r}. In YAML "
+                "numbers need quotes to be names."
+            )
+    named = [name for names in split.values() for name in names]
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        raise ValueError(f"Expected every name once in `split`, but got {twice} more than once.")
+    if known is not None and (absent := sorted(set(named) - set(known))):
+        raise ValueError(f"Expected `split` to name {what} of the data, {sorted(set(known))}, but got {absent}.")
+    return split
+
+
 def _own(split: Mapping[str, Sequence[str]], present: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    if unknown := sorted(set(split) - set(SIDES)):
-        raise ValueError(f"Expected `split` to have the sides {list(SIDES)}, but got {unknown}.")
+    check_split(split, "skeletons", {skeleton_id for ids in present.values() for skeleton_id in ids})
     if not split.get("train"):
         raise ValueError("Expected `split` to name at least one skeleton under 'train', but got none.")
-    if text := [side for side, ids in split.items() if isinstance(ids, str)]:
-        raise ValueError(f"Expected `split` to hold lists of skeleton ids, but got a text under {text}.")
-    named = [skeleton_id for ids in split.values() for skeleton_id in ids]
-    if twice := sorted({skeleton_id for skeleton_id in named if named.count(skeleton_id) > 1}):
-        raise ValueError(f"Expected every skeleton to be named once in `split`, but got {twice} more than once.")
-    known = sorted({skeleton_id for ids in present.values() for skeleton_id in ids})
-    if absent := sorted(set(named) - set(known)):
-        raise ValueError(f"Expected `split` to name skeletons of the data, {known}, but got {absent}.")
     return {
         side: [f"{name}/{i}" for name, ids in present.items() for i in split.get(side, ()) if i in ids]
         for side in SIDES

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from seal_lightning.data.formats._checks import located, other_format
 from seal_lightning.data.formats._mocap_joints import MOCAP_JOINTS, Table
 from seal_lightning.data.formats.asf_amc import read_amc
 from seal_lightning.data.formats.bvh import read_bvh
@@ -18,6 +18,7 @@ from seal_lightning.data.formats.motion import Motion, Unit, UpAxis
 from seal_lightning.data.windows import resample
 from seal_lightning.skeleton import get_skeleton
 from seal_lightning.skeleton._mappings import BUILT_IN
+from seal_lightning.skeleton._text import regular_file
 from seal_lightning.skeleton.mapping import KeypointMapping
 
 __all__ = ["Reader", "find_files", "map_joints"]
@@ -43,10 +44,8 @@ def find_files(inputs: Sequence[str]) -> dict[Path, Path]:
             if not inside:
                 raise ValueError(f"Expected BVH or AMC files in {str(given)!r}, but there are none.")
             found = dict.fromkeys(inside, given) | found
-        elif not given.is_file():
-            raise FileNotFoundError(f"Expected a file or folder at {str(given)!r}, but there is none.")
-        elif given.suffix.lower() not in (".bvh", ".amc", ".npz"):
-            raise ValueError(f"Expected BVH, AMC or npz files, but got {str(given)!r}.")
+        elif regular_file(given).suffix.lower() not in (".bvh", ".amc", ".npz"):
+            raise ValueError(f"Expected BVH, AMC or npz files, but got {str(given)!r}.{other_format(given)}")
         else:
             found.setdefault(given, given.parent)
     return found
@@ -102,11 +101,16 @@ class Reader:
         else:
             motion, name = self._motion(path), path.relative_to(folder).with_suffix("").as_posix()
             subject = path.stem.split("_")[0] if self.subject == "prefix" else path.absolute().parent.name
+            if self.skeleton == "own" and motion.carrier is not None:
+                names = motion.skeleton.names
+                raise ValueError(
+                    f"{path}: Expected a root that moves with the body to go with `skeleton` 'own', but "
+                    f"{names[motion.carrier]!r} carries the motion below {names[motion.skeleton.tree_root]!r}, and "
+                    "poses would be relative to the world. Give a `mapping`, or take that root out of the files."
+                )
             clips = [Clip(motion, subject, name, bones=_bone_lengths(motion))]
-        try:
+        with located(path):
             return [replace(clip, motion=self._wanted(clip.motion)) for clip in clips]
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
 
     def _motion(self, path: Path) -> Motion:
         if path.suffix.lower() == ".bvh":
@@ -117,6 +121,13 @@ class Reader:
 
     def _wanted(self, motion: Motion) -> Motion:
         motion = motion if self.skeleton == "own" else map_joints(motion, self.mapping)
+        missing = ~np.isfinite(motion.positions).all(axis=-1)
+        if missing.any():
+            frame, joint = np.argwhere(missing)[0]
+            raise ValueError(
+                f"Expected every joint in every frame, but {motion.skeleton.names[joint]!r} is NaN or invisible in "
+                f"frame {frame}, and {int(missing.sum())} times in all."
+            )
         if self.rate is None:
             return motion
         return replace(motion, positions=resample(motion.positions, motion.fps, self.rate), fps=self.rate)
@@ -126,9 +137,16 @@ def _sources(table: Table) -> set[str]:
     return {name for of in table.values() for name in ([of] if isinstance(of, str) else of)}
 
 
-def _bone_lengths(motion: Motion) -> npt.NDArray[np.float64]:
-    """Median length of every bone over the frames, in millimetres, shape (J - 1,)."""
-    child, parent = np.array(motion.skeleton.bones).T
-    bones = motion.positions[:, child] - motion.positions[:, parent]
-    lengths: npt.NDArray[np.float64] = np.median(np.linalg.norm(bones.astype(np.float64), axis=-1), axis=0)
+def _bone_lengths(motion: Motion) -> dict[tuple[str, str], float]:
+    """Median length of every bone of the body over the frames, in millimetres, by the names of its ends."""
+    joints = motion.skeleton
+    body = set(joints.order if motion.carrier is None else [motion.carrier])
+    for joint in joints.order:  # parents come first
+        if joints.parents[joint] in body:
+            body.add(joint)
+    lengths = {}
+    for child, parent in joints.bones:
+        if parent in body:
+            bone = (motion.positions[:, child] - motion.positions[:, parent]).astype(np.float64)
+            lengths[joints.names[parent], joints.names[child]] = float(np.median(np.linalg.norm(bone, axis=-1)))
     return lengths

@@ -17,6 +17,8 @@ __all__ = ["read_bvh"]
 
 Array = npt.NDArray[np.float64]
 
+_FAR_MM, _WANDER_MM = 200.0, 50.0
+
 
 def read_bvh(
     path: str | os.PathLike[str],
@@ -40,8 +42,9 @@ def read_bvh(
             is.
         up: Axis of the file that points up, ``y`` or ``z``.
         position_channels: Whether position channels stand in the place of the joint's OFFSET (``replace``) or come on
-            top of it (``add``): programs differ. Needed only where the two are not the same, that is where a joint
-            with position channels has an OFFSET along them other than 0.
+            top of it (``add``): programs differ. Needed only where the file does not tell: a joint has position
+            channels beside an OFFSET other than 0, and no joint's channels repeat its OFFSET in all frames (which is
+            ``replace``) or are 0 (``add``).
 
     Returns:
         Positions in millimetres, z up, shape (T, J, 3).
@@ -61,24 +64,55 @@ def read_bvh(
         ([[30.0, 0.0, 0.0], [0.0, 0.0, 30.0]], 25.0)
     """
     hierarchy = read_hierarchy(path)
-    _check_positions(hierarchy, position_channels)
-    channels, fps = _read_motion(hierarchy)
-    positions = _kinematics(hierarchy.joints, channels, position_channels == "add")
-    skeleton = Skeleton(hierarchy.names, hierarchy.parents, *hierarchy.partners)
-    return Motion(to_world(positions, unit, up), skeleton, fps)
-
-
-def _check_positions(hierarchy: Hierarchy, position_channels: str | None) -> None:
     if position_channels not in (None, "replace", "add"):
         raise ValueError(f"Expected `position_channels` to be 'replace' or 'add', but got {position_channels!r}.")
+    channels, fps = _read_motion(hierarchy)
+    add = (position_channels or _position_channels(hierarchy, channels)) == "add"
+    positions = to_world(_kinematics(hierarchy.joints, channels, add), unit, up)
+    skeleton = Skeleton(hierarchy.names, hierarchy.parents, *hierarchy.partners)
+    return Motion(positions, skeleton, fps, _carrier(hierarchy, channels, positions))
+
+
+def _position_channels(hierarchy: Hierarchy, channels: Array) -> str:
+    """What position channels mean, if the file tells."""
+    unclear, votes = [], set()
     for joint in hierarchy.joints:
-        moved = [joint.offset[_axis(kind)] for _, kind in joint.channels if kind.endswith("position")]
-        if any(moved) and position_channels is None:
-            raise hierarchy.file.error(
-                joint.line,
-                f"Expected `position_channels` to be 'replace' or 'add', since joint {joint.name!r} has position "
-                f"channels beside its OFFSET {joint.offset}, but got None.",
-            )
+        place = [(column, joint.offset[_axis(kind)]) for column, kind in joint.channels if kind.endswith("position")]
+        if not any(offset for _, offset in place):
+            continue
+        unclear.append(joint)
+        columns, offset = np.array([column for column, _ in place]), np.array([along for _, along in place])
+        rounding = 0.01 * np.abs(offset).max()
+        for meaning, rest in (("replace", offset), ("add", 0.0)):
+            if (np.abs(channels[:, columns] - rest) <= rounding).all():
+                votes.add(meaning)
+    if len(votes) == 1 or not unclear:
+        return votes.pop() if votes else "replace"
+    raise hierarchy.file.error(
+        unclear[0].line,
+        f"Expected `position_channels` to be 'replace' or 'add', since joint {unclear[0].name!r} has position channels "
+        f"beside its OFFSET {unclear[0].offset}, but got None.",
+    )
+
+
+def _carrier(hierarchy: Hierarchy, channels: Array, positions: npt.NDArray[np.float32]) -> int | None:
+    """The joint below the root that carries most joints, and wanders about its parent as no bone does."""
+    carried = np.ones(len(hierarchy.joints))
+    for index, joint in reversed(list(enumerate(hierarchy.joints))[1:]):
+        carried[joint.parent] += carried[index]
+    still = True
+    for index, joint in enumerate(hierarchy.joints):
+        if 2 * carried[index] < len(carried):
+            continue
+        columns = [column for column, _ in joint.channels]
+        placed = any(kind.endswith("position") for _, kind in joint.channels)
+        if joint.parent >= 0 and placed:
+            length = np.linalg.norm(positions[:, index] - positions[:, joint.parent], axis=-1)
+            # A bone may be held by position channels too; then its length stays while the root moves.
+            if length.max() > _FAR_MM and (still or np.ptp(length) > _WANDER_MM):
+                return index
+        still &= not np.ptp(channels[:, columns], axis=0).any()
+    return None
 
 
 def _read_motion(hierarchy: Hierarchy) -> tuple[Array, float]:
@@ -94,8 +128,10 @@ def _read_motion(hierarchy: Hierarchy) -> tuple[Array, float]:
         raise file.error(line, "Expected at least one frame, but got 0.")
     line, word = _entry(hierarchy, 2, "Frame Time")
     seconds = file.number(line, word)
-    if seconds < 1e-6:
-        raise file.error(line, f"Expected a frame time of a microsecond or more, but got {word}.")
+    if not 1e-6 <= seconds <= 10.0:
+        raise file.error(
+            line, f"Expected a frame time of a microsecond to 10 seconds, but got {word}: is it frames per second?"
+        )
     frames = rows[3:]
     values = [file.numbers(line, row.split(), hierarchy.columns, "in a frame") for line, row in frames[:count]]
     if len(frames) < count:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from seal_lightning.data.formats import _detector_formats as formats
+from seal_lightning.data.formats._checks import located, numbers, read_json, strings
 from seal_lightning.data.formats._memory_map import load_npz_mapped
 
 __all__ = ["Detections", "Format", "read_detections"]
 
 Format = Literal["coco_results", "coco", "mmpose", "openpose", "npz"]
-_FORMATS = ("coco_results", "coco", "mmpose", "openpose", "npz")
+_FORMATS = get_args(Format)
 # A video in which nobody is seen this many times as often as somebody is rather no video.
 _GAPS = 20
 
@@ -30,12 +31,15 @@ class Detections:
         keypoints_2d: Pixels, or normalised coordinates, and confidences from 0 to 1, shape (T, J, 3). What a detector
             did not see is NaN with confidence 0.
         names: Name of every frame.
-        image_size: Width and height of every picture, shape (T, 2), where the file tells.
+        image_size: Width and height of every picture, shape (T, 2), NaN where the file does not tell; None where it
+            never does.
+        joint_names: What the file calls the joints, if it names them.
     """
 
     keypoints_2d: npt.NDArray[np.float32]
     names: tuple[str, ...]
     image_size: npt.NDArray[np.float32] | None = None
+    joint_names: tuple[str, ...] | None = None
 
 
 def read_detections(
@@ -64,6 +68,7 @@ def read_detections(
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not of the format, people differ in their number of joints, or there is nobody.
+            Coordinates beyond any picture and columns that are no confidences are refused too.
     """
     path = Path(path)
     if not path.exists():
@@ -72,49 +77,50 @@ def read_detections(
         raise ValueError(f"Expected `format` to be one of {list(_FORMATS)} or None, but got {format!r}.")
     if not 0.0 <= min_confidence < 1.0:
         raise ValueError(f"Expected `min_confidence` to be from 0 to below 1, but got {min_confidence}.")
-    try:
+    with located(path.name):
+        if format not in (None, "npz") and path.suffix == ".npz":
+            raise ValueError(f"Expected a json file of the format {format!r}, but got an npz.")
         if path.suffix == ".npz" or format == "npz":
-            keypoints, names, sizes = _npz(path, person)
+            keypoints, joints = _npz(path, person)
+            names, sizes = tuple(str(frame) for frame in range(len(keypoints))), None
         else:
-            people, sizes = _people(path, format, video)
+            people, sizes, joints = _people(path, format, video)
             keypoints, names = _one_a_frame(people, person)
-    except KeyError as error:
-        raise ValueError(f"{path.name}: Expected every entry to have {error}, but one has none.") from error
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
+    missing = ~np.isfinite(keypoints).all(axis=-1) | ~(keypoints[..., 2] > min_confidence)
     keypoints[..., 2] = keypoints[..., 2].clip(0.0, 1.0)
-    missing = ~np.isfinite(keypoints).all(axis=-1) | (keypoints[..., 2] <= min_confidence)
     keypoints[missing] = np.nan, np.nan, 0.0
     if missing.all():
         raise ValueError(f"{path.name}: Expected at least one joint above `min_confidence`, but there is none.")
-    return Detections(keypoints, names, sizes)
+    return Detections(keypoints, names, sizes, None if joints is None else tuple(joints))
 
 
-def _people(path: Path, format: str | None, video: bool) -> tuple[formats.People, npt.NDArray[np.float32] | None]:
+def _people(
+    path: Path, format: str | None, video: bool
+) -> tuple[formats.People, npt.NDArray[np.float32] | None, list[str] | None]:
+    """People by frame, and what the file tells of sizes and of the names of joints."""
     if path.is_dir():
         if format not in (None, "openpose"):
             raise ValueError(f"Expected a file of the format {format!r}, but got a folder.")
-        files = {file.name: _json(file) for file in path.glob("*.json")}
+        files = {}
+        for file in path.glob("*.json"):
+            with located(file.name):
+                files[file.name] = read_json(file)
         if not files:
             raise ValueError("Expected a folder with OpenPose's json files, but there are none.")
-        return formats.openpose(files), None
-    content = _json(path)
-    told = "openpose" if isinstance(content, dict) and "people" in content else formats.told_by_content(content)
+        return formats.openpose(files), None, None
+    content = read_json(path)
+    told = formats.told_by_content(content)
     if format not in (None, told):
         raise ValueError(f"Expected the format {format!r}, but the content is that of {told!r}.")
     if told == "coco":
         return formats.coco(content)
     if told == "openpose":
-        return formats.openpose({path.name: content}), None
-    people = formats.mmpose(content) if told == "mmpose" else formats.coco_results(content)
-    return _with_gaps(people) if video and told == "coco_results" else people, None
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"Expected a json file, but it cannot be read as one ({error}).") from error
+        return formats.openpose({path.name: content}), None, None
+    if told == "mmpose":
+        people, joints = formats.mmpose(content)
+        return people, None, joints
+    people = formats.coco_results(content)
+    return _with_gaps(people) if video else people, None, None
 
 
 def _with_gaps(people: formats.People) -> formats.People:
@@ -129,6 +135,13 @@ def _with_gaps(people: formats.People) -> formats.People:
         raise ValueError(
             f"Expected the `image_id` of a video to number its frames, but {len(people)} frames are from {first} to "
             f"{last}. Without `fps` they are single pictures."
+        )
+    step = math.gcd(*(frame - first for frame in number))
+    # A few frames may lie a common step apart by chance.
+    if step > 1 and len(people) >= 8:
+        raise ValueError(
+            f"Expected the `image_id` of a video to number its frames one by one, but all are {step} apart. Number "
+            "them anew, and give as `fps` the frames per second that were kept; or leave out `fps`."
         )
     names = [number.get(frame, str(frame)) for frame in range(first, last + 1)]
     return {name: people.get(name, []) for name in names}
@@ -154,19 +167,14 @@ def _one_a_frame(people: formats.People, track: int | None) -> tuple[npt.NDArray
     return keypoints, tuple(people)
 
 
-def _npz(path: Path, person: int | None) -> tuple[npt.NDArray[np.float32], tuple[str, ...], None]:
+def _npz(path: Path, person: int | None) -> tuple[npt.NDArray[np.float32], list[str] | None]:
     if person is not None:
         raise ValueError(f"Expected no `person` for an npz, which holds one, but got {person}.")
-    arrays = load_npz_mapped(path)
-    keypoints = np.array(arrays.get("keypoints_2d", np.zeros(0)), dtype=np.float32)
-    if keypoints.ndim != 3 or keypoints.shape[2] not in (2, 3) or 0 in keypoints.shape:
-        raise ValueError(f"Expected an array `keypoints_2d` (T, J, 2) or (T, J, 3), but got {keypoints.shape}.")
-    if keypoints.shape[2] == 2:
-        keypoints = np.concatenate((keypoints, np.ones_like(keypoints[..., :1])), axis=-1)
+    arrays = load_npz_mapped(path, ["keypoints_2d"], ("visibility", "joint_names"))
+    given = numbers(arrays["keypoints_2d"], (None, None, (2, 3)), "`keypoints_2d`")
+    keypoints = np.ones((*given.shape[:2], 3), dtype=np.float32)
+    keypoints[..., : given.shape[2]] = given
     if "visibility" in arrays:
-        if arrays["visibility"].shape != keypoints.shape[:2]:
-            raise ValueError(
-                f"Expected `visibility` to be {keypoints.shape[:2]}, but got {arrays['visibility'].shape}."
-            )
-        keypoints[np.asarray(arrays["visibility"]) <= 0] = np.nan
-    return keypoints, tuple(str(frame) for frame in range(len(keypoints))), None
+        keypoints[~(numbers(arrays["visibility"], given.shape[:2], "`visibility`", "bfiu") > 0)] = np.nan
+    names = strings(arrays["joint_names"], given.shape[1:2], "`joint_names`") if "joint_names" in arrays else None
+    return keypoints, None if names is None else names.tolist()

@@ -11,8 +11,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from seal_lightning.data.formats._memory_map import load_npz_mapped, npz_names
+from seal_lightning.data.formats._checks import check_clips, check_joint_names, frame_rate, located, numbers, strings
+from seal_lightning.data.formats._memory_map import load_npz_mapped
 from seal_lightning.data.formats.recording import Recording
+from seal_lightning.skeleton import Skeleton
 from seal_lightning.skeleton.mapping import KeypointMapping
 
 __all__ = ["check_scale", "read_keypoint_arrays", "to_screen"]
@@ -20,9 +22,9 @@ __all__ = ["check_scale", "read_keypoint_arrays", "to_screen"]
 Floats = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]
 
-_OPTIONAL = ("positions_3d", "visibility", "clip_start", "clip_length", "subject", "clip", "fps")
+_OPTIONAL = ("positions_3d", "visibility", "clip_start", "clip_length", "subject", "clip", "fps", "joint_names")
 _MILLIMETRES = {"m": 1e3, "mm": 1.0}
-# Normalised x runs from -1 to 1 and y not far from it: if half of all numbers are farther out, they are pixels.
+# Normalised x runs from -1 to 1 and y not far from it: numbers that are mostly farther out are pixels.
 _ON_SCREEN = 2.0
 
 
@@ -67,19 +69,30 @@ def to_screen(keypoints: Floats, image_size: npt.ArrayLike | None, mapping: Keyp
     return np.concatenate((places, keypoints[..., 2:]), axis=-1)
 
 
-def check_scale(keypoints: npt.NDArray[Any], visibility: npt.NDArray[np.bool_], image_size: Any) -> None:
-    """Raise where keypoints are pixels although there is no picture to normalise them by, or the other way round."""
-    places = np.abs(keypoints[visibility][:, :2])
-    size = float(np.median(places)) if places.size else 0.0
-    if image_size is None and size > _ON_SCREEN:
+def check_scale(keypoints: npt.NDArray[Any], visibility: npt.NDArray[np.bool_], size: Any) -> None:
+    """Raise where keypoints are neither pixels of pictures of a size nor, without one, x from -1 to 1 across them."""
+    places = keypoints[visibility][:, :2]
+    if not len(places):
+        return
+    # All but a tenth of the numbers: joints may lie outside of the picture, and lost ones anywhere.
+    reach = float(np.quantile(np.abs(places), 0.9))
+    if size is None and reach > _ON_SCREEN:
         raise ValueError(
             "Expected `keypoints_2d` to be normalised, x from -1 to 1 across the picture, since no `image_size` is "
-            f"given, but half of the numbers are above {size:.4g}. Give `image_size` for pixels."
+            f"given, but a tenth of the numbers are above {reach:.4g}. Give `image_size` for pixels."
         )
-    if image_size is not None and places.size and float(places.max()) <= _ON_SCREEN:
+    if size is not None and reach <= _ON_SCREEN:
         raise ValueError(
-            f"Expected `keypoints_2d` in pixels since `image_size` is given, but no number is above "
-            f"{places.max():.3g}. Leave `image_size` out for normalised keypoints."
+            f"Expected `keypoints_2d` in pixels since `image_size` is given, but most numbers are at most {reach:.3g}. "
+            "Coordinates from 0 to 1 become pixels times width and height. Those whose x runs from -1 to 1 belong into "
+            "an npz, without `image_size`."
+        )
+    # Across a picture half of x, and about half of y, is negative; of 0 to 1 nothing is, but for a few joints outside.
+    if size is None and (np.quantile(places, 0.02, axis=0) >= 0).all() and reach <= 1.0:
+        raise ValueError(
+            "Expected `keypoints_2d` to be normalised, x from -1 to 1 across the picture and y from its middle, but "
+            "hardly any number is negative: coordinates from 0 to 1, as MediaPipe and Ultralytics give them, are "
+            "others. Multiply x by the width and y by the height of the picture, and give `image_size`."
         )
 
 
@@ -91,8 +104,8 @@ def _to_millimetres(positions: Floats, unit: str, mapping: KeypointMapping | Non
 def read_keypoint_arrays(
     path: Path,
     *,
-    joints: int,
-    image_size: tuple[int, int] | None,
+    skeleton: Skeleton,
+    image_size: tuple[float, float] | None,
     positions_unit: str | None,
     mapping: KeypointMapping | None,
     timed: bool,
@@ -101,7 +114,7 @@ def read_keypoint_arrays(
 
     Args:
         path: The npz file.
-        joints: Number of joints J in the file.
+        skeleton: The J joints of the file.
         image_size: Width and height of the pictures in pixels; None where keypoints are normalised.
         positions_unit: Unit of ``positions_3d``.
         mapping: How the joints that are wanted are made.
@@ -111,57 +124,41 @@ def read_keypoint_arrays(
         FileNotFoundError: If there is no such file.
         ValueError: If it is not as `KeypointsDataModule` describes it.
     """
-    try:
-        arrays = _load(path, joints, positions_unit)
+    with located(path.name):
+        arrays = _load(path, skeleton, positions_unit)
         if timed and "fps" not in arrays:
             raise ValueError("Expected `fps` in the file to go with `rate`, but there is none.")
         return _recordings(path, arrays, image_size, positions_unit or "mm", mapping)
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
 
 
-def _load(path: Path, joints: int, positions_unit: str | None) -> Arrays:
-    found = npz_names(path)
-    if "keypoints_2d" not in found:
-        raise ValueError(f"Expected an array `keypoints_2d`, but got {found}.")
-    arrays = load_npz_mapped(path, ["keypoints_2d", *(name for name in _OPTIONAL if name in found)])
-    frames = arrays["keypoints_2d"].shape[:1]
-    shape = arrays["keypoints_2d"].shape
-    if len(shape) != 3 or shape[1] != joints or shape[2] not in (2, 3) or 0 in shape:
-        raise ValueError(f"Expected `keypoints_2d` to be (N, {joints}, 2) or (N, {joints}, 3), but got {shape}.")
+def _load(path: Path, skeleton: Skeleton, positions_unit: str | None) -> Arrays:
+    arrays = load_npz_mapped(path, ["keypoints_2d"], _OPTIONAL)
+    joints = skeleton.num_joints
+    frames, *_ = numbers(arrays["keypoints_2d"], (None, joints, (2, 3)), "`keypoints_2d`", "f").shape
+    if "positions_3d" in arrays:
+        numbers(arrays["positions_3d"], (frames, joints, 3), "`positions_3d`", "f")
+        if positions_unit is None:
+            raise ValueError("Expected `positions_unit` to go with `positions_3d`, but got None.")
+    if "visibility" in arrays:
+        numbers(arrays["visibility"], (frames, joints), "`visibility`", "fbiu")
+    if "joint_names" in arrays:
+        names = strings(arrays["joint_names"], (joints,), "`joint_names`").tolist()
+        check_joint_names(names, skeleton, "Say with `skeleton` or `mapping` which joints they are.")
     if ("clip_start" in arrays) != ("clip_length" in arrays):
         raise ValueError("Expected `clip_start` and `clip_length` together, but got one of them.")
     if "clip_start" not in arrays:
-        arrays |= {"clip_start": np.zeros(1, np.int64), "clip_length": np.array(frames)}
-    clips = arrays["clip_start"].shape[:1]
-    wanted = {
-        **{"keypoints_2d": (shape, "f"), "positions_3d": ((*frames, joints, 3), "f")},
-        **{"visibility": ((*frames, joints), "fbiu"), "clip_start": (clips, "iu"), "clip_length": (clips, "iu")},
-        **{"subject": (clips, "U"), "clip": (clips, "U"), "fps": ((), "fiu")},
-    }
-    for name, array in arrays.items():
-        expected, kinds = wanted[name]
-        array = arrays[name] = array.reshape(()) if name == "fps" and array.size == 1 else array
-        if array.shape != expected or array.dtype.kind not in kinds:
-            what = {"f": "floating-point numbers", "fiu": "a number", "U": "texts", "iu": "integers"}.get(
-                kinds, "numbers"
-            )
-            raise ValueError(
-                f"Expected `{name}` to be {what} of shape {expected}, but got {array.dtype} {array.shape}."
-            )
-    start, length = (np.asarray(arrays[name], dtype=np.int64) for name in ("clip_start", "clip_length"))
-    if outside := np.flatnonzero((start < 0) | (length < 1) | (start + length > frames[0])).tolist():
-        raise ValueError(
-            f"Expected the clips to lie in the {frames[0]} frames, but clip {outside[0]} starts at "
-            f"{start[outside[0]]} and has length {length[outside[0]]}."
-        )
-    if "positions_3d" in arrays and positions_unit is None:
-        raise ValueError("Expected `positions_unit` to go with `positions_3d`, but got None.")
+        arrays |= {"clip_start": np.zeros(1, np.int64), "clip_length": np.array([frames])}
+    check_clips(arrays["clip_start"], arrays["clip_length"], frames)
+    for name in ("subject", "clip"):
+        if name in arrays:
+            arrays[name] = strings(arrays[name], arrays["clip_start"].shape, f"`{name}`")
+    if "fps" in arrays:
+        arrays["fps"] = np.array(frame_rate(arrays["fps"]))
     return arrays
 
 
 def _recordings(
-    path: Path, arrays: Arrays, image_size: tuple[int, int] | None, unit: str, mapping: KeypointMapping | None
+    path: Path, arrays: Arrays, image_size: tuple[float, float] | None, unit: str, mapping: KeypointMapping | None
 ) -> list[tuple[str, str, Recording]]:
     keypoints, positions = arrays["keypoints_2d"], arrays.get("positions_3d")
     seen = np.asarray(np.isfinite(keypoints).all(axis=-1))

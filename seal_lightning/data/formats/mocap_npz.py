@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from seal_lightning.data.formats._checks import (
+    check_clips,
+    check_joint_names,
+    frame_rate,
+    located,
+    numbers,
+    strings,
+)
 from seal_lightning.data.formats._memory_map import load_npz_mapped, npz_names
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["Mocap", "read_mocap"]
 
 _REQUIRED = ("positions", "clip_start", "clip_length", "fps")
-_TEXTS = ("skeleton_id", "subject", "description")
+_OPTIONAL = ("subject", "description", "joint_names")
 _BONE_MM = (50.0, 1000.0)
+# Standard deviation: estimated joints breathe by a few centimetres, and single frames may be glitches.
+_SPREAD_MM = 400.0
 # Frames that are looked at together, so that the check of a large file needs little memory.
 _CHUNK = 8192
 
@@ -65,71 +73,61 @@ class Mocap:
         joints = get_skeleton(self.skeleton).num_joints
         if joints < 2:
             raise ValueError(f"Expected `skeleton` of {self.name!r} to have bones, but got a single joint.")
-        self._check("positions", self.positions, "fiu", (None, joints, 3))
-        self._check("clip_start", self.clip_start, "iu", (None,))
-        clips = len(self.clip_start)
-        self._check("clip_length", self.clip_length, "iu", (clips,))
-        self._check("skeleton_id", self.skeleton_id, "U", (clips,))
-        for field, default in (("subject", self.skeleton_id), ("description", np.full(clips, ""))):
-            if getattr(self, field) is None:
-                object.__setattr__(self, field, default)
-            self._check(field, getattr(self, field), "U", (clips,))
-        object.__setattr__(self, "positions", np.asanyarray(self.positions, dtype=np.float32, order="C"))
-        if np.asarray(self.fps).size != 1 or np.asarray(self.fps).dtype.kind not in "fiu":
-            raise ValueError(f"Expected `fps` of {self.name!r} to be one number, but got {self.fps!r}.")
-        object.__setattr__(self, "fps", float(self.fps))
-        for field in ("clip_start", "clip_length"):
-            object.__setattr__(self, field, np.asarray(getattr(self, field), dtype=np.int64))
-        self._check_values()
+        positions = numbers(self.positions, (None, joints, 3), self._called("positions"))
+        start, length = check_clips(self.clip_start, self.clip_length, len(positions), f" of {self.name!r}")
+        values = {
+            "positions": np.asanyarray(positions, dtype=np.float32, order="C"),
+            **{"clip_start": start, "clip_length": length, "fps": frame_rate(self.fps, self._called("fps"))},
+        }
+        texts = {
+            "skeleton_id": self.skeleton_id,
+            "subject": self.skeleton_id if self.subject is None else self.subject,
+            "description": np.full(start.shape, "") if self.description is None else self.description,
+        }
+        values |= {field: strings(text, start.shape, self._called(field)) for field, text in texts.items()}
+        for field, value in values.items():
+            object.__setattr__(self, field, value)
+        self._check_positions()
 
     def clip(self, index: int) -> npt.NDArray[np.float32]:
         """Positions of one clip, shape (T, J, 3)."""
         start = self.clip_start[index]
         return self.positions[start : start + self.clip_length[index]]
 
-    def _check(self, field: str, array: Any, kinds: str, shape: tuple[int | None, ...]) -> None:
-        found = np.shape(array)
-        if len(found) != len(shape) or any(want not in (None, got) for want, got in zip(shape, found, strict=True)):
-            wanted = "(" + ", ".join("*" if want is None else str(want) for want in shape)
-            wanted += ",)" if len(shape) == 1 else ")"
-            raise ValueError(f"Expected `{field}` of {self.name!r} to have shape {wanted}, but got {found}.")
-        if np.asarray(array).dtype.kind not in kinds:
-            kind = {"f": "numbers", "i": "integers", "U": "texts"}[kinds[0]]
-            raise ValueError(f"Expected `{field}` of {self.name!r} to hold {kind}, but got {np.asarray(array).dtype}.")
-
-    def _check_values(self) -> None:
-        if not (np.isfinite(self.fps) and self.fps > 0):
-            raise ValueError(f"Expected `fps` of {self.name!r} to be positive, but got {self.fps}.")
-        if len(self.clip_start) == 0:
-            raise ValueError(f"Expected {self.name!r} to hold at least one clip, but got none.")
-        frames = len(self.positions)
-        outside = (self.clip_start < 0) | (self.clip_length < 1) | (self.clip_start + self.clip_length > frames)
-        if outside.any():
-            clip = int(outside.argmax())
-            raise ValueError(
-                f"Expected the clips of {self.name!r} to lie in its {frames} frames, but clip {clip} starts at "
-                f"{self.clip_start[clip]} and has length {self.clip_length[clip]}."
-            )
-        self._check_positions()
+    def _called(self, field: str) -> str:
+        return f"`{field}` of {self.name!r}"
 
     def _check_positions(self) -> None:
-        child, parent = np.array(get_skeleton(self.skeleton).bones).T
-        broken, total = [], 0.0
+        skeleton = get_skeleton(self.skeleton)
+        child, parent = np.array(skeleton.bones).T
+        broken: list[int] = []
+        moments = np.zeros((2, len(child)))
         for first in range(0, len(self.positions), _CHUNK):
             frames = np.asarray(self.positions[first : first + _CHUNK])
             broken += (first + np.flatnonzero(~np.isfinite(frames).all(axis=(1, 2)))).tolist()
             if not broken:
-                total += float(np.linalg.norm(frames[:, child] - frames[:, parent], axis=-1).mean(axis=1).sum())
+                length = np.linalg.norm(frames[:, child] - frames[:, parent], axis=-1).astype(np.float64)
+                moments += length.sum(axis=0), (length**2).sum(axis=0)
         if broken:
             raise ValueError(
                 f"Expected `positions` of {self.name!r} to be finite, but {len(broken)} frames hold NaN or "
                 f"infinity, the first is frame {broken[0]}."
             )
-        bone = total / len(self.positions)
-        if not _BONE_MM[0] <= bone <= _BONE_MM[1]:
+        mean, square = moments / len(self.positions)
+        if not _BONE_MM[0] <= mean.mean() <= _BONE_MM[1]:
             raise ValueError(
                 f"Expected `positions` of {self.name!r} in millimetres, with a mean bone of {_BONE_MM[0]:.0f} to "
-                f"{_BONE_MM[1]:.0f}, but got {bone:.3g}."
+                f"{_BONE_MM[1]:.0f}, but got {mean.mean():.3g}."
+            )
+        spread = np.sqrt(np.maximum(square - mean**2, 0.0))
+        bone = int(spread.argmax())
+        # Where all bones change, poses are bad but of one kind; a joint outside of the body makes one bone change.
+        if spread[bone] > max(_SPREAD_MM, 4.0 * float(np.median(spread))):
+            ends = " - ".join(repr(skeleton.names[joint]) for joint in (parent[bone], child[bone]))
+            raise ValueError(
+                f"Expected bones of `positions` of {self.name!r} to keep their lengths, but {ends} changes by "
+                f"{spread[bone]:.0f} mm (standard deviation). A joint that stands still in the world while another "
+                "carries the motion belongs to no body: leave it out."
             )
 
 
@@ -157,34 +155,21 @@ def read_mocap(path: str | os.PathLike[str], *, name: str | None = None, skeleto
             "Without `paths`, synthetic motion is made instead."
         )
     name = path.stem.split("_")[0] if name is None else name
-    try:
-        arrays = _load(path)
+    with located(path.name):
+        found = npz_names(path)
+        who = "skeleton_id" if "skeleton_id" in found or "subject" not in found else "subject"
+        arrays = load_npz_mapped(path, [*_REQUIRED, who], _OPTIONAL)
+        if "joint_names" in arrays:
+            stated = strings(arrays["joint_names"], (None,), "`joint_names`").tolist()
+            check_joint_names(stated, get_skeleton(skeleton), "Say with `skeleton` which joints they are.")
         return Mocap(
             name,
             arrays["positions"],
-            arrays["clip_start"],
-            arrays["clip_length"],
-            arrays["skeleton_id"] if "skeleton_id" in arrays else arrays["subject"],
-            _scalar(arrays["fps"]),
-            arrays.get("subject"),
-            arrays.get("description"),
-            skeleton,
+            # Copies: what is small is in memory, where the file may change later.
+            **{key: np.array(arrays[key]) for key in ("clip_start", "clip_length")},
+            skeleton_id=np.array(arrays[who]),
+            fps=arrays["fps"],  # type: ignore[arg-type]
+            subject=arrays.get("subject"),
+            description=arrays.get("description"),
+            skeleton=skeleton,
         )
-    except ValueError as error:
-        raise ValueError(f"{path.name}: {error}") from error
-
-
-def _load(path: Path) -> Mapping[str, npt.NDArray[Any]]:
-    found = npz_names(path)
-    if missing := [key for key in _REQUIRED if key not in found]:
-        raise ValueError(f"Expected the arrays {list(_REQUIRED)}, but {missing} are missing; got {found}.")
-    if "skeleton_id" not in found and "subject" not in found:
-        raise ValueError(f"Expected an array `skeleton_id`, or `subject`, but got neither; got {found}.")
-    arrays = load_npz_mapped(path, [key for key in (*_REQUIRED, *_TEXTS) if key in found])
-    return {key: array if key == "positions" else np.array(array) for key, array in arrays.items()}
-
-
-def _scalar(fps: npt.NDArray[Any]) -> float:
-    if fps.size != 1 or fps.dtype.kind not in "fiu":
-        raise ValueError(f"Expected `fps` to be one number, but got {fps.dtype} of shape {fps.shape}.")
-    return float(fps.reshape(()))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from seal_lightning._values import is_number
+from seal_lightning.data.formats._checks import frame_rate
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["MILLIMETRES", "Motion", "Unit", "UpAxis", "rotations", "to_world", "whole_rate"]
 
 Unit = Literal["mm", "cm", "m", "inch", "cmu"]
-UpAxis = Literal["y", "z"]
+UpAxis = Literal["y", "z", "-y"]
 
 MILLIMETRES: dict[str, float] = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4, "cmu": 25.4 / 0.45}
 """Millimetres in a unit; ``cmu`` is that of the CMU Graphics Lab Motion Capture Database, 1/0.45 inch."""
@@ -28,6 +30,8 @@ class Motion:
         positions: Joint positions in millimetres, z up, shape (T, J, 3), float32.
         skeleton: The joints.
         fps: Frames per second.
+        carrier: The joint that moves the body, where that is not the root: some rigs hang it from a root that stands
+            in the world, and the way from there to the carrier is no bone.
 
     Raises:
         ValueError: If the positions do not fit the skeleton, or ``fps`` is not positive.
@@ -40,17 +44,19 @@ class Motion:
     positions: npt.NDArray[np.float32]
     skeleton: Skeleton
     fps: float
+    carrier: int | None = None
 
     def __post_init__(self) -> None:
         shape = np.shape(self.positions)
         if len(shape) != 3 or shape[1:] != (self.skeleton.num_joints, 3) or shape[0] < 1:
             raise ValueError(f"Expected `positions` of shape (T, {self.skeleton.num_joints}, 3), but got {shape}.")
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            raise ValueError(f"Expected `fps` to be positive, but got {self.fps}.")
+        frame_rate(self.fps)
 
 
 def to_world(positions: npt.NDArray[np.floating], unit: Unit | float, up: UpAxis) -> npt.NDArray[np.float32]:
-    """Bring positions to millimetres and a frame with z up, by a rotation: (x, y, z) with y up becomes (x, -z, y).
+    """Bring positions to millimetres and a frame with z up, by a rotation.
+
+    With y up (x, y, z) becomes (x, -z, y); with -y up, as in the frames of cameras, (x, z, -y).
 
     Args:
         positions: Shape (..., 3).
@@ -58,22 +64,24 @@ def to_world(positions: npt.NDArray[np.floating], unit: Unit | float, up: UpAxis
         up: Their axis that points up.
 
     Raises:
-        ValueError: If the unit is neither known nor a positive number, or the axis is neither ``y`` nor ``z``.
+        ValueError: If the unit is neither known nor a positive number, or the axis is none of ``y``, ``z`` and ``-y``.
 
     Example:
         >>> to_world(np.array([1.0, 2.0, 3.0]), "cm", "y")
         array([ 10., -30.,  20.], dtype=float32)
     """
-    scale = MILLIMETRES.get(unit) if isinstance(unit, str) else float(unit)
-    if scale is None or not (math.isfinite(scale) and scale > 0):
+    scale: Any = MILLIMETRES.get(unit) if isinstance(unit, str) else unit
+    if not is_number(scale) or not 0 < scale < math.inf:
         raise ValueError(
             f"Expected `unit` to be one of {sorted(MILLIMETRES)} or how many millimetres it is, but got {unit!r}."
         )
-    if up not in ("y", "z"):
-        raise ValueError(f"Expected `up` to be 'y' or 'z', but got {up!r}.")
-    if up == "y":
-        positions = np.stack([positions[..., 0], 0.0 - positions[..., 2], positions[..., 1]], axis=-1)
-    return (positions * scale).astype(np.float32)
+    if up not in get_args(UpAxis):
+        raise ValueError(f"Expected `up` to be 'y', 'z' or '-y', but got {up!r}.")
+    if up != "z":
+        x, y, z = np.moveaxis(positions, -1, 0)
+        positions = np.stack([x, 0.0 - z, y] if up == "y" else [x, z, 0.0 - y], axis=-1)
+    world: npt.NDArray[np.float32] = (positions * scale).astype(np.float32)
+    return world
 
 
 def rotations(axes: str, angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

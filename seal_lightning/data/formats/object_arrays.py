@@ -6,14 +6,15 @@ import math
 import os
 import pickle
 import re
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 import numpy.typing as npt
+
+from seal_lightning.data.formats._checks import located
+from seal_lightning.data.formats._memory_map import BROKEN, npz_names, open_npz, read_header
 
 __all__ = ["array_names", "read_object"]
 
@@ -28,13 +29,8 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
         ValueError: If it is no npz.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a file at {str(path)!r}, but there is none.")
-    try:
-        with ZipFile(path) as archive:
-            return [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
-    except BadZipFile as error:
-        raise ValueError(f"{path.name}: Expected an npz file, but it cannot be read as one ({error}).") from error
+    with located(path.name):
+        return npz_names(path)
 
 
 def read_object(path: str | os.PathLike[str], name: str) -> Any:
@@ -63,30 +59,22 @@ def read_object(path: str | os.PathLike[str], name: str) -> Any:
     path = Path(path)
     if name not in (names := array_names(path)):
         raise ValueError(f"{path.name}: Expected an array {name!r}, but got {names}.")
-    with ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            if version[0] not in (1, 2):
-                raise ValueError(f"Expected a npy file of version 1 or 2, but got {version}.")
-            header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
-            if not header(file)[2].hasobject:
+    try:
+        with open_npz(path) as archive, archive.open(f"{name}.npy") as file:
+            header = read_header(file, archive.getinfo(f"{name}.npy").file_size)
+            if header is None:
+                raise ValueError("Expected a npy file of version 1 or 2")
+            if not header[2].hasobject:
                 file.seek(0)
                 return np.lib.format.read_array(file, allow_pickle=False)
             array = _Unpickler(file, encoding="latin1").load()
-        except pickle.UnpicklingError as error:
-            raise ValueError(f"{path.name}, array {name!r}: {error}") from error
-        except _BROKEN as error:
-            raise ValueError(f"{path.name}, array {name!r}: Expected a readable array, but {error}.") from error
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path.name}, array {name!r}: {error}") from error
+    except (*BROKEN, AttributeError, IndexError, KeyError) as error:
+        raise ValueError(f"{path.name}, array {name!r}: Expected a readable array, but {error}.") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path.name}, array {name!r}: Expected an array, but got a {type(array).__name__}.")
     return array.item() if array.shape == () else array.view(np.ndarray)
-
-
-# What reading a damaged file, or calling a stand-in with what it was not made for, can raise.
-_BROKEN = (
-    *(ValueError, TypeError, EOFError, AttributeError, IndexError, KeyError, OverflowError, MemoryError),
-    *(BadZipFile, UnicodeError, struct.error),
-)
 
 
 class _Unpickler(pickle.Unpickler):
