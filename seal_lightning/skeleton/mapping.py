@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seal_lightning._values import did_you_mean
+from seal_lightning._values import did_you_mean, is_number
 from seal_lightning.skeleton._mappings import BUILT_IN
 from seal_lightning.skeleton.skeleton import Skeleton, get_skeleton
 
@@ -60,11 +60,14 @@ class KeypointMapping:
         source, target = _skeleton(self.source), _skeleton(self.target)
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "target", target)
+        if not isinstance(self.joints, Mapping):
+            raise ValueError(f"Expected `joints` to be a dict by target joint, but got {type(self.joints).__name__}.")
         if unknown := [joint for joint in self.joints if joint not in target.names]:
             raise ValueError(
                 f"Expected the keys of `joints` to be joints of the target, {list(target.names)}, but got {unknown}."
             )
         parts = {joint: _weights(joint, of, source) for joint, of in self.joints.items()}
+        self._check_sides(parts, source, target)
         width = max((len(of) for of in parts.values()), default=1)
         index = torch.zeros(len(target.names), width, dtype=torch.long)
         weight = torch.zeros(len(target.names), width, dtype=torch.float64)
@@ -77,6 +80,17 @@ class KeypointMapping:
         made = torch.tensor([joint in parts for joint in target.names])
         for name, value in (("_index", index), ("_weight", weight), ("_made", made)):
             object.__setattr__(self, name, value)
+
+    @staticmethod
+    def _check_sides(parts: Mapping[str, Mapping[str, float]], source: Skeleton, target: Skeleton) -> None:
+        """Raise where a left joint is made of right ones alone, or the other way round."""
+        of_sides = [
+            {s.names[i]: word for word in ("left", "right") for i in getattr(s, word)} for s in (source, target)
+        ]
+        for joint, of in parts.items():
+            sides = {of_sides[0].get(name) for name in of}
+            if len(sides) == 1 and {of_sides[1].get(joint), *sides} == {"left", "right"}:
+                raise ValueError(f"Expected joint {joint!r} to be made of joints of its own side, but got {list(of)}.")
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -142,7 +156,7 @@ def get_mapping(mapping: str | KeypointMapping) -> KeypointMapping:
     """
     if isinstance(mapping, KeypointMapping):
         return mapping
-    if mapping not in BUILT_IN:
+    if not isinstance(mapping, str) or mapping not in BUILT_IN:
         hint = did_you_mean(mapping, BUILT_IN)
         raise ValueError(f"Expected `mapping` to be one of {sorted(BUILT_IN)}, but got {mapping!r}.{hint}")
     source, _, target = mapping.partition("_to_")
@@ -156,19 +170,22 @@ def _skeleton(skeleton: str | Skeleton) -> Skeleton:
 
 def _weights(joint: str, of: str | list[str] | Mapping[str, float], source: Skeleton) -> dict[str, float]:
     """Return the weight of every source of a joint."""
-    names = [of] if isinstance(of, str) else list(of)
+    names = [of] if isinstance(of, str) else list(of) if isinstance(of, Mapping | list | tuple) else [of]
     if unknown := [name for name in names if name not in source.names]:
         raise ValueError(f"Expected joint {joint!r} to be made of joints of the source, but got {unknown}.")
     weights = dict(of) if isinstance(of, Mapping) else {name: names.count(name) / len(names) for name in names}
-    if not names or abs(sum(weights.values()) - 1.0) > 1e-6:
-        raise ValueError(f"Expected the weights of joint {joint!r} to sum to 1, but got {sum(weights.values())}.")
+    if not all(map(is_number, weights.values())) or not abs(sum(weights.values()) - 1.0) <= 1e-6:
+        raise ValueError(f"Expected the weights of joint {joint!r} to sum to 1, but got {list(weights.values())}.")
     return weights
 
 
 def _tensor(values: Tensor | npt.NDArray[Any]) -> Tensor:
     if isinstance(values, Tensor):
         return values
-    return torch.from_numpy(np.require(values, requirements=["C", "W"]))
+    array = np.require(values, requirements=["C", "W"])
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"Expected joints to be real numbers, but got {array.dtype}.")
+    return torch.from_numpy(array)
 
 
 def _like(result: Tensor, given: Joints) -> Joints:

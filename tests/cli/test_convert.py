@@ -325,7 +325,10 @@ def test_npz_of_other_joints(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"positions": None, "keypoints_2d": np.zeros((4, 17, 2))}, "the arrays ['positions'], but ['positions'] are missing; got ['fps', 'keypoints_2d']"),
+        (
+            {"positions": None, "keypoints_2d": np.zeros((4, 17, 2))},
+            "the arrays ['positions'], but ['positions'] are missing; got ['fps', 'keypoints_2d']",
+        ),
         ({"positions": np.zeros((4, 16, 3))}, "to be numbers of shape (T, 17, 3), but got float64 (4, 16, 3)."),
         ({"positions": np.full((4, 17, 3), np.nan)}, "in every frame, but 'Hip' is NaN or invisible in frame 0"),
         ({"visibility": np.eye(12, 17)}, "'RHip' is NaN or invisible in frame 0, and 192 times in all."),

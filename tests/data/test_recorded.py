@@ -250,7 +250,9 @@ def test_module_refuses(options, text):
 
 def test_module_refuses_metres():
     clip = recording()
-    with pytest.raises(ValueError, match="Expected targets of 'train' in millimetres, with limb bones of 50 to 1000"):
+    with pytest.raises(
+        ValueError, match="Expected targets of mine/anna 'walking' in millimetres, with limb bones of 50 to 1000"
+    ):
         Data({"train": [recording(target=clip.target / 1000)]}).setup("fit")
 
 

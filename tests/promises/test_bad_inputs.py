@@ -588,7 +588,10 @@ NONE = np.array([], int)
 for number, (changed, message) in enumerate(
     [
         ({"positions": STEPS / 1000}, "in millimetres, with a mean bone of 50 to 1000"),
-        ({"positions": STEPS[:, :16]}, r"`positions` of 'm' to be numbers of shape \(T, 17, 3\), but got float64 \(4, 16, 3\)"),
+        (
+            {"positions": STEPS[:, :16]},
+            r"`positions` of 'm' to be numbers of shape \(T, 17, 3\), but got float64 \(4, 16, 3\)",
+        ),
         ({"positions": STEPS * NAN}, "`positions` of 'm' to be finite"),
         ({"positions": STEPS.astype(str)}, "`positions` of 'm' to be numbers of shape"),
         ({"positions": STEPS.astype(object)}, "`positions` of 'm' to be numbers of shape"),

@@ -53,6 +53,7 @@ class H3WBDataModule(RecordedDataModule):
     """
 
     benchmark = "h3wb"
+    _least_likeness = 0.5
 
     def __init__(
         self,
