@@ -84,12 +84,13 @@ class KeypointMapping:
     @staticmethod
     def _check_sides(parts: Mapping[str, Mapping[str, float]], source: Skeleton, target: Skeleton) -> None:
         """Raise where a left joint is made of right ones alone, or the other way round."""
-        of_sides = [
-            {s.names[i]: word for word in ("left", "right") for i in getattr(s, word)} for s in (source, target)
-        ]
+        given, wanted = (
+            {skeleton.names[joint]: side for side in ("left", "right") for joint in getattr(skeleton, side)}
+            for skeleton in (source, target)
+        )
         for joint, of in parts.items():
-            sides = {of_sides[0].get(name) for name in of}
-            if len(sides) == 1 and {of_sides[1].get(joint), *sides} == {"left", "right"}:
+            sides = {given.get(name) for name in of}
+            if len(sides) == 1 and {wanted.get(joint), *sides} == {"left", "right"}:
                 raise ValueError(f"Expected joint {joint!r} to be made of joints of its own side, but got {list(of)}.")
 
     @property
@@ -174,8 +175,10 @@ def _weights(joint: str, of: str | list[str] | Mapping[str, float], source: Skel
     if unknown := [name for name in names if name not in source.names]:
         raise ValueError(f"Expected joint {joint!r} to be made of joints of the source, but got {unknown}.")
     weights = dict(of) if isinstance(of, Mapping) else {name: names.count(name) / len(names) for name in names}
-    if not all(map(is_number, weights.values())) or not abs(sum(weights.values()) - 1.0) <= 1e-6:
-        raise ValueError(f"Expected the weights of joint {joint!r} to sum to 1, but got {list(weights.values())}.")
+    real = all(map(is_number, weights.values()))
+    if not real or not abs(sum(weights.values()) - 1.0) <= 1e-6:
+        found = sum(weights.values()) if real else list(weights.values())
+        raise ValueError(f"Expected the weights of joint {joint!r} to sum to 1, but got {found}.")
     return weights
 
 

@@ -157,8 +157,12 @@ def edit_train(change):
         ),
         ("test", edit("data_3d", lambda a: a / 1000), "Expected targets of mpi_inf_3dhp/TS1 .* in millimetres"),
         ("test", edit("data_3d", lambda a: a * np.nan), "but it lies nan from the middle of the hips"),
-        ("test", edit("valid", lambda a: a[:5]), "TS1, valid: Expected 10 values of 0 or 1, one a frame"),
-        ("test", edit("valid", lambda a: a * 2), "TS1, valid: Expected 10 values of 0 or 1"),
+        (
+            "test",
+            edit("valid", lambda a: a[:5]),
+            r"TS1, valid: Expected numbers of shape \(10,\), but got uint8 \(5,\)",
+        ),
+        ("test", edit("valid", lambda a: a * 2), r"TS1, valid: Expected 0 or 1 for every frame, but got \[0, 2\]"),
         (
             "test",
             lambda d: d | {"TS1": {"data_2d": d["TS1"]["data_2d"]}},

@@ -1,4 +1,4 @@
-"""What shapes and types cannot tell of a recording: its unit, its axes, and whether picture and pose belong together."""
+"""What shapes and types cannot tell of a recording: its unit, its axes, and whether its picture shows its pose."""
 
 from __future__ import annotations
 

@@ -109,8 +109,8 @@ class Human36MDataModule(RecordedDataModule):
     ) -> list[Recording]:
         """What the four cameras saw of a clip."""
         cameras = human36m_cameras(subject)
-        if not isinstance(views, Sequence | np.ndarray) or len(views) != len(cameras):
-            found = len(views) if isinstance(views, Sequence | np.ndarray) else type(views).__name__
+        found = len(views) if isinstance(views, Sequence) or np.ndim(views) else type(views).__name__
+        if found != len(cameras):
             raise ValueError(f"{where}: Expected keypoints of {len(cameras)} cameras, but got {found}.")
         recordings = []
         for camera, view in zip(cameras, views, strict=True):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from seal_lightning.data.datamodules._reading import floats, on_screen, only_file, recording
 from seal_lightning.data.datamodules.recorded import RecordedDataModule
-from seal_lightning.data.formats._checks import frame_rate, mapping
+from seal_lightning.data.formats._checks import frame_rate, mapping, numbers
 from seal_lightning.data.formats.object_arrays import read_object
 from seal_lightning.data.formats.recording import Recording
 
@@ -166,9 +166,8 @@ class MPIINF3DHPDataModule(RecordedDataModule):
 
 
 def _valid(arrays: Mapping[Any, Any], frames: int, where: str) -> npt.NDArray[np.bool_]:
-    valid = np.asarray(arrays["valid"]).reshape(-1)
-    if len(valid) != frames or valid.dtype.kind not in "biuf" or not np.isin(valid, (0, 1)).all():
-        raise ValueError(
-            f"{where}, valid: Expected {frames} values of 0 or 1, one a frame, but got {valid.dtype} {valid.shape}."
-        )
+    given = arrays["valid"]
+    valid = numbers(given.reshape(-1) if isinstance(given, np.ndarray) else given, (frames,), f"{where}, valid", "biuf")
+    if not np.isin(valid, (0, 1)).all():
+        raise ValueError(f"{where}, valid: Expected 0 or 1 for every frame, but got {np.unique(valid)[:5].tolist()}.")
     return valid.astype(np.bool_)

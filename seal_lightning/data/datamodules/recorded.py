@@ -16,6 +16,7 @@ from seal_lightning.data.datamodules._plausible import check_plausible
 from seal_lightning.data.datasets.poses import DrawSampler
 from seal_lightning.data.datasets.recorded import RecordedDataset
 from seal_lightning.data.datasets.splits import SIDES
+from seal_lightning.data.formats._checks import located
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
@@ -201,8 +202,9 @@ class RecordedDataModule(LightningDataModule):
     def _loaded(self, side: str) -> Sequence[Recording]:
         if side not in self._recordings:
             recordings = self.recordings(side)
-            for recording in recordings:
-                check_plausible(recording, self.skeleton, self._least_likeness)
+            with located(getattr(self, "path", type(self).__name__)):
+                for recording in recordings:
+                    check_plausible(recording, self.skeleton, self._least_likeness)
             if self.rate is not None and self.frames > 1:
                 recordings = [recording.resampled(self.rate) for recording in recordings]
             self._recordings[side] = recordings

@@ -124,10 +124,7 @@ def numbers(value: Any, shape: Shape, what: str, kinds: str = "fiu") -> npt.NDAr
     Raises:
         ValueError: If it is something else, or empty.
     """
-    try:
-        array: npt.NDArray[Any] = np.asanyarray(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise _unexpected(what, "an array", "rows of different lengths") from error
+    array = _as_array(value, what)
     empty = array.ndim > 0 and len(array) == 0
     if empty or not _fits(array, shape) or array.dtype.kind not in kinds:
         kind = {"f": "floating-point numbers", "iu": "integers"}.get(kinds, "numbers")
@@ -138,7 +135,7 @@ def numbers(value: Any, shape: Shape, what: str, kinds: str = "fiu") -> npt.NDAr
 
 def strings(value: Any, shape: Shape, what: str) -> npt.NDArray[np.str_]:
     """The value as an array of strings; bytes, as h5py and MATLAB leave them, are read as UTF-8."""
-    array = np.asarray(value)
+    array = _as_array(value, what)
     if array.dtype.kind == "S":
         try:
             array = np.char.decode(array, "utf-8")
@@ -151,12 +148,15 @@ def strings(value: Any, shape: Shape, what: str) -> npt.NDArray[np.str_]:
 
 def frame_rate(value: Any, what: str = "`fps`") -> float:
     """The value as frames per second."""
-    array = np.asarray(value)
+    array = _as_array(value, what)
     if array.size != 1 or array.dtype.kind not in "fiu":
         raise _unexpected(what, "one number", f"{array.dtype} of shape {array.shape}")
     rate = float(array.reshape(()))
     if not 0.0 < rate < np.inf:
         raise _unexpected(what, "positive", str(rate))
+    # Nobody films once in ten seconds or a million times a second; 0.04 is what a frame of 25 a second takes.
+    if not 0.1 <= rate <= 1e6:
+        raise _unexpected(what, "frames per second", f"{rate:g}; is it the seconds of a frame")
     return rate
 
 
@@ -207,6 +207,14 @@ def _unexpected(what: str, wanted: str, found: str) -> ValueError:
     return ValueError(f"{named} {wanted}, but got {found}.")
 
 
+def _as_array(value: Any, what: str) -> npt.NDArray[Any]:
+    try:
+        array: npt.NDArray[Any] = np.asanyarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise _unexpected(what, "an array", "rows of different lengths") from error
+    return array
+
+
 def _fits(array: npt.NDArray[Any], shape: Shape) -> bool:
     return array.ndim == len(shape) and all(
         want is None or got in (want if isinstance(want, tuple) else (want,))
@@ -221,4 +229,4 @@ def _shown(shape: Shape) -> str:
 
 def _kind(value: Any) -> str:
     kind = "null" if value is None else type(value).__name__
-    return f"an empty {kind}" if value == {} else kind
+    return f"an empty {kind}" if isinstance(value, Mapping) and not value else kind

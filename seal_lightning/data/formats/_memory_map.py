@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
@@ -32,11 +33,11 @@ _PICKLED = {
     "train_data": "`seal_lightning.data.H3WBDataModule`",
     "data": "`seal_lightning.data.MPIINF3DHPDataModule`, or `H3WBDataModule` for its test file,",
 }
-# What reading a damaged array can raise. A RuntimeError is what the archive says of a password, and a
-# NotImplementedError of a way of packing that it does not know.
+# What reading a damaged array can raise. A RuntimeError is what the archive says of a password, a NotImplementedError
+# of a way of packing that it does not know, an OSError of a place before the file, a TokenError NumPy of a header.
 BROKEN = (
     *(ValueError, TypeError, EOFError, OverflowError, MemoryError, RuntimeError, NotImplementedError),
-    *(BadZipFile, zlib.error, struct.error, SyntaxError, RecursionError),
+    *(BadZipFile, zlib.error, struct.error, SyntaxError, TokenError, RecursionError, OSError),
 )
 
 
@@ -142,8 +143,7 @@ def open_npz(path: str | os.PathLike[str]) -> ZipFile:
         raise ValueError("Expected an npz file with named arrays, but got a single array.")
     try:
         return ZipFile(path)
-    # A struct.error or an OverflowError comes from a directory of contents that was damaged.
-    except (BadZipFile, ValueError, OverflowError, NotImplementedError, struct.error) as error:
+    except BROKEN as error:
         raise ValueError(
             f"Expected an npz file, but it cannot be read as one ({error}).{other_format(path)}"
         ) from error
