@@ -92,7 +92,8 @@ def convert(
     joints = None if mapping is None else _table(mapping)
     reader = Reader(unit, up, fps, rate, skeleton, joints, subject, npz_skeleton, position_channels)
     clips, bad = _read(reader, files, skip_bad)
-    check_upright([clip.motion for clip in clips])
+    with located(inputs[0] if len(inputs) == 1 else f"{inputs[0]} and {len(inputs) - 1} more"):
+        check_upright([clip.motion for clip in clips])
     skeleton_ids, shared = _skeleton_ids(clips)
     mocap = _assemble(path.stem, clips, skeleton_ids)
     _write(path, mocap)

@@ -11,7 +11,9 @@ __all__ = ["misnamed_joint", "partners_by_name", "unique_names"]
 _MARK = re.compile(r"left|right|(?<![a-z])[lr](?![a-z])|(?:^|(?<=:))[lr](?=[a-z])", re.IGNORECASE)
 _OTHER = {"l": "r", "r": "l", "left": "right", "right": "left"}
 # Words of a name: `RKnee`, `right_knee`, `rknee` and `right knee` have the same two.
-_WORD = re.compile(r"(?:^|(?<=[^A-Za-z]))[lr](?=hip|knee|ankle|shoulder|elbow|wrist)|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
+_WORD = re.compile(
+    r"(?:^|(?<=[^A-Za-z]))[lrLR](?=hip|knee|ankle|shoulder|elbow|wrist|eye|ear)|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+"
+)
 _SIDES = {"l": "left", "r": "right"}
 # By the name that a skeleton has for a joint, what files call it too.
 _ALSO = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 from seal_lightning.cli import convert as convert_module
 from seal_lightning.cli import main
 from seal_lightning.cli.convert import convert
-from seal_lightning.data import MocapDataModule, SyntheticMocap, read_mocap
+from seal_lightning.data import MocapDataModule, Motion, SyntheticMocap, read_bvh, read_mocap
 from seal_lightning.data.formats._mocap_joints import MOCAP_JOINTS
+from seal_lightning.data.formats._stature import check_stature, check_upright, stature
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 RAW = Path(__file__).resolve().parents[2] / "../shared/data/raw"
@@ -356,6 +358,164 @@ def test_npz_that_is_refused(tmp_path, changes, message):
         convert([str(path)], str(tmp_path / "mine.npz"), unit="m", up="z", skeleton="own")
 
 
+SIX = "6 Xposition Yposition Zposition Zrotation Xrotation Yrotation"
+# An inverse-kinematics target beside the hips, as game engines add it, whose channels stand before those of the hips.
+TARGET = f"JOINT ik {{ OFFSET 0 0 0 CHANNELS {SIX} End Site {{ OFFSET 0 0 0 }} }}\n"
+
+
+def on_a_root(text, kind):
+    """The same recording below a root that stands in the world, or that follows the hips on the floor."""
+    head, _, frames = text.partition("Frame Time: 0.04\n")
+    _, _, body = head.partition("HIERARCHY\n")
+    joints, motion, rest = body.partition("MOTION")
+    joints = joints.replace("ROOT", "JOINT", 1)
+    target = TARGET if kind == "beside a target" else ""
+    lines = []
+    for number, frame in enumerate(frames.splitlines()):
+        x, y, z, *turns = frame.split()
+        root, hips = ["0"] * 3, [x, y, z]
+        if kind == "on the floor":  # give or take a step
+            root, hips = [x, y, str(3 * number)], ["0", "0", str(float(z) - 3 * number)]
+        aim = [str(3 * number), "4", "5", "0", "0", "0"] if target else []
+        lines.append(" ".join([*root, "0", "0", "0", *aim, *hips, *turns]))
+    root = f"HIERARCHY\nROOT joint_Root {{\nOFFSET 0 0 0\nCHANNELS {SIX}\n{target}"
+    return f"{root}{joints}}}\n{motion}{rest}Frame Time: 0.04\n" + "\n".join(lines)
+
+
+@pytest.mark.parametrize("kind", ["still", "on the floor", "beside a target"])
+def test_one_body_has_one_skeleton_id_whatever_carries_it(tmp_path, kind):
+    """The way from a root that stands in the world to the hips is no bone: it differs from clip to clip."""
+    files = {"A_1": on_a_root(bvh(), kind), "B_1": on_a_root(bvh(seed=1, frames=9), kind)}
+    raw = folder(tmp_path, **files, C_1=bvh(seed=2), D_1=bvh(seed=3, scale=0.09))
+    convert([str(raw)], str(tmp_path / "mine.npz"), unit="cm", up="z")
+    mocap = read_mocap(tmp_path / "mine.npz")
+    assert mocap.skeleton_id.tolist() == ["A", "A", "A", "D"]
+    straight = folder(tmp_path / "other", A_1=bvh())
+    convert([str(straight)], str(tmp_path / "straight.npz"), unit="cm", up="z")
+    np.testing.assert_allclose(mocap.clip(0), read_mocap(tmp_path / "straight.npz").positions, atol=1e-2)
+    own = {"unit": "cm", "up": "z", "skeleton": "own"}
+    with pytest.raises(
+        ValueError, match=r"A_1\.bvh: Expected a root that moves .* 'Hip' carries the motion below 'joint"
+    ):
+        convert([str(raw / "A_1.bvh")], str(tmp_path / "own.npz"), **own)
+    convert([str(raw / "C_1.bvh")], str(tmp_path / "own.npz"), **own)
+
+
+def everywhere(text, meaning):
+    """All joints have position channels: the root those that it had, the others their OFFSET, or zero."""
+    head, _, frames = text.partition("Frame Time: 0.04\n")
+    offsets = re.findall(r"OFFSET (.+)\nCHANNELS 1", head)
+    rows = []
+    for frame in frames.splitlines():
+        numbers = frame.split()
+        places = offsets if meaning == "replace" else ["0 0 0"] * len(offsets)
+        turns = [f"{place} {turn}" for place, turn in zip(places, numbers[6:], strict=True)]
+        rows.append(" ".join([*numbers[:6], *turns]))
+    head = head.replace("CHANNELS 1 Yrotation", "CHANNELS 4 Xposition Yposition Zposition Yrotation")
+    return head + "Frame Time: 0.04\n" + "\n".join(rows)
+
+
+@pytest.mark.parametrize("meaning", ["replace", "add"])
+def test_what_position_channels_mean_is_read_off_the_file(tmp_path, meaning):
+    raw = folder(tmp_path, A_1=bvh(), B_1=everywhere(bvh(), meaning))
+    wanted = read_bvh(raw / "A_1.bvh", unit="cm", up="z").positions
+    found = read_bvh(raw / "B_1.bvh", unit="cm", up="z")
+    np.testing.assert_allclose(found.positions, wanted, atol=1e-2)
+    assert found.carrier is None
+    other = {"replace": "add", "add": "replace"}[meaning]
+    asked = read_bvh(raw / "B_1.bvh", unit="cm", up="z", position_channels=other)
+    assert np.abs(asked.positions - wanted).max() > 100
+
+
+def test_a_missing_marker_that_no_joint_is_made_of_costs_nothing(tmp_path):
+    _, mocap = npz(tmp_path)
+    positions = np.concatenate((mocap.positions, mocap.positions[:, :1]), axis=1)
+    positions[4, 17] = np.nan
+    names, seen = np.array([*H36M.names, "LTIB"]), np.ones((12, 18))
+    seen[7, 17] = 0
+    to = ("--output", tmp_path / "mine.npz", "--unit", "mm", "--up", "z")
+    for array in (names, names.astype("S")):
+        path, _ = npz(tmp_path, positions=positions, joint_names=array, visibility=seen)
+        run(path, *to, "--rate", 50)
+        assert np.isfinite(read_mocap(tmp_path / "mine.npz").positions).all()
+    seen[7, 3] = 0
+    path, _ = npz(tmp_path, positions=positions, joint_names=names, visibility=seen)
+    with pytest.raises(SystemExit, match=r"box_1\.npz: .* 'RAnkle' is NaN or invisible in frame 7, and 1 times in all"):
+        run(path, *to)
+    path, _ = npz(tmp_path, joint_names=np.array([b"hip", b"knee"] * 8 + [b"toe"]))
+    with pytest.raises(SystemExit, match=r"none of 1 is:\n.*box_1\.npz: Expected `names`"):
+        run(path, *to, "--skip_bad", "true")
+
+
+TURNS = {"z": np.eye(3), "y": [[1, 0, 0], [0, 0, -1], [0, 1, 0]], "-y": [[1, 0, 0], [0, 0, 1], [0, -1, 0]]}
+
+
+@pytest.mark.parametrize("up", TURNS)
+@pytest.mark.parametrize("given", TURNS)
+def test_the_axis_that_points_up(tmp_path, capsys, up, given):
+    """People in a frame in which an axis is up are the same people, and refused where another axis is given."""
+    standing = SyntheticMocap(subjects=2, clips_per_subject=2, frames=20).generate().positions
+    np.savez(tmp_path / "box.npz", positions=standing @ np.array(TURNS[up]), fps=25.0)
+    command = (tmp_path / "box.npz", "--output", tmp_path / "mine.npz", "--unit", "mm", "--up", given)
+    if up == given:
+        run(*command)
+        assert "m from ankle to head along the bones; heads are 1." in capsys.readouterr().out
+        np.testing.assert_allclose(read_mocap(tmp_path / "mine.npz").positions, standing, atol=1e-2)
+    else:
+        with pytest.raises(SystemExit, match=r"box\.npz: Expected heads above ankles with the axis `up`"):
+            run(*command)
+
+
+def unusual(kind):
+    standing = SyntheticMocap(subjects=2, clips_per_subject=2, frames=20, seed=1).generate().positions
+    if kind in ("child", "tall"):
+        return standing * (0.5 if kind == "child" else 1.2)
+    if kind == "handstand and back":
+        return np.concatenate((standing, standing * (1, 1, -1) + (0, 0, 2000)))
+    if kind in ("lying", "on a bed"):
+        about = standing - standing[:, :1]
+        return about[..., [0, 2, 1]] * (1, 1, 0.5) + (0, 0, 250 if kind == "lying" else 700)
+    # The trunk comes down until the hips are a hand above the ankles; knees stay where they are.
+    crouched = standing.copy()
+    upper = [0, 1, 4, *range(7, 17)]
+    crouched[:, upper, 2] -= standing[:, :1, 2] - 250
+    return crouched
+
+
+@pytest.mark.parametrize("kind", ["child", "tall", "handstand and back", "lying", "on a bed", "crouching"])
+def test_unusual_people_are_no_wrong_units_or_axes(tmp_path, kind):
+    np.savez(tmp_path / "box.npz", positions=unusual(kind), fps=25.0)
+    run(tmp_path / "box.npz", "--output", tmp_path / "mine.npz", "--unit", "mm", "--up", "z")
+
+
+@real
+@pytest.mark.parametrize(
+    ("file", "unit", "others"),
+    [("02_01.bvh", "cmu", ("cm", "inch", "mm", "m")), ("08_01_daz.bvh", "cm", ("inch", "mm", "m", "cmu"))],
+)
+def test_real_recordings_in_a_wrong_unit_or_axis(tmp_path, file, unit, others):
+    output = str(tmp_path / "mine.npz")
+    for other in others:
+        with pytest.raises(ValueError, match=rf"{file}: Expected people of 0\.75 to 2\.5 m, but got"):
+            convert([str(RAW / file)], output, unit=other, up="y")
+    for up in ("z", "-y"):
+        for skeleton in ("h36m17", "own"):
+            with pytest.raises(ValueError, match=rf"{file}: Expected heads above ankles"):
+                convert([str(RAW / file)], output, unit=unit, up=up, skeleton=skeleton)
+    convert([str(RAW / file)], output, unit=unit, up="y", skeleton="own")
+
+
+@real
+def test_every_real_clip_has_the_size_of_a_person():
+    for name in ("cmu", "uiprmd"):
+        mocap = read_mocap(RAW.parent / f"{name}_h36m17.npz")
+        for clip in range(0, len(mocap.clip_start), 7):
+            motion = Motion(np.asarray(mocap.clip(clip)), H36M, mocap.fps)
+            check_stature(motion)
+            check_upright([motion])
+            assert 1500 < stature(motion) < 2000
+
+
 def test_folders_and_files_may_overlap(tmp_path):
     raw = folder(tmp_path, A_1=bvh(), a__A_2=bvh(seed=1))
     npz(raw, "box_1.npz")
@@ -396,10 +556,10 @@ def test_real_asf_amc_against_the_converted_clip(tmp_path):
 def test_real_bvh_files(tmp_path):
     run(RAW / "08_01_daz.bvh", "--output", tmp_path / "a.npz", "--unit", "cm", "--up", "y")
     run(RAW / "02_01.bvh", "--output", tmp_path / "b.npz", "--unit", "cmu", "--up", "y")
-    for path, frames, stature in (("a.npz", 278, 1450), ("b.npz", 343, 1450)):
+    for path, frames, tall in (("a.npz", 278, 1450), ("b.npz", 343, 1450)):
         mocap = read_mocap(tmp_path / path)
         assert mocap.positions.shape == (frames, 17, 3)
         head, ankles = mocap.positions[:, 10, 2], mocap.positions[:, [3, 6], 2].min(axis=1)
-        assert abs(np.median(head - ankles) - stature) < 150
+        assert abs(np.median(head - ankles) - tall) < 150
         hips = mocap.positions[:, [1, 4]].mean(axis=1)
         np.testing.assert_allclose(mocap.positions[:, 0], hips, atol=1e-2)

@@ -73,8 +73,10 @@ def _compact(pairs: list[tuple[str, Any]]) -> Any:
 
 
 def _as_array(joints: list[Any]) -> Any:
-    array = np.array(joints)
-    # What is wrong with other values is said where they are used.
+    try:
+        array = np.array(joints)
+    except (ValueError, OverflowError):
+        return joints  # what is wrong with them is said where they are used
     return array.astype(np.float32) if array.dtype.kind in "iuf" else joints
 
 

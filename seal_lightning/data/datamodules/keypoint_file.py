@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seal_lightning.data.formats._checks import check_joint_names, located
+from seal_lightning._values import is_whole
+from seal_lightning.data.formats._checks import check_joint_names, frame_rate, located
 from seal_lightning.data.formats._checks import image_size as check_image_size
 from seal_lightning.data.formats.detections import Format, read_detections
 from seal_lightning.data.formats.keypoints_npz import check_scale, to_screen
@@ -84,11 +84,11 @@ class KeypointFileDataModule(LightningDataModule):
         if self.mapping is not None and skeleton is not None and get_skeleton(skeleton) != self.mapping.source:
             raise ValueError("Expected `skeleton` to be what `mapping` starts from, or None, but got another one.")
         given = get_skeleton(self.mapping.source if self.mapping is not None else skeleton or "h36m17")
-        if fps is not None and not 0.0 < fps < math.inf:
-            raise ValueError(f"Expected `fps` to be positive, but got {fps}.")
+        if fps is not None:
+            frame_rate(fps)
         for name, count in (("frames", frames), ("batch_size", batch_size)):
-            if count < 1:
-                raise ValueError(f"Expected `{name}` to be 1 or more, but got {count}.")
+            if not is_whole(count) or count < 1:
+                raise ValueError(f"Expected `{name}` to be 1 or more, but got {count!r}.")
         if centre_target and frames == 1:
             raise ValueError("Expected `frames` above 1 with `centre_target`, but got 1.")
         self.path, self.image_size, self.format, self.person = path, check_image_size(image_size), format, person

@@ -12,6 +12,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from seal_lightning._values import is_number, is_whole
 from seal_lightning.data.datamodules._plausible import check_plausible
 from seal_lightning.data.datasets.poses import DrawSampler
 from seal_lightning.data.datasets.recorded import RecordedDataset
@@ -84,12 +85,13 @@ class RecordedDataModule(LightningDataModule):
             **{"samples_per_epoch": samples_per_epoch, "batch_size": batch_size},
         }
         for name, count in counts.items():
-            if count is not None and count < 1:
-                raise ValueError(f"Expected `{name}` to be 1 or more, but got {count}.")
-        if rate is not None and not 0.0 < rate < math.inf:
-            raise ValueError(f"Expected `rate` to be positive, but got {rate}.")
-        if seed < 0:
-            raise ValueError(f"Expected `seed` to be 0 or more, but got {seed}.")
+            if count is not None and (not is_whole(count) or count < 1):
+                raise ValueError(f"Expected `{name}` to be 1 or more, but got {count!r}.")
+        if rate is not None and (not is_number(rate) or not 0.0 < rate < math.inf):
+            raise ValueError(f"Expected `rate` to be positive, but got {rate!r}.")
+        for name, least in (("seed", seed), ("num_workers", num_workers)):
+            if not is_whole(least) or least < 0:
+                raise ValueError(f"Expected `{name}` to be 0 or more, but got {least!r}.")
         self.skeleton = get_skeleton(skeleton)
         self.unit, self.frames, self.centre_target, self.rate = unit, frames, centre_target, rate
         self.train_frame_step = train_frame_step

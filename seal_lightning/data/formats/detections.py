@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from seal_lightning._values import is_number, is_whole
 from seal_lightning.data.formats import _detector_formats as formats
 from seal_lightning.data.formats._checks import located, numbers, read_json, strings
 from seal_lightning.data.formats._memory_map import load_npz_mapped
@@ -75,8 +76,10 @@ def read_detections(
         raise FileNotFoundError(f"Expected keypoints at {str(path)!r}, but there is nothing.")
     if format is not None and format not in _FORMATS:
         raise ValueError(f"Expected `format` to be one of {list(_FORMATS)} or None, but got {format!r}.")
-    if not 0.0 <= min_confidence < 1.0:
-        raise ValueError(f"Expected `min_confidence` to be from 0 to below 1, but got {min_confidence}.")
+    if not is_number(min_confidence) or not 0.0 <= min_confidence < 1.0:
+        raise ValueError(f"Expected `min_confidence` to be from 0 to below 1, but got {min_confidence!r}.")
+    if person is not None and not is_whole(person):
+        raise ValueError(f"Expected `person` to be the number of a track or None, but got {person!r}.")
     with located(path.name):
         if format not in (None, "npz") and path.suffix == ".npz":
             raise ValueError(f"Expected a json file of the format {format!r}, but got an npz.")
