@@ -9,7 +9,7 @@ from typing import Any, Literal
 from seal_lightning.data.datamodules.recorded import RecordedDataModule
 from seal_lightning.data.datasets.splits import SIDES, check_split
 from seal_lightning.data.formats._checks import image_size as check_image_size
-from seal_lightning.data.formats.keypoints_npz import read_keypoint_arrays
+from seal_lightning.data.formats._keypoints_npz import read_keypoint_arrays
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.skeleton.mapping import KeypointMapping, get_mapping
@@ -38,21 +38,7 @@ class KeypointsDataModule(RecordedDataModule):
         skeleton: The joints of the files. None is "h36m17", or what `mapping` starts from.
         mapping: How keypoints and poses of another skeleton are made from these: a name like "coco17_to_h36m17", or a
             `KeypointMapping`. None keeps the skeleton.
-        frames: Frames T of a window; 1 gives single frames without a time axis.
-        centre_target: Whether the target of a window is its centre frame alone (frames // 2), for every frame of a
-            clip; windows reach beyond the ends of a clip by repeating its first or last frame.
-        train_frame_step: Frames between the starts of neighbouring training samples of a clip.
-        eval_frame_step: The same for validation and test. None covers every frame once: the length of a window, or 1
-            with `centre_target`.
-        batch_size: Samples of a batch. An incomplete last training batch is left out, unless it is the only one.
-        unit: Unit of the targets, "m" or "mm".
-        confidence: Whether keypoints carry their confidence as third channel, 1 where the files have none.
-        flip: Whether half of the training samples are mirrored, drawn anew every time. Leave it out where the model
-            mirrors them itself.
-        rate: Frames per second that windows are resampled to. None takes them as they are; single frames always are.
-        num_workers: Worker processes of a loader.
-        seed: Seed of the training order and of what is mirrored.
-        samples_per_epoch: Training samples of an epoch. None takes every sample once.
+        kwargs: Arguments of `RecordedDataModule`.
 
     Raises:
         FileNotFoundError: When the data are loaded, if a path does not exist.
@@ -77,38 +63,13 @@ class KeypointsDataModule(RecordedDataModule):
         positions_unit: Literal["m", "mm"] | None = None,
         skeleton: str | Skeleton | None = None,
         mapping: str | KeypointMapping | None = None,
-        frames: int = 1,
-        centre_target: bool = False,
-        train_frame_step: int = 1,
-        eval_frame_step: int | None = None,
-        batch_size: int = 256,
-        unit: Literal["m", "mm"] = "m",
-        confidence: bool = False,
-        flip: bool = False,
-        rate: float | None = None,
-        num_workers: int = 0,
-        seed: int = 0,
-        samples_per_epoch: int | None = None,
+        **kwargs: Any,
     ) -> None:
         made = None if mapping is None else get_mapping(mapping)
         if made is not None and skeleton is not None and get_skeleton(skeleton) != made.source:
             raise ValueError("Expected `skeleton` to be what `mapping` starts from, or None, but got another one.")
         given = get_skeleton(made.source if made is not None else skeleton or "h36m17")
-        super().__init__(
-            given if made is None else made.target,
-            frames=frames,
-            centre_target=centre_target,
-            train_frame_step=train_frame_step,
-            eval_frame_step=eval_frame_step,
-            batch_size=batch_size,
-            unit=unit,
-            confidence=confidence,
-            flip=flip,
-            rate=rate,
-            num_workers=num_workers,
-            seed=seed,
-            samples_per_epoch=samples_per_epoch,
-        )
+        super().__init__(skeleton=given if made is None else made.target, **kwargs)
         if isinstance(path, str) == (split is None):
             raise ValueError(
                 "Expected one file as `path` and a `split`, or a file each under train, val and test and no `split`, "
@@ -127,7 +88,7 @@ class KeypointsDataModule(RecordedDataModule):
         self._options: dict[str, Any] = {
             **{"skeleton": given, "image_size": check_image_size(image_size)},
             **{"positions_unit": positions_unit, "mapping": made},
-            "timed": rate is not None and frames > 1,
+            "timed": self.rate is not None and self.frames > 1,
         }
         self._clips: dict[str, list[tuple[str, str, Recording]]] = {}
 

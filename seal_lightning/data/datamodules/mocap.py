@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import os
-from typing import Any, Literal
+from typing import Literal
 
-import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from seal_lightning._values import is_number, is_whole
+from seal_lightning.data.datamodules._loading import FROM_MM, batch_loader, check_options, place_of
 from seal_lightning.data.datasets.poses import Clips, DrawSampler, PoseDataset
 from seal_lightning.data.datasets.splits import SIDES, resolve_split
 from seal_lightning.data.datasets.synthetic import SyntheticMocap
@@ -23,7 +21,6 @@ from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["MocapDataModule"]
 
-_FROM_MM = {"m": 1e-3, "mm": 1.0}
 # Evaluation must not move when the seed of a training does.
 _EVAL_SEED = 0
 
@@ -111,25 +108,16 @@ class MocapDataModule(LightningDataModule):
             raise ValueError("Expected either `paths` or `synthetic`, but got both.")
         if paths is None and get_skeleton(skeleton) != get_skeleton("h36m17"):
             raise ValueError(f"Expected `paths` for a `skeleton` that is not 'h36m17', but got None and {skeleton!r}.")
-        if unit not in _FROM_MM:
-            raise ValueError(f"Expected `unit` to be 'm' or 'mm', but got {unit!r}.")
         if train_cameras not in ("random", "fixed"):
             raise ValueError(f"Expected `train_cameras` to be 'random' or 'fixed', but got {train_cameras!r}.")
-        if centre_target and frames == 1:
-            raise ValueError("Expected `frames` above 1 with `centre_target`, but got 1.")
-        counts = {
-            **{"frames": frames, "train_frame_step": train_frame_step, "eval_frame_step": eval_frame_step},
+        if rate is None:
+            raise ValueError("Expected `rate` to be positive, but got None.")
+        check_options(
+            **{"unit": unit, "frames": frames, "centre_target": centre_target, "rate": rate, "seed": seed},
+            **{"num_workers": num_workers, "train_frame_step": train_frame_step, "eval_frame_step": eval_frame_step},
             **{"samples_per_epoch": samples_per_epoch, "batch_size": batch_size},
-            **{"eval_cameras_per_clip": eval_cameras_per_clip},
-        }
-        for name, count in counts.items():
-            if count is not None and (not is_whole(count) or count < 1):
-                raise ValueError(f"Expected `{name}` to be 1 or more, but got {count!r}.")
-        if not is_number(rate) or not 0.0 < rate < math.inf:
-            raise ValueError(f"Expected `rate` to be positive, but got {rate!r}.")
-        for name, least in (("seed", seed), ("num_workers", num_workers)):
-            if not is_whole(least) or least < 0:
-                raise ValueError(f"Expected `{name}` to be 0 or more, but got {least!r}.")
+            eval_cameras_per_clip=eval_cameras_per_clip,
+        )
         kinds = (("synthetic", synthetic, SyntheticMocap), ("noise", noise, DetectorNoise))
         for name, part, kind in (*kinds, ("eval_noise", eval_noise, DetectorNoise)):
             if part is not None and not isinstance(part, kind):
@@ -199,7 +187,7 @@ class MocapDataModule(LightningDataModule):
                 cameras_per_clip=None if train and self.train_cameras == "random" else self.eval_cameras_per_clip,
                 noise=self.noise if train else self.eval_noise,
                 confidence=self.confidence,
-                scale=_FROM_MM[self.unit],
+                scale=FROM_MM[self.unit],
                 seed=self.seed if train else _EVAL_SEED,
                 rig=self.cameras if train else self.eval_cameras,
                 corruption=self.corruption if train else self.eval_corruption,
@@ -209,14 +197,8 @@ class MocapDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled training batches; under several ranks each has its own share."""
         dataset = self.dataset("train")
-        trainer = self.trainer
-        sampler = DrawSampler(
-            dataset,
-            samples=self.samples_per_epoch or len(dataset),
-            seed=self.seed,
-            num_replicas=1 if trainer is None else trainer.world_size,
-            rank=0 if trainer is None else trainer.global_rank,
-        )
+        samples = self.samples_per_epoch or len(dataset)
+        sampler = DrawSampler(dataset, samples=samples, seed=self.seed, **place_of(self.trainer))
         return self._loader(dataset, sampler)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
@@ -232,18 +214,8 @@ class MocapDataModule(LightningDataModule):
         return self.test_dataloader()
 
     def _loader(self, dataset: PoseDataset, sampler: DrawSampler | None = None) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=sampler is not None and len(sampler) >= self.batch_size,
-            collate_fn=_as_built,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            # Without one, making an iterator would take a number from the global generator.
-            generator=torch.Generator(),
-        )
+        drop_last = sampler is not None and len(sampler) >= self.batch_size
+        return batch_loader(dataset, self.batch_size, self.num_workers, sampler, drop_last=drop_last)
 
     def _load(self) -> list[Mocap]:
         if self._mocaps is None:
@@ -259,8 +231,3 @@ class MocapDataModule(LightningDataModule):
             self._groups = resolve_split(self.split, mocaps)
             self._mocaps = mocaps
         return self._mocaps
-
-
-def _as_built(batch: Any) -> Any:
-    """Collate nothing: the dataset has built the batch already."""
-    return batch

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-import torch
 from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from seal_lightning._values import is_number, is_whole
+from seal_lightning.data.datamodules._loading import FROM_MM, batch_loader, check_options, place_of
 from seal_lightning.data.datamodules._plausible import check_plausible
 from seal_lightning.data.datasets.poses import DrawSampler
 from seal_lightning.data.datasets.recorded import RecordedDataset
@@ -22,8 +20,6 @@ from seal_lightning.data.formats.recording import Recording
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["RecordedDataModule", "RecordedDataset", "Recording", "ShareSampler"]
-
-_FROM_MM = {"m": 1e-3, "mm": 1.0}
 
 
 class RecordedDataModule(LightningDataModule):
@@ -76,22 +72,11 @@ class RecordedDataModule(LightningDataModule):
         samples_per_epoch: int | None = None,
     ) -> None:
         super().__init__()
-        if unit not in _FROM_MM:
-            raise ValueError(f"Expected `unit` to be 'm' or 'mm', but got {unit!r}.")
-        if centre_target and frames == 1:
-            raise ValueError("Expected `frames` above 1 with `centre_target`, but got 1.")
-        counts = {
-            **{"frames": frames, "train_frame_step": train_frame_step, "eval_frame_step": eval_frame_step},
+        check_options(
+            **{"unit": unit, "frames": frames, "centre_target": centre_target, "rate": rate, "seed": seed},
+            **{"num_workers": num_workers, "train_frame_step": train_frame_step, "eval_frame_step": eval_frame_step},
             **{"samples_per_epoch": samples_per_epoch, "batch_size": batch_size},
-        }
-        for name, count in counts.items():
-            if count is not None and (not is_whole(count) or count < 1):
-                raise ValueError(f"Expected `{name}` to be 1 or more, but got {count!r}.")
-        if rate is not None and (not is_number(rate) or not 0.0 < rate < math.inf):
-            raise ValueError(f"Expected `rate` to be positive, but got {rate!r}.")
-        for name, least in (("seed", seed), ("num_workers", num_workers)):
-            if not is_whole(least) or least < 0:
-                raise ValueError(f"Expected `{name}` to be 0 or more, but got {least!r}.")
+        )
         self.skeleton = get_skeleton(skeleton)
         self.unit, self.frames, self.centre_target, self.rate = unit, frames, centre_target, rate
         self.train_frame_step = train_frame_step
@@ -150,7 +135,7 @@ class RecordedDataModule(LightningDataModule):
                 step=self.train_frame_step if train else self.eval_frame_step,
                 centre_target=self.centre_target,
                 confidence=self.confidence,
-                scale=_FROM_MM[self.unit],
+                scale=FROM_MM[self.unit],
                 evaluation=not train,
                 flip=self.flip and train,
                 seed=self.seed,
@@ -160,7 +145,9 @@ class RecordedDataModule(LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Shuffled training batches; under several ranks each has its own share."""
         dataset = self.dataset("train")
-        sampler = DrawSampler(dataset, samples=self.samples_per_epoch or len(dataset), seed=self.seed, **self._place())
+        sampler = DrawSampler(
+            dataset, samples=self.samples_per_epoch or len(dataset), seed=self.seed, **place_of(self.trainer)
+        )
         return self._loader(dataset, sampler, drop_last=len(sampler) >= self.batch_size)
 
     def val_dataloader(self) -> Any:
@@ -172,34 +159,17 @@ class RecordedDataModule(LightningDataModule):
 
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Test batches in a fixed order; under several ranks each sample is tested by exactly one."""
-        dataset, place = self.dataset("test"), self._place()
+        dataset, place = self.dataset("test"), place_of(self.trainer)
         return self._loader(dataset, ShareSampler(dataset, **place) if place["num_replicas"] > 1 else None)
 
     def predict_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Return the test batches."""
         return self._loader(self.dataset("test"))
 
-    def _place(self) -> dict[str, int]:
-        trainer = self.trainer
-        if trainer is None:
-            return {"num_replicas": 1, "rank": 0}
-        return {"num_replicas": trainer.world_size, "rank": trainer.global_rank}
-
     def _loader(
         self, dataset: RecordedDataset, sampler: DistributedSampler[int] | None = None, *, drop_last: bool = False
     ) -> DataLoader[dict[str, Tensor]]:
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            drop_last=drop_last,
-            collate_fn=_as_built,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-            # Without one, making an iterator would take a number from the global generator.
-            generator=torch.Generator(),
-        )
+        return batch_loader(dataset, self.batch_size, self.num_workers, sampler, drop_last=drop_last)
 
     def _loaded(self, side: str) -> Sequence[Recording]:
         if side not in self._recordings:
@@ -227,8 +197,3 @@ class ShareSampler(DistributedSampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.rank, self.total_size, self.num_replicas))
-
-
-def _as_built(batch: Any) -> Any:
-    """Collate nothing: the dataset has built the batch already."""
-    return batch

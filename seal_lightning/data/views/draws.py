@@ -20,6 +20,15 @@ _BITS = 23  # k + 0.5 is exact in float32 for every k below 2**23, so uniforms n
 UInts = npt.NDArray[np.uint64]
 
 
+# Why not NumPy's own counter-based generator, Philox? 64-bit numbers for a batch of 256 take on one core, with NumPy 2.4:
+#
+#   numbers a row          this module    Philox in array arithmetic    one Philox, keyed anew for every row
+#   68 (a single frame)       0.04 ms                       0.4 ms                                    0.5 ms
+#   1,836 (27 frames)         3.7 ms                         15 ms                                    1.9 ms
+#
+# and a Philox made for every row 2 and 7 ms. Single frames are the common case.
+
+
 def _mix(state: UInts) -> UInts:
     """Finaliser of SplitMix64: a bijection on 64 bits that scatters neighbouring integers."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
