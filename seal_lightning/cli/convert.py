@@ -1,4 +1,4 @@
-"""``seal-lightning convert``: recordings brought to one file that can train."""
+"""``seal-lightning convert``: makes one training file from recordings of any format."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def convert(
     position_channels: Literal["replace", "add"] | None = None,
     skip_bad: bool = False,
 ) -> Path:
-    """Convert recordings to one mocap npz, uncompressed, and tell what is in it.
+    """Convert recordings to one uncompressed mocap npz, and print what is in it.
 
     Clips whose bones have the same lengths get one ``skeleton_id``, so that no split by skeleton has a body on two
     sides; it is the first subject's name. Recordings in npz files keep the ids that they have.
@@ -65,7 +65,8 @@ def convert(
             database and for joints of built-in skeletons.
         subject: Whether the person is named by the file name up to the first underscore, or by the folder.
         npz_skeleton: The built-in skeleton whose joints npz files have that do not name them.
-        position_channels: Whether position channels of BVH files replace a joint's OFFSET or add to it; see `read_bvh`.
+        position_channels: Whether position channels of BVH files replace a joint's OFFSET or add to it. None finds out
+            from the file, which is an error where it does not tell; see `read_bvh`.
         skip_bad: Leave out files that cannot be read, and list them, rather than stop.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Data: motion capture, real or synthetic, projected through cameras into batches for 2D-to-3D lifting."""
+"""Data for 2D-to-3D lifting: motion capture seen by cameras, recorded benchmarks, and keypoints of detectors."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def resample(positions: npt.NDArray[np.float32], fps: float, rate: float) -> npt
 
 
 def window_starts(length: int, frames: int, step: int, *, centred: bool = False) -> npt.NDArray[np.int64]:
-    """First frames of the windows of a clip; frames outside the clip stand for its first or last frame.
+    """First frames of the windows of a clip; frame numbers outside the clip mean its first or last frame.
 
     Windows start ``step`` frames apart. Where their steps leave no gap, the last window is moved back to end with the
     clip, so that every frame is covered. A clip shorter than a window gives one window with the clip in its middle.

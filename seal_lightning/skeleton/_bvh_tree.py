@@ -43,7 +43,7 @@ class Hierarchy:
 
     Args:
         file: The file.
-        motion: Number and text of the lines from MOTION on.
+        motion: Number and content of every line from MOTION on.
         joints: Joints and End Sites in the order of the file.
         columns: Number of channels of all joints together.
     """

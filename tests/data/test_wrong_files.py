@@ -91,15 +91,20 @@ DETECTOR_FILES = [
     ("nested results in 2D", [result(keypoints=PIXELS.tolist())], {}, r"J times \(x, y, confidence\), but got \(17, 2"),
     # Sizes of pictures.
     *(
-        (f"size {size}", coco(width=size, height=size), {"image_size": None}, "Expected `image_size`, since")
+        (f"size {size}", coco(width=size, height=size), {"image_size": None}, "`image_size` for pixels, since the file")
         for size in (0, None, -1, "640", True, 1e400)
     ),
-    ("one size of two", coco(height=None), {"image_size": None}, "Expected `image_size`, since"),
+    ("one size of two", coco(height=None), {"image_size": None}, "`image_size` for pixels, since the file"),
     ("another size", coco(), {"image_size": (320, 240)}, r"`image_size` to be that of the file, \[\(640.0, 480.0\)\]"),
     # Scales.
     ("0 to 1 in a json file", [result(keypoints=[0.4, 0.6, 0.9] * 17)], {}, "in pixels since `image_size` is given"),
     ("-1 to 1 in a json file", [result(keypoints=[0.1, -0.2, 0.9] * 17)], {}, "without `image_size`"),
-    ("-1 to 1 without a size", [result(keypoints=[0.1, -0.2, 0.9] * 17)], {"image_size": None}, "json file are pixels"),
+    (
+        "-1 to 1 without a size",
+        [result(keypoints=[0.1, -0.2, 0.9] * 17)],
+        {"image_size": None},
+        "Keypoints in json files are pixels",
+    ),
     ("far outside", [result(keypoints=[1e9, 2.0, 0.9] * 17)], {}, "numbers up to 1e.09"),
     # Videos.
     ("every tenth frame", [result(10 * i) for i in range(30)], {"fps": 30.0}, "one by one, but all are 10 apart"),

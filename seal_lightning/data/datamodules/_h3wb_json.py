@@ -19,7 +19,7 @@ from seal_lightning.data.views.human36m_cameras import INTRINSICS
 __all__ = ["read_h3wb_json"]
 
 _JOINTS = 133
-# The documents of the dataset spell the keys in the second way, its files in the first.
+# The first spelling is that of the published files, the second that of the documentation beside them.
 _SPELLINGS = {"2d": ("keypoints_2d", "keypont_2d"), "3d": ("keypoints_3d", "keypont_3d")}
 _PICTURE = re.compile(
     r"(?P<clip>(?P<subject>S\d+)[_/](?:Images/)?(?P<action>[A-Za-z]+)[ _]?\d*)"
@@ -37,8 +37,8 @@ def read_h3wb_json(path: Path) -> list[Recording]:
         path: The file.
 
     Returns:
-        One recording a clip and camera, frames in order, where the names of the pictures tell; else one recording of
-        all samples, in the order of their ids.
+        One recording per clip and camera, its frames in order, if the samples name their pictures; otherwise one
+        recording of all samples, in the order of their ids.
 
     Raises:
         ValueError: If the file is not of this form.
@@ -60,7 +60,7 @@ def read_h3wb_json(path: Path) -> list[Recording]:
 
 
 def _compact(pairs: list[tuple[str, Any]]) -> Any:
-    """A joint as tuple and joints as array: half a million dicts a thousand samples would not fit into memory."""
+    """Make a joint a tuple, and 133 joints an array: a dict for every joint of the file would not fit into memory."""
     names = [name for name, _ in pairs]
     if names in (["x", "y"], ["x", "y", "z"]):
         return tuple(value for _, value in pairs)

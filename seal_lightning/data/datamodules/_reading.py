@@ -1,4 +1,4 @@
-"""What the readers of benchmark files have in common."""
+"""What all readers of benchmark files need."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def on_screen(pixels: npt.NDArray[np.float32], width: int, height: int, where: s
 
 
 def only_file(folder: Path, names: tuple[str, ...], argument: str) -> Path:
-    """The one file of these that there is in the folder."""
+    """Path of the only file in the folder that has one of these names."""
     found = [name for name in names if (folder / name).is_file()]
     if not found:
         listed = " or ".join(repr(name) for name in names)

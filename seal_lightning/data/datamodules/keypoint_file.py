@@ -1,4 +1,4 @@
-"""The LightningDataModule that brings a detector's keypoints to a trained model."""
+"""The LightningDataModule that feeds a detector's keypoints to a trained model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["KeypointFileDataModule"]
 
 
 class KeypointFileDataModule(LightningDataModule):
-    """A detector's keypoints to predict poses from; it has a predict side alone.
+    """Loads a detector's keypoints for ``trainer.predict``; it has no training, validation or test data.
 
     Batches are dicts: ``keypoints_2d`` (B[, T], J, 2|3), normalised as in training; ``visibility``, bool (B[, T], J),
     where a joint is missing somewhere, whose keypoint is then zero; and ``frame``, int64 (B,) or (B, T), the frame of
@@ -148,8 +148,8 @@ class KeypointFileDataModule(LightningDataModule):
                 return None
             if of_file is None or len(known) < len(told):
                 raise ValueError(
-                    "Expected `image_size`, since the keypoints of a json file are pixels and this one does not tell "
-                    "the size of every picture, but got None."
+                    "Expected `image_size` for pixels, since the file does not tell, but got None. Keypoints in json "
+                    "files are pixels."
                 )
             return of_file
         given = np.array(self.image_size, dtype=np.float32)
@@ -160,7 +160,7 @@ class KeypointFileDataModule(LightningDataModule):
 
 
 class _Windows(Dataset[dict[str, Tensor]]):
-    """Windows over the frames of a file, each frame wanted once."""
+    """Windows over the frames of a file; a prediction is asked for every frame once."""
 
     def __init__(self, keypoints_2d: Tensor, visibility: Tensor, frames: int, *, centred: bool, video: bool) -> None:
         self.keypoints_2d, self.visibility = keypoints_2d, visibility
@@ -170,7 +170,7 @@ class _Windows(Dataset[dict[str, Tensor]]):
         self.windows: list[tuple[int, int, int, int]] = []
         for first, length in clips:
             starts = window_starts(length, frames, 1 if centred else frames, centred=centred).tolist()
-            # A last window that was moved back begins with frames that the one before it had.
+            # The last window may be moved back, and then begins with frames that the window before it has asked for.
             new_from = [0, *(start + frames for start in starts[:-1])]
             self.windows += [(first, length, start, new) for start, new in zip(starts, new_from, strict=True)]
         self.masked = not bool(visibility.all())

@@ -1,4 +1,4 @@
-"""The LightningDataModule of keypoints and poses of one's own, from npz files."""
+"""The LightningDataModule of your own keypoints and poses, from npz files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["KeypointsDataModule"]
 
 
 class KeypointsDataModule(RecordedDataModule):
-    """Keypoints of one's own, with 3D poses to train on or without.
+    """Your own keypoints, with 3D poses to train on or without.
 
     A file has ``keypoints_2d`` (N, J, 2), or (N, J, 3) with confidences, and optionally ``positions_3d`` (N, J, 3) in
     the camera's frame (x right, y down, z away), ``visibility`` (N, J), ``clip_start`` and ``clip_length`` (C,),
-    ``subject`` and ``clip`` (C,), texts that name person and clip, and ``fps``, one number. A joint is missing where
+    ``subject`` and ``clip`` (C,), strings that name person and clip, and ``fps``, one number. A joint is missing where
     its visibility is 0 or one of its numbers is NaN. Without ``clip_start`` all frames are one clip.
 
     Batches are those of `RecordedDataModule`; groups are called ``file/subject``. What lies in a file uncompressed

@@ -21,7 +21,7 @@ from seal_lightning.skeleton import Skeleton, get_skeleton
 
 __all__ = ["MocapDataModule"]
 
-# Evaluation must not move when the seed of a training does.
+# Evaluation data are the same whatever seed a training has.
 _EVAL_SEED = 0
 
 

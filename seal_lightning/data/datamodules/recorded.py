@@ -1,4 +1,4 @@
-"""The LightningDataModule of recorded keypoints and poses, which every benchmark's data module is made from."""
+"""The base class of data modules of recorded keypoints and poses, such as those of the benchmarks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["RecordedDataModule", "RecordedDataset", "Recording", "ShareSampler"]
 
 
 class RecordedDataModule(LightningDataModule):
-    """Base class of data modules whose subclasses say, side by side, what was recorded.
+    """Base class of data modules whose subclasses say what was recorded for each side.
 
     A subclass defines `recordings`. The sides are ``train``, ``val`` and ``test``; predictions are made on ``test``.
     Batches are those of `RecordedDataset`: ``keypoints_2d``, ``target``, ``group`` (into ``group_names``), ``action``
@@ -184,10 +184,11 @@ class RecordedDataModule(LightningDataModule):
 
 
 class ShareSampler(DistributedSampler[int]):
-    """Gives every sample to exactly one rank, in order, where Lightning's own would repeat some to fill up.
+    """Gives every sample to exactly one rank, in order.
 
-    Ranks may so have one sample more or less than others: for test and predict only, where no step waits for another
-    rank.
+    Lightning's own sampler repeats a few samples so that all ranks have the same number, which would count those twice
+    in a test. Here some ranks may have one sample more than others, so this sampler is for test and predict alone,
+    where no step waits for the other ranks.
     """
 
     def __init__(self, dataset: Dataset[Any], num_replicas: int, rank: int) -> None:

@@ -34,7 +34,7 @@ class Clips:
         start: First frame of every clip in its array, shape (C,).
         length: Number of frames of every clip, shape (C,).
         group: Index of every clip's skeleton into the group names, shape (C,).
-        key: Dataset and clip number, which name a clip whatever else is loaded, shape (C, 2).
+        key: Dataset and clip number, which are the same whichever other files are loaded, shape (C, 2).
         centre: Middle of the disc that the root joint stays in, at its mean height, shape (C, 3).
         radius: Radius of that disc, shape (C,).
     """
@@ -118,9 +118,9 @@ def _take(positions: npt.NDArray[np.float32], row: Tensor) -> Tensor:
 class PoseDataset(Dataset[dict[str, Tensor]]):
     """Windows of clips, each seen by a camera: 2D keypoints, root-relative target, group.
 
-    A list of indices gives a whole batch. Everything random about sample i is a function of the seed, the sample and
-    the *draw* k alone, and is asked for by the index ``k * len(dataset) + i``: plain indices are draw 0, so they
-    always give the same data, and each further draw has fresh cameras (unless they are fixed) and fresh noise.
+    A list of indices gives a whole batch. The index ``k * len(dataset) + i`` asks for *draw* k of sample i. Cameras and
+    noise depend on the seed, the sample and the draw alone: an index below ``len(dataset)`` is draw 0 and always gives
+    the same data, and every further draw has other cameras (unless they are fixed) and other noise.
 
     Args:
         clips: The clips.
@@ -135,7 +135,7 @@ class PoseDataset(Dataset[dict[str, Tensor]]):
         scale: Factor from millimetres to the unit of the targets.
         seed: Seed of cameras and noise.
         rig: How cameras are placed.
-        corruption: What is damaged beyond noise; None damages nothing.
+        corruption: Damage beyond noise, such as lost limbs. None for none.
     """
 
     def __init__(

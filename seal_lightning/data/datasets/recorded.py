@@ -42,7 +42,7 @@ class RecordedDataset(Dataset[dict[str, Tensor]]):
         centre_target: Whether windows are centred on a frame and the target is that frame alone.
         confidence: Whether keypoints have their confidence as third channel, 1 where the recording has none.
         scale: Factor from millimetres to the unit of the targets.
-        evaluation: Whether the frames that are scored matter.
+        evaluation: Whether to count only frames that are scored, and each once.
         flip: Whether half of the samples are mirrored, drawn anew in every draw.
         seed: Seed of these draws.
 
@@ -164,7 +164,7 @@ class RecordedDataset(Dataset[dict[str, Tensor]]):
         return tuple(np.concatenate([none, *parts]) for parts in (clips, starts, new_from))
 
     def _counting(self, recording: Recording) -> Bools:
-        """Frames that a single sample may be taken from."""
+        """Which frames can be a sample of their own: those with a visible root that are scored."""
         keep = np.ones(len(recording), dtype=np.bool_)
         if recording.visibility is not None:
             keep &= recording.visibility[:, list(self.skeleton.root_joints)].any(axis=1)

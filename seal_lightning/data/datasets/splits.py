@@ -19,7 +19,7 @@ MOCAP_SPLIT: dict[str, dict[str, list[str]]] = {
         "test": ["cRpir", "c49"],
     },
 }
-"""The standard split by dataset and skeleton; no skeleton stands on two sides."""
+"""The standard split by dataset and skeleton; no skeleton is on two sides."""
 
 
 def resolve_split(split: str | Mapping[str, Sequence[str]], mocaps: Sequence[Mocap]) -> dict[str, list[str]]:
@@ -32,7 +32,7 @@ def resolve_split(split: str | Mapping[str, Sequence[str]], mocaps: Sequence[Moc
         mocaps: The data at hand.
 
     Returns:
-        Groups under ``train``, ``val`` and ``test``. Skeletons that no list names stand on no side.
+        Groups under ``train``, ``val`` and ``test``. Skeletons that no list names are not used.
 
     Raises:
         ValueError: If a side is unknown, the training side is empty, an id is not in the data, or an id is named twice.

@@ -46,7 +46,7 @@ _SIDES = np.array([1.0, -1.0])  # right, left: the body's x axis points to the r
 
 @dataclass(frozen=True)
 class SyntheticMocap:
-    """Random, anatomically sane motion on the Human3.6M skeleton, made from a seed in about a second.
+    """Random, anatomically plausible motion on the Human3.6M skeleton, made from a seed in about a second.
 
     People stand, walk, squat, reach and turn: angles are smooth in time, stay within `JOINT_LIMITS`, and follow one
     another as in those motions; the lower foot is on the floor. Every subject has its own stature, proportions, and

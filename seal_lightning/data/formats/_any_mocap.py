@@ -1,4 +1,4 @@
-"""Motion capture files of all kinds, read into clips of the joints that are wanted."""
+"""Reads motion capture files of all kinds into clips of the wanted joints."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def find_files(inputs: Sequence[str]) -> dict[Path, Path]:
     """Named files, and the BVH and AMC files in folders at any depth; each with the folder that it was found in.
 
     Raises:
-        FileNotFoundError: If there is nothing of a name.
+        FileNotFoundError: If a file or folder does not exist.
         ValueError: If a file is of another kind, or a folder holds no such file.
     """
     found: dict[Path, Path] = {}

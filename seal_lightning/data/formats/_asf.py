@@ -21,7 +21,7 @@ _ROOT_ORDER = ("tx", "ty", "tz", "rx", "ry", "rz")
 
 @dataclass(frozen=True)
 class Bone:
-    """One bone; the root is one without length.
+    """One bone. The root counts as a bone of length zero.
 
     Args:
         name: Its name.
@@ -29,7 +29,7 @@ class Bone:
         vector: From its start to its end at rest, in the file's unit.
         axes: Its own axes as columns, shape (3, 3).
         dof: Degrees of freedom as declared, e.g. ``("rx", "rz")``.
-        radians: What the ASF file's unit of angles is in radians.
+        radians: Radians in the ASF file's unit of angles.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Bone:
 
 @dataclass
 class _Entries:
-    """Keywords with their words and lines, of one bone or of a section."""
+    """The keywords of one bone or of one section, each with its line and the words after it."""
 
     file: TextFile
     line: int
@@ -69,7 +69,7 @@ class _Entries:
 
 @dataclass
 class _Sections:
-    """What an ASF file holds, by section; children by parent, with their lines."""
+    """The contents of an ASF file by section; ``children`` holds the line and the name of each child by its parent."""
 
     units: _Entries
     root: _Entries

@@ -1,4 +1,4 @@
-"""Clips of joint positions in npz files of many makes."""
+"""Reads clips of joint positions from npz files of any origin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Clip:
         motion: Its joint positions.
         subject: Name of the person.
         description: What is done, or else what the recording is called.
-        skeleton_id: Whose bone lengths it has; None where that is to be seen from ``bones``.
+        skeleton_id: Whose bone lengths it has; None if the file does not say, and ``bones`` have to be compared.
         bones: Length of bones as recorded, in millimetres, by the names of their ends; none where ``skeleton_id`` is
             known.
     """
@@ -47,7 +47,7 @@ def read_npz_clips(path: Path, *, unit: Unit | float, up: UpAxis, fps: float | N
 
     Args:
         path: The file. It may also hold ``clip_start`` and ``clip_length``, ``fps``, ``joint_names`` (or
-            ``marker_names``) and ``parents``, ``visibility``, and texts per clip: ``subject``, ``skeleton_id``,
+            ``marker_names``) and ``parents``, ``visibility``, and strings per clip: ``subject``, ``skeleton_id``,
             ``description``.
         unit: Unit of the positions.
         up: Their axis that points up.

@@ -1,4 +1,4 @@
-"""An npz file of keypoints, checked and cut into recordings."""
+"""Reads an npz file of keypoints, checks it, and cuts it into recordings."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ON_SCREEN = 2.0
 
 @dataclass(frozen=True, eq=False)
 class _Frames:
-    """Frames of an array that are converted where they are read, so that the array may stay on disk."""
+    """Frames of an array that are converted only when they are read, so that the array can stay on disk."""
 
     array: npt.NDArray[Any]
     convert: Callable[[Floats], Floats]
@@ -120,7 +120,7 @@ def read_keypoint_arrays(
         image_size: Width and height of the pictures in pixels; None where keypoints are normalised.
         positions_unit: Unit of ``positions_3d``.
         mapping: How the joints that are wanted are made.
-        timed: Whether the frames per second have to be known.
+        timed: Whether the file has to say its frames per second.
 
     Raises:
         FileNotFoundError: If there is no such file.

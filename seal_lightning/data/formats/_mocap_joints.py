@@ -6,8 +6,8 @@ __all__ = ["MOCAP_JOINTS"]
 
 Table = dict[str, str | list[str] | dict[str, float]]
 
-# The hip lies between the hip joints, as in Human3.6M. A neck/nose joint and the top of the head are not in every
-# file: the base of the skull stands for the one, and the farthest joint of the head for the other.
+# The hip lies between the hip joints, as in Human3.6M. Not every file has a neck/nose joint or the top of the head: the
+# base of the skull takes the place of the first, and the outermost joint of the head that of the second.
 _CMU_ASF: Table = {
     "Hip": ["lhipjoint", "rhipjoint"],
     **{"RHip": "rhipjoint", "RKnee": "rfemur", "RAnkle": "rtibia"},

@@ -1,4 +1,4 @@
-"""Keypoints that a 2D detector left in a file, one person a frame."""
+"""Reads the keypoints that a 2D detector wrote to a file, one person per frame."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ __all__ = ["Detections", "Format", "read_detections"]
 
 Format = Literal["coco_results", "coco", "mmpose", "openpose", "npz"]
 _FORMATS = get_args(Format)
-# A video in which nobody is seen this many times as often as somebody is rather no video.
+# Numbers with more than this many gaps for every person seen do not count the frames of a video.
 _GAPS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Detections:
-    """One person's keypoints, frame by frame.
+    """The keypoints of one person in every frame.
 
     Args:
         keypoints_2d: Pixels, or normalised coordinates, and confidences from 0 to 1, shape (T, J, 3). What a detector

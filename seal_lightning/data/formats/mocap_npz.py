@@ -27,7 +27,7 @@ _OPTIONAL = ("subject", "description", "joint_names")
 _BONE_MM = (50.0, 1000.0)
 # Standard deviation: estimated joints breathe by a few centimetres, and single frames may be glitches.
 _SPREAD_MM = 400.0
-# Frames that are looked at together, so that the check of a large file needs little memory.
+# Frames that are checked at a time, so that checking a large file takes little memory.
 _CHUNK = 8192
 
 
@@ -44,7 +44,7 @@ class Mocap:
         skeleton_id: Whose bone lengths a clip has, shape (C,). Splits go by this.
         fps: Frames per second of all clips.
         subject: Name of the person, shape (C,). Defaults to ``skeleton_id``.
-        description: What is done in the clip, shape (C,). Defaults to empty texts.
+        description: What is done in the clip, shape (C,). Defaults to empty strings.
         skeleton: The joints of ``positions``.
 
     Raises:
@@ -132,7 +132,7 @@ class Mocap:
 
 
 def read_mocap(path: str | os.PathLike[str], *, name: str | None = None, skeleton: str | Skeleton = "h36m17") -> Mocap:
-    """Read a mocap npz: ``positions``, ``clip_start``, ``clip_length``, ``skeleton_id``, ``fps``, and optional texts.
+    """Read a mocap npz: ``positions``, ``clip_start``, ``clip_length``, ``skeleton_id``, ``fps``, and optional strings.
 
     A file without ``skeleton_id`` may name the ``subject`` of its clips instead: each person is then a skeleton.
 

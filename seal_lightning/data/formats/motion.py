@@ -1,4 +1,4 @@
-"""A recorded motion, and what bringing one to millimetres with z up takes."""
+"""A recorded motion, and the conversion of its positions to millimetres with z up."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def to_world(positions: npt.NDArray[np.floating], unit: Unit | float, up: UpAxis
 def rotations(axes: str, angles: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Rotation matrices of successive rotations, the first axis leftmost: ``R = R_1 R_2 ... R_k``.
 
-    Each turns about an axis of the frame that the ones before it have made; read from right to left, about fixed axes.
+    The rotations are intrinsic: each turns about an axis that the earlier ones have turned already. Read from right to
+    left they are extrinsic: each turns about a fixed axis.
 
     Args:
         axes: Letters x, y, z.

@@ -1,4 +1,4 @@
-"""Reads npz members that hold pickled containers of arrays, without running what a pickle may ask for."""
+"""Reads npz members that hold pickled containers of arrays, without running the code that a pickle can contain."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
 def read_object(path: str | os.PathLike[str], name: str) -> Any:
     """Read one array of an npz; of a pickled container (an object array without dimensions) the container.
 
-    A pickle is a program, and one from elsewhere may do anything. Here it can make numbers, texts, lists, tuples,
-    dicts and arrays of these, and nothing else: whatever it asks for by name is refused unless it is one of the four
-    names that arrays are pickled with, by NumPy 1 and 2, and even these are stand-ins that check what they are given.
-    Texts that Python 2 wrote are read as Latin-1.
+    A pickle is a program, and one from a stranger can do anything. Here it can make numbers, strings, lists, tuples,
+    dicts and arrays of these, and nothing else. Every class or function that it names is refused, except the four that
+    NumPy 1 and 2 pickle arrays with; even those are replaced by functions of this module that check their arguments.
+    Strings that Python 2 wrote are read as Latin-1.
 
     Args:
         path: An npz file.
@@ -82,14 +82,14 @@ class _Unpickler(pickle.Unpickler):
         """Look a global up, among those that arrays are made with."""
         if (module, name) not in _ADMITTED:
             raise pickle.UnpicklingError(
-                f"Expected arrays, numbers, texts, lists, tuples and dicts alone, but the pickle asks for "
+                f"Expected arrays, numbers, strings, lists, tuples and dicts alone, but the pickle asks for "
                 f"{module}.{name}, which could run code. It is refused."
             )
         return _ADMITTED[module, name]
 
 
 class _Checked(np.ndarray[Any, Any]):
-    """An array that is filled from a pickle only with as many bytes as its type and shape want."""
+    """An array that a pickle can fill only with as many bytes as its shape and type take."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, values = state
@@ -111,11 +111,11 @@ class _Checked(np.ndarray[Any, Any]):
 
 
 class _Type:
-    """The type of an array's numbers, texts or objects; structures, dates and others are not admitted."""
+    """The dtype of an array of numbers, strings or objects; records, dates and others are refused."""
 
     def __init__(self, code: Any) -> None:
         if not isinstance(code, str) or not _PLAIN.fullmatch(code):
-            raise ValueError(f"the type {code!r} of an array is neither of numbers, texts nor objects")
+            raise ValueError(f"the type {code!r} of an array is none of numbers, strings or objects")
         self.plain = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
@@ -126,7 +126,7 @@ class _Type:
 
 
 class _StandIn:
-    """Calls a function. It has no attribute that a pickle could set."""
+    """Stands for a function or class of NumPy: it can be called, but a pickle cannot set attributes on it."""
 
     __slots__ = ("_call",)
     _call: Callable[..., Any]
@@ -135,19 +135,19 @@ class _StandIn:
         object.__setattr__(self, "_call", call)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError("a name of NumPy is set")
+        raise AttributeError("the pickle changes an attribute of NumPy")
 
     def __call__(self, *args: Any) -> Any:
         return self._call(*args)
 
 
 def _not_called(*_: Any) -> Any:
-    raise TypeError("an array is made in another way than NumPy pickles them")
+    raise TypeError("the pickle makes an array in another way than NumPy does")
 
 
 def _reconstruct(kind: Any, *_: Any) -> npt.NDArray[Any]:
     if kind is not _NDARRAY:
-        raise TypeError("something else than an array is to be made as one")
+        raise TypeError("the pickle makes something else than an array")
     return _Checked((0,))
 
 

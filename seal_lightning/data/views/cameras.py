@@ -94,7 +94,7 @@ class Cameras:
     def project(self, points: Tensor) -> Tensor:
         """Pixels of camera-frame points in front of the cameras: shape (B, N, 3) to (B, N, 2)."""
         middle = points.new_tensor((self.width / 2, self.height / 2))
-        # In place, here and above: for windows, fresh memory takes longer than the arithmetic.
+        # In place, here and above, since for windows getting memory takes longer than the arithmetic.
         return (self.focal[:, None, None] * points[..., :2]).div_(points[..., 2:]).add_(middle)
 
     def view(self, world: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ class Cameras:
 
 @dataclass(frozen=True)
 class CameraRig:
-    """The law by which cameras are placed around a subject that stays within a disc on the floor.
+    """How cameras are placed around a subject that stays within a disc on the floor.
 
     The camera stands in a uniformly drawn direction, ``distance`` away from the nearest point of the disc, and farther
     off where a body on the rim of the disc would otherwise leave the picture; it aims at the middle of the disc.

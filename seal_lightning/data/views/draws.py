@@ -20,13 +20,13 @@ _BITS = 23  # k + 0.5 is exact in float32 for every k below 2**23, so uniforms n
 UInts = npt.NDArray[np.uint64]
 
 
-# Why not NumPy's own counter-based generator, Philox? 64-bit numbers for a batch of 256 take on one core, with NumPy 2.4:
+# Why not NumPy's counter-based generator, Philox? 64-bit numbers for a batch of 256 rows take, on one core, NumPy 2.4:
 #
-#   numbers a row          this module    Philox in array arithmetic    one Philox, keyed anew for every row
-#   68 (a single frame)       0.04 ms                       0.4 ms                                    0.5 ms
-#   1,836 (27 frames)         3.7 ms                         15 ms                                    1.9 ms
+#   numbers per row        this module    Philox in array arithmetic    one Philox, given the key of each row in turn
+#   68 (a single frame)        0.04 ms                        0.4 ms                                           0.5 ms
+#   1,836 (27 frames)           3.7 ms                         15 ms                                           1.9 ms
 #
-# and a Philox made for every row 2 and 7 ms. Single frames are the common case.
+# A new Philox for every row takes 2 and 7 ms. Single frames are the common case.
 
 
 def _mix(state: UInts) -> UInts:
@@ -49,9 +49,9 @@ def stable_id(name: str) -> int:
 class Draws:
     """Independent random numbers for every row of a batch, each a function of that row's key alone.
 
-    Whatever stands beside a row in its batch, in whatever order, process or worker it is built, the row draws the same
-    numbers; no generator has a state and the global one is never asked. SplitMix64 is run as a hash of the key, the
-    name of the stream and a counter.
+    A row draws the same numbers whichever rows share its batch, in whatever order, process or worker the batch is
+    built. There is no generator whose state could advance, and the global one is not used: a number is the SplitMix64
+    hash of the key, the name of the stream and a counter.
 
     Args:
         *key: Integers, or integer tensors of shape (B,), that together name a row.

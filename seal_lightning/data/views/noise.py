@@ -27,7 +27,7 @@ def _default_joint_scales() -> dict[str, float]:
 
 @dataclass(frozen=True)
 class DetectorNoise:
-    r"""Errors of a 2D detector: heavy-tailed, joint-dependent, correlated in time, known to the confidence.
+    r"""Errors of a 2D detector: heavy-tailed, joint-dependent, correlated in time, and seen in the confidence.
 
     The error of a joint is ``scale * joint scale * person size * e`` with e from a bivariate Student t distribution of
     ``tail`` degrees of freedom. Over the frames of a window e follows a first-order autoregression through a Gaussian

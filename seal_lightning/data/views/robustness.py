@@ -1,4 +1,4 @@
-"""2D keypoints as they are when the view is bad: lost limbs, unsure joints, left taken for right, at named levels."""
+"""2D keypoints as a bad view gives them: lost limbs, unsure joints, left taken for right, at named levels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class KeypointCorruption:
 
     In this order:
 
-    - *noise*: errors that the confidence c foretells, Gaussian with a standard deviation of
+    - *noise*: errors that are larger where the confidence c is low, Gaussian with a standard deviation of
       :math:`s\,(1 + 4 (1 - c))` times the person's size (the larger side of the box around the keypoints), with a
       correlation of 0.8 between neighbouring frames. The confidence stays what it was.
     - *swap*: left and right joints change places, with their confidences, over the whole body or between the two
