@@ -84,7 +84,7 @@ def as_visible(visibility: Tensor | None, pose: Tensor) -> Tensor:
     """Return a boolean mask (..., J); without `visibility` every joint is visible."""
     shape = pose.shape[:-1]
     if visibility is None:
-        return torch.ones((), dtype=torch.bool, device=pose.device).expand(shape)
+        return torch.ones(shape, dtype=torch.bool, device=pose.device)  # an expanded one is slow to sum
     if not isinstance(visibility, Tensor):
         raise TypeError(f"Expected `visibility` to be a tensor, but got {type(visibility).__name__}.")
     if visibility.shape != shape:
