@@ -2,6 +2,7 @@
 
 import warnings
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
@@ -80,7 +81,7 @@ def test_a_fixed_weight_blows_up_and_the_default_does_not():
     assert abs(bounded.stats["energy"]) > 1000  # it runs away all the same
     assert bounded.stats["force_ratio"].item() == pytest.approx(0.1, rel=1e-3)
     assert held[-1] == pytest.approx(alone[-1], rel=0.02)
-    assert held == sorted(held, reverse=True)
+    assert all(after <= before + 1e-5 for before, after in pairwise(held))  # it falls, but for rounding
 
 
 class SealHost(SealMixin, hosts.ForwardHost):
