@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +21,7 @@ from seal_lightning.data.formats._stature import check_stature, check_upright, h
 from seal_lightning.data.formats.mocap_npz import Mocap
 from seal_lightning.data.formats.motion import Motion, Unit, UpAxis, to_world
 from seal_lightning.skeleton import get_skeleton
+from seal_lightning.skeleton._text import regular_file
 
 __all__ = ["convert", "main"]
 
@@ -126,9 +128,21 @@ def main(args: Sequence[str]) -> None:
         place = args.index("--up")
         args[place : place + 2] = ["--up=-y"]
     try:
+        for option, value in pairwise(args):
+            if option == "--mapping" and os.path.exists(value):
+                _check_mapping_file(value)
         convert(**vars(parser.parse_args(args, with_meta=False)))
     except (ValueError, OSError) as error:
         raise SystemExit(f"seal-lightning convert: {error}") from error
+
+
+def _check_mapping_file(path: str) -> None:
+    """Raise where reading a mapping would not come to an end, or end the process: YAML's reader recurses in C."""
+    content = regular_file(path).read_bytes()
+    if content.count(b"[") + content.count(b"{") > 1000:
+        raise ValueError(
+            f"{path}: Expected names of joints, lists of them or weights, but got more than 1,000 brackets."
+        )
 
 
 def _table(mapping: Mapping[str, str | list[str] | dict[str, float]]) -> Table:

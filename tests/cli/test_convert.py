@@ -176,6 +176,25 @@ def test_mapping_files_that_are_refused(tmp_path, text, message):
     assert not (tmp_path / "mine.npz").exists()
 
 
+def test_a_mapping_on_the_command_line(tmp_path):
+    raw = folder(tmp_path, A_1=bvh(rename=lambda name: f"rig:{name}"))
+    joints = json.dumps({name: f"rig:{name}" for name in H36M.names})
+    run(raw, "--output", tmp_path / "mine.npz", *CM, "--mapping", joints)
+    assert len(joints) > 255  # longer than a file name can be
+    assert read_mocap(tmp_path / "mine.npz").positions.shape == (6, 17, 3)
+
+
+def test_mapping_files_that_never_end_or_are_nested_too_deep(tmp_path):
+    raw, path = folder(tmp_path, A_1=bvh()), tmp_path / "rig.json"
+    path.write_text("[" * 50_000)
+    with pytest.raises(SystemExit, match=r"rig\.json: Expected names of joints, .* more than 1,000 brackets"):
+        run(raw, "--output", tmp_path / "mine.npz", *CM, "--mapping", path)
+    for other in (tmp_path, Path("/dev/zero")):
+        if other.exists():
+            with pytest.raises(SystemExit, match=r"convert: Expected a file at .*, but got a (folder|device)"):
+                run(raw, "--output", tmp_path / "mine.npz", *CM, "--mapping", other)
+
+
 def test_built_in_tables_make_every_joint():
     for table in MOCAP_JOINTS.values():
         assert set(table) == set(H36M.names)

@@ -83,6 +83,7 @@ DETECTOR_FILES = [
     ("COCO of numbered names", coco([1] * 17), {}, "`categories`: Expected the names of joints"),
     ("MMPose in the order of Human3.6M", mmpose(numbered(H36M)), {}, "joint 0 to be 'nose'"),
     ("MMPose read as Human3.6M", mmpose(numbered(COCO)), {"mapping": None}, "joint 0 to be 'Hip', .* calls it 'nose'"),
+    ("MMPose of another data set", mmpose({"dataset_name": "h36m"}), {}, "joint 0 to be 'nose', .* calls it 'Hip'"),
     ("MMPose with a gap", mmpose({"keypoint_id2name": {"1": "nose"}}), {}, "the names of joints, each a string"),
     # Three columns are not always keypoints with a confidence.
     ("MMPose in 3D", mmpose(keypoints=LIFTED.tolist()), {}, "`keypoints` to be J times .* Poses in 3D are not"),

@@ -13,10 +13,13 @@ import numpy.typing as npt
 
 from seal_lightning._values import is_number
 from seal_lightning.data.formats._checks import entries, located, mapping
+from seal_lightning.skeleton import get_skeleton
 
 __all__ = ["People", "Person", "coco", "coco_results", "mmpose", "natural_order", "openpose", "told_by_content"]
 
 Floats = npt.NDArray[np.float32]
+# By the name of a data set of MMPose, the skeleton that has its joints in the same order.
+_MMPOSE = {"coco": "coco17", "coco_wholebody": "h3wb133", "h36m": "h36m17", "mpi_inf_3dhp": "mpi_inf_3dhp17"}
 # Far outside of any picture, and of any confidence: such numbers are poses in millimetres, or a damaged file.
 _FARTHEST, _SUREST = 1e6, 100.0
 
@@ -236,10 +239,14 @@ def _coco_joints(content: Mapping[str, Any]) -> list[str] | None:
 
 
 def _mmpose_joints(meta: Any) -> list[str] | None:
-    """Names of the joints in the `meta_info` of MMPose; its numbers come as strings in json."""
-    by_number = meta.get("keypoint_id2name") if isinstance(meta, Mapping) else None
+    """Names of the joints in the `meta_info` of MMPose, or those of the data set that it names."""
+    meta = meta if isinstance(meta, Mapping) else {}
+    by_number = meta.get("keypoint_id2name")
     if not isinstance(by_number, Mapping) or not by_number:
-        return None
+        dataset = meta.get("dataset_name")
+        known = isinstance(dataset, str) and dataset in _MMPOSE
+        return list(get_skeleton(_MMPOSE[dataset]).names) if known else None
+    # Json turns the numbers into strings.
     names = [by_number.get(str(place)) for place in range(len(by_number))]
     return _joint_names(names, "`meta_info`, `keypoint_id2name`")
 
