@@ -16,7 +16,7 @@ from seal_lightning._values import did_you_mean, is_number
 from seal_lightning.skeleton._mappings import BUILT_IN
 from seal_lightning.skeleton.skeleton import Skeleton, get_skeleton
 
-__all__ = ["KeypointMapping", "get_mapping"]
+__all__ = ["BUILT_IN", "KeypointMapping", "get_mapping"]
 
 Joints = TypeVar("Joints", Tensor, npt.NDArray[Any])
 

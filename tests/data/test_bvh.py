@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seal_lightning.data.formats.bvh import read_bvh
 from seal_lightning.data.formats.motion import Motion, to_world, whole_rate
 from seal_lightning.skeleton import Skeleton
-from seal_lightning.skeleton._sides import partners_by_name, unique_names
+from seal_lightning.skeleton.sides import partners_by_name, unique_names
 
 RAW = Path(__file__).resolve().parents[2] / "../shared/data/raw"
 CMU = RAW.parent / "cmu_h36m17.npz"

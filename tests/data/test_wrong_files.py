@@ -31,8 +31,8 @@ from seal_lightning.data import (
 )
 from seal_lightning.data.datamodules._h3wb_json import read_h3wb_json
 from seal_lightning.skeleton import get_skeleton
-from seal_lightning.skeleton._sides import misnamed_joint
 from seal_lightning.skeleton.mapping import KeypointMapping, get_mapping
+from seal_lightning.skeleton.sides import misnamed_joint
 from tests.data.miniature import as_object, as_samples, pinhole, walking, write_human36m, write_mpi_inf_3dhp
 
 COCO, H36M = list(get_skeleton("coco17").names), list(get_skeleton("h36m17").names)

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from jsonargparse import ArgumentParser
 
 from seal_lightning import get_skeleton
-from seal_lightning.skeleton._mappings import BUILT_IN
-from seal_lightning.skeleton.mapping import KeypointMapping, get_mapping
+from seal_lightning.skeleton.mapping import BUILT_IN, KeypointMapping, get_mapping
 
 H36M, COCO = get_skeleton("h36m17").names, get_skeleton("coco17").names
 

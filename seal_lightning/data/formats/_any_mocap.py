@@ -17,9 +17,8 @@ from seal_lightning.data.formats.bvh import read_bvh
 from seal_lightning.data.formats.motion import Motion, Unit, UpAxis
 from seal_lightning.data.windows import resample
 from seal_lightning.skeleton import get_skeleton
-from seal_lightning.skeleton._mappings import BUILT_IN
-from seal_lightning.skeleton._text import regular_file
-from seal_lightning.skeleton.mapping import KeypointMapping
+from seal_lightning.skeleton.mapping import BUILT_IN, KeypointMapping
+from seal_lightning.skeleton.text import regular_file
 
 __all__ = ["Reader", "find_files", "map_joints"]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seal_lightning.data.formats.motion import rotations
-from seal_lightning.skeleton._text import TextFile
+from seal_lightning.skeleton.text import TextFile
 
 __all__ = ["Bone", "read_asf"]
 

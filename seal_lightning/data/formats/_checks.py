@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from seal_lightning._values import is_number
 from seal_lightning.skeleton import Skeleton
-from seal_lightning.skeleton._sides import misnamed_joint
-from seal_lightning.skeleton._text import regular_file
+from seal_lightning.skeleton.sides import misnamed_joint
+from seal_lightning.skeleton.text import regular_file
 
 __all__ = [
     "Shape",

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seal_lightning.data.formats._checks import other_format
-from seal_lightning.skeleton._text import regular_file
+from seal_lightning.skeleton.text import regular_file
 
 __all__ = ["BROKEN", "MappedArray", "load_npz_mapped", "npz_names", "open_npz", "read_header"]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from seal_lightning.data.formats._asf import Bone, read_asf
 from seal_lightning.data.formats.motion import Motion, Unit, UpAxis, rotations, to_world
 from seal_lightning.skeleton import Skeleton
-from seal_lightning.skeleton._sides import partners_by_name
-from seal_lightning.skeleton._text import TextFile
+from seal_lightning.skeleton.sides import partners_by_name
+from seal_lightning.skeleton.text import TextFile
 
 __all__ = ["read_amc"]
 

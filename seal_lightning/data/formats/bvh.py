@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from seal_lightning.data.formats.motion import Motion, Unit, UpAxis, rotations, to_world, whole_rate
 from seal_lightning.skeleton import Skeleton
-from seal_lightning.skeleton._bvh_tree import Hierarchy, Joint, read_hierarchy
+from seal_lightning.skeleton.bvh_tree import Hierarchy, Joint, read_hierarchy
 
 __all__ = ["read_bvh"]
 

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from seal_lightning.skeleton._sides import partners_by_name, unique_names
-from seal_lightning.skeleton._text import TextFile
+from seal_lightning.skeleton.sides import partners_by_name, unique_names
+from seal_lightning.skeleton.text import TextFile
 
 __all__ = ["Hierarchy", "Joint", "read_hierarchy"]
 
