@@ -21,7 +21,7 @@ from seal_lightning.data.formats._stature import check_stature, check_upright, h
 from seal_lightning.data.formats.mocap_npz import Mocap
 from seal_lightning.data.formats.motion import Motion, Unit, UpAxis, to_world
 from seal_lightning.skeleton import get_skeleton
-from seal_lightning.skeleton._text import regular_file
+from seal_lightning.skeleton.text import regular_file
 
 __all__ = ["convert", "main"]
 
