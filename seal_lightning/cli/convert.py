@@ -77,7 +77,7 @@ def convert(
     Raises:
         OSError: If a file is missing or cannot be written.
         ValueError: If a file is malformed, or nobody has the stature that it gives in the unit; the message names the
-            file. If heads are on the average not above ankles.
+            file. If heads are on average not above ankles.
     """
     path = Path(output)
     if path.suffix != ".npz":
@@ -220,10 +220,12 @@ def _bodies(motions: Sequence[Motion]) -> str:
     statures = [tall / 1000 for motion in motions if (tall := stature(motion)) is not None]
     vector = head_over_ankles(motions)
     if not statures or vector is None:
-        return "No joints are called head and ankle or foot: compare unit and axis with a picture."
+        return (
+            "No joints are called head, and ankle or foot, so that unit and axis could not be checked: plot some poses."
+        )
     return (
         f"People of {min(statures):.2f} to {max(statures):.2f} m from ankle to head along the bones; heads are "
-        f"{vector[2] / 1000:.2f} m above the ankles on the average."
+        f"{vector[2] / 1000:.2f} m above the ankles on average."
     )
 
 

@@ -441,6 +441,9 @@ def test_what_position_channels_mean_is_read_off_the_file(tmp_path, meaning):
     found = read_bvh(raw / "B_1.bvh", unit="cm", up="z")
     np.testing.assert_allclose(found.positions, wanted, atol=1e-2)
     assert found.carrier is None
+    # One frame in which the root stands still too: bones that are held by position channels are bones all the same.
+    posed = folder(tmp_path / "posed", A_1=everywhere(bvh(frames=1), meaning))
+    assert read_bvh(posed / "A_1.bvh", unit="cm", up="z").carrier is None
     other = {"replace": "add", "add": "replace"}[meaning]
     asked = read_bvh(raw / "B_1.bvh", unit="cm", up="z", position_channels=other)
     assert np.abs(asked.positions - wanted).max() > 100

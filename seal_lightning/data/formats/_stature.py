@@ -14,7 +14,7 @@ __all__ = ["check_stature", "check_upright", "head_over_ankles", "stature"]
 
 # From children who have just learnt to walk to the tallest adults; adults whose unit is taken too small are below.
 _STATURE_MM = (750.0, 2500.0)
-# Height of the layer that lying people stay in, from the floor or from a bed up; and how far noise goes below it.
+# Thickness of the layer that lying people stay in, on the floor or on a bed, and how far below the floor it may begin.
 _LAYER_MM, _BELOW_MM = 800.0, 100.0
 
 
@@ -38,15 +38,15 @@ def head_over_ankles(motions: Sequence[Motion]) -> npt.NDArray[np.float64] | Non
 
 
 def check_stature(motion: Motion) -> None:
-    """Raise where nobody is as small as this along the bones, or nobody's head as far from the ankles.
+    """Raise where the body is too small along the bones, or the head too far from the ankles, for a person.
 
     Raises:
-        ValueError: If the unit must be another.
+        ValueError: If so: the unit must be another.
     """
     tall = stature(motion)
     if tall is None:
         return
-    # The way along the bones does not shrink in a crouch, the straight one does not grow with noise.
+    # The length along the bones stays the same in a crouch; the straight distance does not grow where joints jitter.
     reach = float(np.quantile(np.linalg.norm(_vectors(motion), axis=-1), 0.9))
     if tall < _STATURE_MM[0] or reach > _STATURE_MM[1]:
         raise ValueError(
@@ -56,13 +56,14 @@ def check_stature(motion: Motion) -> None:
 
 
 def check_upright(motions: Sequence[Motion]) -> None:
-    """Raise where people stand on their heads all the time, or along an axis of the floor without lying.
+    """Raise where heads are on average below the ankles, or beside them although the people do not lie.
 
-    People who lie or crouch, and somersaults among other motions, pass: who stands on the average, along x or y, is
-    accepted if all that is recorded lies in one layer above the floor.
+    Crouching passes, since heads stay above the ankles, and so do somersaults among other motions. Bodies that are
+    stretched out along x or y are taken to lie if everything recorded stays in one layer above the floor, and else to
+    stand along a wrong axis.
 
     Raises:
-        ValueError: If another axis must be up.
+        ValueError: If so: another axis must be up.
     """
     vector = head_over_ankles(motions)
     if vector is None:
@@ -76,9 +77,9 @@ def check_upright(motions: Sequence[Motion]) -> None:
     if along == 2 or low < -_BELOW_MM or high - low > _LAYER_MM or high > 2 * _LAYER_MM:
         side = "-" if vector[along] < 0 else ""
         raise ValueError(
-            f"Expected heads above ankles with the axis `up`, but on the average they are {vector[2] / 1000:.2f} m "
+            f"Expected heads above ankles with the axis `up`, but on average they are {vector[2] / 1000:.2f} m "
             f"above them, and {vector[along] / 1000:.2f} m along {side}{'xyz'[along]} of the converted file: is `up` "
-            "another axis, 'y', 'z' or '-y'?"
+            "another axis of 'y', 'z' and '-y'?"
         )
 
 
@@ -101,11 +102,11 @@ def _vectors(motion: Motion) -> npt.NDArray[np.float64]:
 
 def _along_bones(motion: Motion, one: int, other: int) -> float:
     parents = motion.skeleton.parents
-
-    def ancestors(joint: int) -> list[int]:
-        return [joint] if parents[joint] < 0 else [joint, *ancestors(parents[joint])]
-
-    # Where both ways to the root go on together they have met.
-    bones = set(ancestors(one)) ^ set(ancestors(other))
+    bones: set[int] = set()
+    for joint in (one, other):
+        # Where the ways of both joints to the root have met, every bone is passed twice, which takes it out again.
+        while parents[joint] >= 0:
+            bones ^= {joint}
+            joint = parents[joint]
     lengths = [motion.positions[:, joint] - motion.positions[:, parents[joint]] for joint in bones]
     return float(sum(np.median(np.linalg.norm(bone, axis=-1)) for bone in lengths))

@@ -17,6 +17,7 @@ __all__ = ["read_bvh"]
 
 Array = npt.NDArray[np.float64]
 
+# How far a joint has to leave its OFFSET, and its distance from the parent has to change, for the two to be no bone.
 _FAR_MM, _WANDER_MM = 200.0, 50.0
 
 
@@ -70,11 +71,15 @@ def read_bvh(
     add = (position_channels or _position_channels(hierarchy, channels)) == "add"
     positions = to_world(_kinematics(hierarchy.joints, channels, add), unit, up)
     skeleton = Skeleton(hierarchy.names, hierarchy.parents, *hierarchy.partners)
-    return Motion(positions, skeleton, fps, _carrier(hierarchy, channels, positions))
+    millimetres = float(np.linalg.norm(to_world(np.array([1.0, 0.0, 0.0]), unit, up)))
+    return Motion(positions, skeleton, fps, _carrier(hierarchy.joints, channels, add, millimetres))
 
 
 def _position_channels(hierarchy: Hierarchy, channels: Array) -> str:
-    """What position channels mean, if the file tells."""
+    """Whether position channels replace the OFFSET or are added to it, as the file shows.
+
+    Joints that do not move along their parents have channels that repeat the OFFSET in all frames, or that are 0.
+    """
     unclear, votes = [], set()
     for joint in hierarchy.joints:
         place = [(column, joint.offset[_axis(kind)]) for column, kind in joint.channels if kind.endswith("position")]
@@ -95,23 +100,24 @@ def _position_channels(hierarchy: Hierarchy, channels: Array) -> str:
     )
 
 
-def _carrier(hierarchy: Hierarchy, channels: Array, positions: npt.NDArray[np.float32]) -> int | None:
-    """The joint below the root that carries most joints, and wanders about its parent as no bone does."""
-    carried = np.ones(len(hierarchy.joints))
-    for index, joint in reversed(list(enumerate(hierarchy.joints))[1:]):
-        carried[joint.parent] += carried[index]
+def _carrier(joints: list[Joint], channels: Array, add: bool, millimetres: float) -> int | None:
+    """The joint below the root that carries most of the joints and leaves its OFFSET by more than a bone can."""
+    carried = np.ones(len(joints))
+    for index in range(len(joints) - 1, 0, -1):
+        carried[joints[index].parent] += carried[index]
     still = True
-    for index, joint in enumerate(hierarchy.joints):
-        if 2 * carried[index] < len(carried):
+    for index, joint in enumerate(joints):
+        if 2 * carried[index] < len(joints):
             continue
-        columns = [column for column, _ in joint.channels]
-        placed = any(kind.endswith("position") for _, kind in joint.channels)
-        if joint.parent >= 0 and placed:
-            length = np.linalg.norm(positions[:, index] - positions[:, joint.parent], axis=-1)
-            # A bone may be held by position channels too; then its length stays while the root moves.
-            if length.max() > _FAR_MM and (still or np.ptp(length) > _WANDER_MM):
+        place = [(column, _axis(kind)) for column, kind in joint.channels if kind.endswith("position")]
+        if joint.parent >= 0 and place:
+            rest = np.array([0.0 if add else joint.offset[axis] for _, axis in place])
+            moved = (channels[:, [column for column, _ in place]] - rest) * millimetres
+            far = np.linalg.norm(moved, axis=-1).max() > _FAR_MM
+            # Position channels may hold all of a bone, beside an OFFSET of 0: it keeps its length while the root moves.
+            if far and (still or np.ptp(np.linalg.norm(moved + rest * millimetres, axis=-1)) > _WANDER_MM):
                 return index
-        still &= not np.ptp(channels[:, columns], axis=0).any()
+        still &= not np.ptp(channels[:, [column for column, _ in joint.channels]], axis=0).any()
     return None
 
 
