@@ -86,11 +86,13 @@ class H3WBDataModule(RecordedDataModule):
         return [*H36M_ACTIONS, _UNKNOWN]
 
     def recordings(self, side: str) -> Sequence[Recording]:
-        """One recording a clip and camera; one of all samples where the file does not say whose they are."""
+        """One recording per clip and camera; one of all samples where the file does not say whose they are."""
         if side == "test":
             test = self._read(self.test_file, _TEST_FILES, "test_file", "data")
             if strange := sorted({clip.group for clip in test} - set(self.groups["test"])):
-                raise ValueError(f"Expected the test file to hold subject {_TEST} alone, but got {strange}.")
+                raise ValueError(
+                    f"{self.path}: Expected the test file to hold subject {_TEST} alone, but got {strange}."
+                )
             return test
         if side == "val" and self.validation_subject is None:
             return []
@@ -101,7 +103,7 @@ class H3WBDataModule(RecordedDataModule):
         found = [clip for clip in self._trained if clip.group in self.groups[side]]
         recorded = {clip.group for clip in found}
         if missing := [group for group in self.groups[side] if group not in recorded and _UNKNOWN not in group]:
-            raise ValueError(f"Expected the training file to hold {missing}, but it does not.")
+            raise ValueError(f"{self.path}: Expected the training file to hold {missing}, but it does not.")
         return found
 
     def _fold(self, samples: Recording, side: str) -> list[Recording]:

@@ -86,7 +86,7 @@ class Human36MDataModule(RecordedDataModule):
         return list(H36M_ACTIONS)
 
     def recordings(self, side: str) -> Sequence[Recording]:
-        """One recording a clip and camera."""
+        """One recording per clip and camera."""
         file_3d, positions, file_2d, keypoints = self._load()
         found = []
         for subject in self._subjects(side):

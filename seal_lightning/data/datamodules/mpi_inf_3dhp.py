@@ -91,7 +91,7 @@ class MPIINF3DHPDataModule(RecordedDataModule):
         return [*_SEQUENCES, *dict.fromkeys(SCENES.values())]
 
     def recordings(self, side: str) -> Sequence[Recording]:
-        """One recording a sequence and camera."""
+        """One recording per sequence and camera."""
         return self._test() if side == "test" else self._train(side)
 
     def _train(self, side: str) -> list[Recording]:
