@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["average_gradients", "broadcast", "mean_over_ranks", "rank", "sum_over_ranks", "unshare", "world_size"]
+__all__ = [
+    "alone",
+    "average_gradients",
+    "broadcast",
+    "mean_over_ranks",
+    "rank",
+    "sum_of_numbers",
+    "sum_over_ranks",
+    "unshare",
+    "world_size",
+]
+
+
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+@contextmanager
+def alone(condition: bool = True) -> Iterator[None]:
+    """Where the condition holds, go on as the only process: the others may not be where this one is."""
+    token = _ALONE.set(condition or _ALONE.get())
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def world_size() -> int:
     """Number of processes that train together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    together = dist.is_available() and dist.is_initialized() and not _ALONE.get()
+    return dist.get_world_size() if together else 1
 
 
 def rank() -> int:
@@ -28,6 +54,12 @@ def sum_over_ranks(value: Tensor) -> Tensor:
         value = value.clone()
         dist.all_reduce(value)
     return value
+
+
+def sum_of_numbers(*numbers: float) -> list[float]:
+    """Sums of numbers over all processes, which this process waits for."""
+    device = "cuda" if world_size() > 1 and dist.get_backend() == "nccl" else "cpu"
+    return sum_over_ranks(torch.tensor(numbers, device=device)).tolist()
 
 
 def mean_over_ranks(value: Tensor, counted: Tensor | None = None) -> Tensor:

@@ -54,7 +54,7 @@ class LabelFreeScores:
     def _add(self, group: str, prefix: str, captured: SealBatch, members: Tensor) -> None:
         if not members.any():
             return
-        pose, keypoints = captured.prediction[members].float().flatten(0, -3), captured.keypoints_2d[members]
+        pose, keypoints = captured.prediction[members].float().flatten(0, -3), captured.keypoints[members]
         visibility = None if captured.visibility is None else captured.visibility[members].flatten(0, -2).bool()
         sums = self._sums.setdefault(group, {}).setdefault(prefix, _Sums(len(self.skeleton.bones)))
         sums.add(pose, keypoints.float().flatten(0, -3), visibility, self.skeleton, self.focal)

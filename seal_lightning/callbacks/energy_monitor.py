@@ -124,7 +124,7 @@ def _poses(captured: SealBatch, root: tuple[int, ...]) -> tuple[Tensor, Tensor, 
     else:
         counts = counts & captured.visibility[..., list(root)].bool().any(-1)
         visibility = captured.visibility.bool()[counts]
-    poses = [tensor[counts].float() for tensor in (captured.prediction, captured.target, captured.keypoints_2d)]
+    poses = [tensor[counts].float() for tensor in (captured.prediction, captured.target, captured.keypoints)]
     return poses[0], poses[1], poses[2], visibility
 
 

@@ -20,9 +20,9 @@ from seal_lightning.callbacks._label_free import LabelFreeScores
 from seal_lightning.evaluation.report import versions
 from seal_lightning.evaluation.scoring import PoseScorer, macro_average
 from seal_lightning.skeleton import Skeleton, get_skeleton
-from seal_lightning.training.batch import infer_batch
-from seal_lightning.training.capture import ModuleCall, record_calls
+from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.mixin import SealMixin
+from seal_lightning.training.reading.step import WatchedStep
 
 __all__ = ["PoseReport"]
 
@@ -61,7 +61,7 @@ class PoseReport(Callback):
     labelled count in the second table only.
 
     Keypoints, prediction and target are those that a SealMixin captures. In the step of any other model they are found
-    in the same way (`infer_batch`), as long as there is only one way to read it. The callback does nothing in ``fit``.
+    in the same way, as long as there is only one way to read it. The callback does nothing in ``fit``.
 
     Args:
         output: Directory of the two files; None means that of the run's logs. Files that are there already are kept,
@@ -100,7 +100,8 @@ class PoseReport(Callback):
         self._scorer: PoseScorer | None = None
         self._label_free: LabelFreeScores | None = None
         self._mask: Tensor | None = None
-        self._watch, self._calls = ExitStack(), list[ModuleCall]()
+        self._watch = ExitStack()
+        self._step: WatchedStep | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check before the test that its poses can be scored."""
@@ -129,7 +130,9 @@ class PoseReport(Callback):
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
         """Record the calls in a step, unless the model is a SealMixin, which captures them itself."""
         if self._scorer is not None and not isinstance(pl_module, SealMixin):
-            self._calls = self._watch.enter_context(record_calls(pl_module))
+            joints = self._skeleton.num_joints
+            self._step = WatchedStep(pl_module, joints, batch, trusted=lambda keypoints: True)
+            self._watch.enter_context(self._step.recorded())
 
     def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
         """Record the calls in a step, as in validation."""
@@ -168,10 +171,7 @@ class PoseReport(Callback):
         if self._scorer is None or self._label_free is None:
             return
         self._watch.close()
-        if isinstance(module, SealMixin):
-            captured = module.seal_captured
-        else:
-            captured = infer_batch(batch, self._calls, self._skeleton.num_joints).detach()
+        captured = module.seal_captured if isinstance(module, SealMixin) else self._read()
         if self._mask is not None:
             mask = self._mask.to(captured.prediction.device).expand(captured.prediction.shape[:-1])
             seen = mask if captured.visibility is None else captured.visibility.bool() & mask
@@ -181,6 +181,14 @@ class PoseReport(Callback):
             self._label_free.update(name, captured, members)
         if captured.target is not None:
             self._scorer.score(captured, self._skeleton, batch)
+
+    def _read(self) -> SealBatch:
+        """What the step that was watched predicted."""
+        step, self._step = self._step, None
+        if step is None:
+            raise RuntimeError("Expected a step to be watched before it is scored.")
+        step.current = step.find(None)
+        return step.read().complete().detach()
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if self._scorer is None or self._label_free is None:

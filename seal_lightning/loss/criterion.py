@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from seal_lightning import _distributed as ranks
 from seal_lightning.functional import mpjpe
@@ -118,6 +120,9 @@ class SealLoss(nn.Module):
             visibility: Bool (..., J); an invisible joint counts nowhere.
             labelled: Bool (B,); False for a sample that feels the energies alone.
         """
+        if has_torch_function_unary(prediction):
+            given = (self, prediction, target, keypoints_2d, visibility, labelled)
+            return handle_torch_function(SealLoss.forward, (prediction,), *given)
         check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
         task = self._task(prediction, target, visibility, labelled)
         if torch.is_grad_enabled() and prediction.requires_grad:
@@ -137,7 +142,7 @@ class SealLoss(nn.Module):
         keypoints_2d: Tensor,
         task_gradient: Tensor,
         *,
-        at: Tensor | None = None,
+        at: Tensor | Sequence[Tensor | GradientEdge] | None = None,
         visibility: Tensor | None = None,
         labelled: Tensor | None = None,
     ) -> Tensor:
@@ -151,10 +156,15 @@ class SealLoss(nn.Module):
             keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
             task_gradient: Gradient of the task loss at the prediction, or at ``at``.
             at: The tensor that ``prediction`` was made from and at which `ForceRatio` compares the forces, where it is
-                not the prediction itself; one row a sample.
+                not the prediction itself; one row a sample. Where it was made from several, all of them, or their
+                edges in the graph; ``task_gradient`` then has their gradients side by side, one row a sample.
             visibility: Bool (..., J); an invisible joint counts nowhere.
             labelled: Bool (B,); the task's mean force is taken over these samples.
         """
+        if has_torch_function_unary(prediction):  # so that who watches a step sees one operation
+            given = (self, prediction, keypoints_2d, task_gradient)
+            options: dict[str, Any] = {"at": at, "visibility": visibility, "labelled": labelled}
+            return handle_torch_function(SealLoss.energy_loss, (prediction,), *given, **options)
         check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled)
         check_gradient(task_gradient, prediction)
         batch = prediction.shape[0]
@@ -175,7 +185,9 @@ class SealLoss(nn.Module):
             (term_pull,) = torch.autograd.grad(poses.pose, leaf, slope, retain_graph=True)
             moved = term_pull
             if at is not None:
-                (moved,) = torch.autograd.grad(prediction, at, term_pull.to(prediction.dtype), retain_graph=True)
+                places: Any = (at,) if isinstance(at, Tensor) else tuple(at)
+                parts = torch.autograd.grad(prediction, places, term_pull.to(prediction.dtype), retain_graph=True)
+                moved = torch.cat([part.reshape(batch, part.numel() // max(1, batch)) for part in parts], 1)
             pull_norm = row_norm(moved, batch)
             factor = self.forces(i, pull_norm + 0.0 * energy, task_force, counted)  # NaN where the energy is not finite
             value = value + felt(factor, energy).sum()

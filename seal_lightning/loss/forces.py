@@ -83,7 +83,7 @@ class ForceControl(nn.Module):
             mean = ranks.mean_over_ranks(pull, counted)
             before = self.usual_pull[index]
             usual = torch.where(before > 0, torch.lerp(before, mean, _MEMORY), mean)
-            usual = torch.where(torch.isfinite(mean), usual, before)
+            usual = torch.where(torch.isfinite(mean) & (mean > 0), usual, before)
             if self.training:
                 self.usual_pull[index] = usual
             floor = usual / weight.amplification

@@ -32,6 +32,7 @@ class FirstLook:
     def __init__(self, skeleton: Skeleton) -> None:
         self.skeleton = skeleton
         self.steps = 0
+        self._confidence: bool | None = None
 
     def __call__(self, read: SealBatch) -> None:
         """Look at a step, if it is one of the two.
@@ -43,10 +44,12 @@ class FirstLook:
         if self.steps not in (1, _SETTLED):
             return
         truth = [] if read.target is None else [read.target]
-        check_poses(self.skeleton, read.prediction, read.keypoints_2d, read.visibility, read.labelled, *truth)
+        read = read.complete()
+        keypoints_2d = read.keypoints
+        check_poses(self.skeleton, read.prediction, keypoints_2d, read.visibility, read.labelled, *truth)
         seen = _seen(read)
         if self.steps == 1:
-            _look_at_keypoints(read.keypoints_2d, seen)
+            _look_at_keypoints(keypoints_2d, seen)
         if read.target is None or not self.skeleton.bones:
             return
         target = torch.where(seen[..., None], read.target.float(), 0.0)
@@ -54,6 +57,13 @@ class FirstLook:
             self._look_at_truth(target, seen)
         else:
             self._look_at_unit(read.prediction.detach().float(), target, seen)
+
+    def trusts(self, keypoints: Tensor) -> bool:
+        """Whether the third channel of keypoints that are made from the truth is a confidence; looked at once."""
+        if self._confidence is None:
+            third = keypoints[..., 2]
+            self._confidence = bool(((third >= 0) & (third <= 1)).all())
+        return self._confidence
 
     def _look_at_truth(self, target: Tensor, seen: Tensor) -> None:
         broken = int((~target.isfinite()).flatten(-2).any(-1).sum())

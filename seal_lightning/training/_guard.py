@@ -30,20 +30,23 @@ class Guard:
         self.skipped = self.in_row = torch.zeros((), dtype=torch.long)
         self._until_look = limit or 0
 
-    def step(self, optimizer: Optimizer, finite: Tensor) -> None:
+    def step(self, optimizer: Optimizer, finite: Tensor, wanted: Tensor | None = None) -> None:
         """Take a step if ``finite``, a bool scalar, is true.
+
+        Where ``wanted`` is given and false, no step is due, and none counts as skipped.
 
         Raises:
             RuntimeError: If as many steps in a row as the limit says were skipped.
         """
+        due = torch.ones_like(finite) if wanted is None else wanted
         if _on_the_host(finite):
-            if finite.numpy():
+            if (finite & due).numpy():
                 optimizer.step()
         else:
-            _step_or_undo(optimizer, finite)
-        missed = (~finite).long()
+            _step_or_undo(optimizer, finite & due)
+        missed = (~finite & due).long()
         self.skipped = self.skipped.to(finite.device) + missed
-        self.in_row = (self.in_row.to(finite.device) + missed) * missed
+        self.in_row = (self.in_row.to(finite.device) + missed) * torch.where(due, missed, 1)
         if self.limit is not None:
             self._look(self.limit)
 

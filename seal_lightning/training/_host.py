@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -27,14 +28,16 @@ __all__ = [
     "in_swa_update",
     "is_restoring",
     "logs",
-    "loss_scale",
+    "loss_factor",
     "restoring",
     "step_key",
     "stored_settings",
+    "tell",
     "trainer_of",
 ]
 
 
+_LOG = logging.getLogger(__name__)
 _LIGHTNING = ("lightning.pytorch.", "pytorch_lightning.")
 _SETTINGS = ("hparams", "module_arguments", "hyper_parameters")  # keys that Lightning reads settings from, in turn
 _RESTORING: ContextVar[bool] = ContextVar("_RESTORING", default=False)
@@ -52,11 +55,22 @@ def trainer_of(module: Any) -> Any:
     return getattr(module, "_trainer", None)
 
 
-def loss_scale(module: Any, loss: Tensor) -> Tensor:
-    """What the host's gradient scaler multiplies the loss with; one where there is none."""
-    one = torch.ones((), device=loss.device)
-    scaler = getattr(getattr(trainer_of(module), "precision_plugin", None), "scaler", None)
-    return one if scaler is None else scaler.scale(one)
+def loss_factor(module: Any, loss: Tensor) -> Tensor:
+    """What the host's loss is multiplied with before its backward pass, by a gradient scaler and by accumulation."""
+    factor, trainer = torch.ones((), device=loss.device), trainer_of(module)
+    scaler = getattr(getattr(trainer, "precision_plugin", None), "scaler", None)
+    if scaler is not None:
+        factor = scaler.scale(factor)
+    return factor / trainer.accumulate_grad_batches if trainer is not None and module.automatic_optimization else factor
+
+
+def tell(module: Any, line: str) -> None:
+    """Log a line, and print it as the progress bar does, once for all processes."""
+    trainer = trainer_of(module)
+    if trainer is None or trainer.is_global_zero:
+        _LOG.info(line)
+    if trainer is not None and trainer.state.fn == "fit":
+        module.print(line)
 
 
 def logs(module: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from copy import copy
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,16 @@ from torch.optim import Optimizer
 from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.training import _host as host
 from seal_lightning.training._first_look import FirstLook
-from seal_lightning.training._guard import finite_with
 from seal_lightning.training._host import hide_from_torchscript
 from seal_lightning.training._settings import check_parsed, checked_seal, takes_seal
-from seal_lightning.training.batch import SealBatch, gradient_at_prediction, infer_batch
-from seal_lightning.training.capture import ModuleCall, RecordedIterator, record_calls, replaced, watched_step
+from seal_lightning.training.batch import SealBatch
+from seal_lightning.training.capture import watched_step
 from seal_lightning.training.config import SealConfig
+from seal_lightning.training.joining import Joining
 from seal_lightning.training.optimization import LossNetOptimization
+from seal_lightning.training.reading.calls import Call
+from seal_lightning.training.reading.record import Record
+from seal_lightning.training.reading.step import Found, WatchedStep
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule as _Host
@@ -31,8 +34,8 @@ else:
 __all__ = ["SealMixin"]
 
 _STEPS = ("training_step", "validation_step", "test_step")
-_PROPERTIES = ("seal_captured", "seal_optimizer")
-_OURS = ("seal", "seal_batch", "seal_captured", "seal_optimizer", "seal_step")
+_PROPERTIES = ("seal_calls", "seal_captured", "seal_optimizer", "seal_reading")
+_OURS = ("seal", "seal_batch", "seal_step", *_PROPERTIES)
 
 
 class SealMixin(_Host):
@@ -99,39 +102,55 @@ class SealMixin(_Host):
         self._seal_config = config
         # A checkpoint holds the loss-nets; the file that they once started from may be gone, or anything.
         self._seal_optimization = LossNetOptimization(criterion, config, read=not host.is_restoring())
-        self._seal_calls: list[ModuleCall] | None = None
-        self._seal_last: tuple[Any, list[ModuleCall]] | SealBatch | None = None
+        self._seal_step: WatchedStep | None = None
+        self._seal_joining: Joining | None = None
+        self._seal_last: SealBatch | Exception | None = None
         self._seal_key: tuple[int, int, int] | None = None
+        self._seal_overridden = type(self).seal_batch is not SealMixin.seal_batch
         self._seal_look = FirstLook(criterion.skeleton)
-        self._seal_warned = False
+        self._seal_record = Record(criterion.skeleton)
 
-    def seal_batch(self, batch: Any, inputs: Any, output: Any) -> SealBatch:
-        """Say what are keypoints, prediction and target of a step; override where they cannot be found.
+    def seal_batch(self, batch: Any, inputs: Any, output: Any) -> SealBatch | None:
+        """Say what are keypoints, prediction and target of a step; override where they cannot be read.
 
         Args:
             batch: The batch as the step received it.
-            inputs: Arguments of the one outermost call of the host's forward or of a direct child; None where there
-                were several.
+            inputs: Arguments of the call that made the prediction: the outermost call of a network, of the host's own
+                forward as a rule. None where no network was called.
             output: What that call returned, or None likewise.
 
         Returns:
-            The batch for SEAL; its prediction must be part of the graph of the host's loss.
+            The batch for SEAL, whose prediction must be part of the graph of the host's loss. None in a step that
+            trains no pose.
 
         Raises:
             ValueError: If there is no way to read the step, or more than one.
+            RuntimeError: Outside of a step.
         """
-        return infer_batch(batch, self._seal_calls or [], self.seal.skeleton.num_joints)
+        if self._seal_step is None:
+            raise RuntimeError("Expected `seal_batch` of SealMixin to be called in a step of the host alone.")
+        return self._seal_step.read()
+
+    @property
+    def seal_calls(self) -> Sequence[Call]:
+        """The outermost calls of networks in the step that is running, with name, inputs and output; else none."""
+        return [] if self._seal_step is None else self._seal_step.calls
+
+    @property
+    def seal_reading(self) -> str | None:
+        """One line on what is read of a training step; None before the first."""
+        return self._seal_record.line
 
     @property
     def seal_captured(self) -> SealBatch:
-        """Keypoints, prediction and target of the last step, without the graph.
+        """Keypoints, prediction and target of the last step that has them, without the graph.
 
         Raises:
-            RuntimeError: If there was no step yet.
-            ValueError: If they cannot be found in it.
+            RuntimeError: If there was none yet.
+            ValueError: If the last step, of a validation or test, cannot be read.
         """
-        if isinstance(self._seal_last, tuple):
-            self._seal_last = self._seal_read(*self._seal_last).detach()
+        if isinstance(self._seal_last, Exception):
+            raise self._seal_last
         if self._seal_last is None:
             raise RuntimeError("Expected a training, validation or test step before `seal_captured` is read.")
         return self._seal_last
@@ -259,81 +278,56 @@ class SealMixin(_Host):
             self.seal.to(fn(torch.empty(0, device=self.seal.frame.bone_length.device)).device)
         return result
 
-    def _seal_training_step(self, run: Callable[[], Any], source: Any) -> Any:
-        joined: list[Tensor] = []
+    def manual_backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        """The host's; the energy joins a loss that compares a predicted pose with a true one."""
+        if self._seal_joining is None:
+            super().manual_backward(loss, *args, **kwargs)
+            return
+        with self._seal_joining.step.unseen():
+            super().manual_backward(self._seal_joining.backward(loss), *args, **kwargs)
 
-        def manual_backward(loss: Tensor, *more: Any, **options: Any) -> None:
-            if not joined and (total := self._seal_join(loss, source, calls)) is not None:
-                joined.append(loss := total)
-            backward(loss, *more, **options)
+    def _seal_watch(self, source: Any) -> WatchedStep:
+        joints, trusted = self.seal.skeleton.num_joints, self._seal_look.trusts
+        return WatchedStep(self, joints, source, trusted=trusted, all_kept=self._seal_overridden)
 
-        backward = self.manual_backward
-        with record_calls(self) as calls, replaced(self, "manual_backward", manual_backward):
-            output = run()
-        if self.automatic_optimization:
-            loss = output["loss"] if isinstance(output, Mapping) else output
-            if not isinstance(loss, Tensor) or not loss.requires_grad:
-                return output
-            total = self._seal_join(loss, source, calls)
-            if total is None:
-                raise ValueError(
-                    "Expected the loss of `training_step` to depend on the prediction that `seal_batch` returned, "
-                    "or on a module output that it was made from, but it depends on neither."
-                )
-            if total is not loss:
-                output = {**output, "loss": total} if isinstance(output, Mapping) else total
-        elif not joined and not self._seal_warned:
-            self._seal_warned = True
-            warnings.warn(
-                "No `manual_backward` of this step had a loss that depends on the prediction: no energy joined it.",
-                stacklevel=2,
-            )
+    def _seal_training_step(self, step: WatchedStep, run: Callable[[], Any]) -> Any:
+        joining = self._seal_joining = Joining(self, step)
+        try:
+            with step.recorded():
+                output = run()
+            if self.automatic_optimization:
+                output = joining.output(output)
+            joining.finish()
+        finally:
+            self._seal_joining = None
         self._seal_log()
         return output
 
-    def _seal_read(self, source: Any, calls: list[ModuleCall]) -> SealBatch:
-        batch = source.batch if isinstance(source, RecordedIterator) else source
-        only = calls[0] if len(calls) == 1 else ModuleCall(None, None)
-        outer, self._seal_calls = self._seal_calls, calls
+    def _seal_other_step(self, step: WatchedStep, run: Callable[[], Any]) -> Any:
+        with step.recorded():
+            output = run()
         try:
-            read = self.seal_batch(batch, *only)
-        finally:
-            self._seal_calls = outer
-        if not isinstance(read, SealBatch):
-            raise TypeError(f"Expected `seal_batch` to return a SealBatch, but got {type(read).__name__}.")
+            read = self._seal_read(step, step.find(None), None)
+            self._seal_last = None if read is None else read.complete().detach()
+        except Exception as error:  # raised again for who asks: a step that is not trained may be what it wants
+            self._seal_last = error.with_traceback(None)
+        return output
+
+    def _seal_read(self, step: WatchedStep, found: Found, loss: Tensor | None) -> SealBatch | None:
+        call = step.call_of(found, loss)
+        step.current = found
+        read = self.seal_batch(step.batch, *((None, None) if call is None else (call.inputs, call.output)))
+        if read is not None and not isinstance(read, SealBatch):
+            raise TypeError(f"Expected `seal_batch` to return a SealBatch or None, but got {type(read).__name__}.")
+        if read is not None and loss is not None:
+            self._seal_record.read(self, step, found, read)
         return read
 
-    def _seal_join(self, loss: Tensor, source: Any, calls: list[ModuleCall]) -> Tensor | None:
-        """Train the loss-nets and add the energy to the loss; None if the loss does not depend on the prediction."""
-        read = self._seal_read(source, calls)
-        scale = host.loss_scale(self, loss)  # small gradients would vanish in float16
-        at, gradient = gradient_at_prediction(loss * scale, read.prediction, calls)
-        if gradient is None:
-            return None
-        self._seal_last = read.detach()
-        if self.seal.training != self._seal_optimization.trains:  # Lightning ends validation without a call of `train`
-            self.seal.train(self._seal_optimization.trains)
+    def _seal_again(self) -> bool:
+        """Whether this step was seen before: an optimizer's closure evaluates it again."""
         key = host.step_key(self)
         again, self._seal_key = key is not None and key == self._seal_key, key
-        self._seal_look(read)
-        # A closure that is evaluated again, by LBFGS, meets the loss of the first time: the same frames and weights.
-        used = read.some_frames(self._seal_config.frames_per_clip, self.seal.seed, self.seal.draws - again)
-        self.seal.forces.train(not again)
-        masks = {"visibility": used.visibility, "labelled": used.labelled}
-        if self._seal_optimization.trains and not again:
-            if used.target is None:
-                raise ValueError("Expected `seal_batch` to return a `target` to train the loss-nets on, but got None.")
-            self._seal_optimization.prepare()
-            ranking_loss = self.seal.ranking_loss(used.prediction, used.target, used.keypoints_2d, **masks)
-            self.seal_step(finite_with(ranking_loss, loss, gradient))
-            self._seal_optimization.schedule()
-        elif not again:
-            self.seal.draws += 1
-        felt = self.seal.draws > self._seal_config.warmup_steps + 1
-        if felt and any(term.pulls for term in self.seal.energies.values()):
-            return loss + self.seal.energy_loss(used.prediction, used.keypoints_2d, gradient / scale, at=at, **masks)
-        self.seal.observe(used.prediction, used.keypoints_2d, used.visibility)
-        return loss
+        return again
 
     def _seal_log(self) -> None:
         if host.logs(self) and isinstance(self._seal_last, SealBatch):

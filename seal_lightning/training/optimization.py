@@ -14,8 +14,8 @@ from seal_lightning._version import __version__
 from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.training._guard import Guard
 from seal_lightning.training._stored import FORMAT, check_entry, read_entry
-from seal_lightning.training.capture import tensors_in
 from seal_lightning.training.config import SealConfig
+from seal_lightning.training.reading.containers import tensors_in
 
 __all__ = ["LossNetOptimization"]
 
@@ -40,6 +40,7 @@ class LossNetOptimization:
         self.config = config
         self.trains = config.mode == "dynamic"
         self.guard = Guard(config.max_skipped_updates)
+        self.reads = True  # whether this process has poses to learn from; where none has, no step is due
         self._optimizer: Optimizer | None = None
         self._scheduler: Any = None
         self._restored: dict[str, Any] = {}
@@ -109,11 +110,13 @@ class LossNetOptimization:
         parameters = list(self.criterion.parameters())
         loss = torch.zeros_like(ranking_loss, requires_grad=True)
         loss.grad = ranking_loss.detach()  # shares the one collective call
-        ranks.average_gradients([*parameters, loss])
+        readers = torch.zeros_like(loss, requires_grad=True)
+        readers.grad = torch.full_like(loss, float(self.reads))  # so does this
+        ranks.average_gradients([*parameters, loss, readers])
         norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
         if self.config.gradient_clip_val is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip_val, norm)
-        self.guard.step(optimizer, torch.isfinite(loss.grad + norm))
+        self.guard.step(optimizer, torch.isfinite(loss.grad + norm), readers.grad > 0)
         optimizer.zero_grad()
 
     def schedule(self) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 
 from seal_lightning import EnergyTerm, SealConfig, SealMixin
 from seal_lightning.loss_nets import MLPLossNet
-from seal_lightning.training.capture import tensors_in
+from seal_lightning.training.reading.containers import tensors_in
 
 
 class Host(L.LightningModule):

@@ -400,7 +400,7 @@ def reading(**changed):
 
 for what, call, message, error in (
     ("target text", reading(target="x"), "`target` of SealBatch to be a tensor, but got str", TYPE),
-    ("no keypoints", reading(keypoints_2d=None), "`keypoints_2d` of SealBatch to be a tensor, but got None", TYPE),
+    ("keypoints list", reading(keypoints_2d=[1]), "`keypoints_2d` of SealBatch to be a tensor, but got list", TYPE),
     ("no prediction", reading(prediction=None), "`prediction` of SealBatch to be a tensor, but got None", TYPE),
     ("prediction list", reading(prediction=lambda p: [p]), "`prediction` of SealBatch to be a tensor, but got", TYPE),
     (
@@ -414,14 +414,15 @@ for what, call, message, error in (
     ("target joints", reading(target=TRUTH[:, :16]), "`prediction` and `target` to have the same shape", ValueError),
     ("labelled integer", reading(labelled=torch.ones(4).long()), "`labelled` to be bool", ValueError),
     ("visibility shape", reading(visibility=torch.ones(4)), r"`visibility` to be \(4, 17\)", ValueError),
-    ("nothing", partial(step, seal_batch=lambda *_: None), "`seal_batch` to return a SealBatch, but got None", TYPE),
-    ("wrong skeleton", partial(step, seal=SealConfig(skeleton="h3wb133")), "Override `seal_batch", ValueError),
+    ("a list", partial(step, seal_batch=lambda *_: [1]), "to return a SealBatch or None, but got list", TYPE),
     (
-        "two truths",
-        partial(step, hosts.AmbiguousHost, (KEYPOINTS, (TRUTH, TRUTH + 1))),
-        "found 2 such pairs",
+        "wrong skeleton",
+        partial(step, seal=SealConfig(skeleton="h3wb133")),
+        r"\(4, 17, 3\), which have 17. Did you mean .*skeleton=\"h36m17\".*Override `seal_batch",
         ValueError,
     ),
+    ("joints", reading(joints=[17]), "`joints` of SealBatch to be indices from 0 to 16", ValueError),
+    ("two predictions", partial(step, hosts.AmbiguousHost), "several pairs: prediction = output of", ValueError),
     (
         "truth in one point",
         partial(step, batch=(KEYPOINTS, TRUTH * 0)),

@@ -43,7 +43,7 @@
    tests/training/test_mixin.py::test_a_host_that_uses_our_names_is_refused
    tests/training/test_mixin.py::test_a_host_with_an_argument_called_seal_is_refused
    tests/promises/test_steps.py::test_07_steps_of_every_shape
-   tests/promises/test_steps.py::test_07_a_step_that_draws_several_batches_is_not_guessed_at
+   tests/promises/test_steps.py::test_07_a_step_that_draws_several_batches_is_read_by_the_one_it_trains_on
    tests/promises/test_steps.py::test_07_overrides_below_the_mixin_keep_their_super
    tests/promises/test_steps.py::test_07_the_host_keeps_its_own_keyword_arguments
    tests/promises/test_steps.py::test_07_a_mixin_between_mixins

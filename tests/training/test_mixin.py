@@ -267,7 +267,8 @@ def test_seal_captured_before_any_step():
 
 
 def test_an_ambiguous_step_raises_and_names_the_override(make_trainer):
-    with pytest.raises(ValueError, match=r"found 2 such pairs .* Override `seal_batch\(self, batch, inputs, output\)`"):
+    pairs = r"several pairs: .*output of `forward` .*; .*output of `other` .*"
+    with pytest.raises(ValueError, match=rf"{pairs}Override `seal_batch\(self, batch, inputs, output\)`"):
         fit(make_trainer, seal(hosts.AmbiguousHost), seal=config())
 
 
@@ -289,9 +290,9 @@ def test_normalised_targets_warn_once_and_the_override_mends_it(make_trainer):
     ("override", "error", "message"),
     [
         (
-            lambda self, batch, inputs, output: None,
+            lambda self, batch, inputs, output: batch,
             TypeError,
-            "Expected `seal_batch` to return a SealBatch, but got NoneT",
+            "Expected `seal_batch` to return a SealBatch or None, but got list",
         ),
         (
             lambda self, batch, inputs, output: SealBatch(batch[0], output),

@@ -1,0 +1,87 @@
+"""Which of the meetings of a step is the one of its prediction and its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from seal_lightning.training.reading.calls import Call
+from seal_lightning.training.reading.containers import tensors_in
+from seal_lightning.training.reading.meeting import Meeting
+from seal_lightning.training.reading.report import met
+from seal_lightning.training.reading.watch import NETWORK, Watch
+
+__all__ = ["OVERRIDE", "NotReadError", "choose", "made_by", "meetings_in"]
+
+OVERRIDE = (
+    "Override `seal_batch(self, batch, inputs, output)` and `return SealBatch(keypoints_2d, prediction, target)`, or "
+    "None for a step that trains no pose"
+)
+
+
+class NotReadError(ValueError):
+    """A step that can be read in no way, or in several."""
+
+
+def meetings_in(watch: Watch, loss: Tensor | None) -> list[Meeting]:
+    """The meetings that a loss is made from; all of the step where there is no loss, or one that was not followed."""
+    made_of = None if loss is None else watch.made_of(loss)
+    return [meeting for meeting in watch.meetings if meeting.whole and (made_of is None or made_of & meeting.bit)]
+
+
+def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> Meeting | None:
+    """The meeting that all others are made from; None where there are none.
+
+    The mean error of the joints, the same after scaling, and the velocities of both are three meetings; prediction and
+    truth of the last two are made from those of the first.
+
+    Raises:
+        NotReadError: If there is no such meeting, or prediction or truth were overwritten after they met.
+    """
+    # What comes out of a comparison and meets the truth again was no comparison: a noised truth less its noise.
+    kept = [one for one in meetings if not any(other.made_of & one.bit for other in meetings)]
+    fed = _fed(watch, calls)
+    kept = [meeting for meeting in kept if not meeting.bits[1] & fed] or kept
+    if not kept:
+        return None
+    for root in kept:
+        if all(other.made_of & root.bits[0] and other.truth_made_of & root.bits[1] for other in kept):
+            return _as_it_met(watch, calls, root)
+    pairs = "; ".join(dict.fromkeys(met(watch, calls, meeting) for meeting in kept))
+    raise NotReadError(
+        f"Expected one prediction to meet one truth in the loss, but found several pairs: {pairs}. {OVERRIDE}."
+    )
+
+
+def made_by(calls: Sequence[Call], watch: Watch, made_of: int) -> Call | None:
+    """The call that made a prediction: of those that it is made from, the last one that returned a pose.
+
+    Args:
+        calls: The calls of the step.
+        watch: The watch of the step.
+        made_of: Bits of all that the prediction, or else the loss, is made from.
+    """
+    made = [call for call in calls if made_of & call.bit]
+    posed = [call for call in made if any(watch.shapes.leading(tensor) for tensor in tensors_in(call.output))]
+    chosen = posed or made
+    return chosen[-1] if chosen else None
+
+
+def _fed(watch: Watch, calls: Sequence[Call]) -> int:
+    """Bits of the poses of the batch that a network was given."""
+    fed = 0
+    for call in calls:
+        for tensor in tensors_in(call.inputs):
+            if id(tensor) in watch.poses and not watch.made_of(tensor) & NETWORK:
+                fed |= watch.poses[id(tensor)].bit
+    return fed
+
+
+def _as_it_met(watch: Watch, calls: Sequence[Call], meeting: Meeting) -> Meeting:
+    if meeting.overwritten:
+        raise NotReadError(
+            "Expected prediction and truth to stay what they were when the loss compared them, but one of them was "
+            f"changed in place afterwards: {met(watch, calls, meeting)}. Change a copy, or: {OVERRIDE}."
+        )
+    return meeting

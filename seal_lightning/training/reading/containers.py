@@ -1,0 +1,43 @@
+"""The tensors in whatever a step is given or a network returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+__all__ = ["named_tensors", "tensors_in"]
+
+_DEPTH = 6  # of nested containers; batches and outputs of networks are shallower
+_PLAIN = (str, bytes, int, float, complex, type, nn.Module)
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """All tensors in nested tuples, lists, mappings, dataclasses and plain objects."""
+    for _, tensor in named_tensors(value):
+        yield tensor
+
+
+def named_tensors(value: Any, name: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, Tensor]]:
+    """The same tensors, each with the expression that leads to it, as ``batch['keypoints'][0]``."""
+    if isinstance(value, Tensor):
+        yield name, value
+    elif value is None or isinstance(value, _PLAIN) or depth == 0:
+        return
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from named_tensors(item, f"{name}[{key!r}]", depth - 1)
+    elif isinstance(value, Sequence):
+        for index, item in enumerate(value):
+            yield from named_tensors(item, f"{name}[{index}]", depth - 1)
+    else:
+        for field, item in _attributes(value):
+            yield from named_tensors(item, f"{name}.{field}", depth - 1)
+
+
+def _attributes(value: Any) -> list[tuple[str, Any]]:
+    if is_dataclass(value):
+        return [(field.name, getattr(value, field.name, None)) for field in fields(value)]
+    return list(vars(value).items()) if hasattr(value, "__dict__") and not callable(value) else []

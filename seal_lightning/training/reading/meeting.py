@@ -1,0 +1,133 @@
+"""Where a prediction meets a truth: the operations of a step that compare what a network made with what none did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from seal_lightning.training.reading.operations import ALL_AXES
+
+if TYPE_CHECKING:
+    from seal_lightning.training.reading.watch import Part, Watch
+
+__all__ = ["Meeting", "Meetings"]
+
+
+@dataclass(eq=False)
+class Meeting:
+    """A prediction and a truth that were compared.
+
+    Args:
+        prediction: The very tensor that the host compared.
+        truth: Likewise.
+        operation: Name of the operation that compared them first.
+        bit: Its bit: what comes out of the comparison, and so the loss, is made from it.
+        made_of: Bits of all that the prediction is made from.
+        truth_made_of: Bits of all that the truth is made from.
+        bits: The bits of the values of prediction and truth.
+        edge: Where the prediction stood in the graph at that time.
+        axes: Which of the axes x, y and z were compared.
+        rows: Which samples were compared one by one; None among them stands for all at once.
+    """
+
+    prediction: Tensor
+    truth: Tensor
+    operation: str
+    bit: int
+    made_of: int
+    truth_made_of: int
+    bits: tuple[int, int]
+    edge: GradientEdge | None
+    axes: int = 0
+    rows: set[int | None] = field(default_factory=set)
+    versions: tuple[int, int] = (0, 0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all axes of all samples were compared."""
+        return self.axes == ALL_AXES and (None in self.rows or len(self.rows) == len(self.prediction))
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether prediction or truth was changed in place after they were compared."""
+        return self.versions != (_version(self.prediction), _version(self.truth))
+
+
+class Meetings:
+    """The meetings of a step.
+
+    Args:
+        watch: The watch of the step.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._found: dict[tuple[int, int], Meeting] = {}
+        self.bits = 0
+        self.misfits: list[tuple[int, ...]] = []  # shapes of what was compared and is no pose
+
+    def __iter__(self) -> Any:
+        return iter(self._found.values())
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def compare(self, operation: str, one: Any, other: Any) -> int:
+        """Look at two operands that are compared; return the bit of their meeting, 0 where it is none."""
+        from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, RANDOM
+
+        if not isinstance(one, Tensor) or not isinstance(other, Tensor):
+            return 0
+        made_of, truth_made_of = self._watch.made_of(one), self._watch.made_of(other)
+        if not made_of & NETWORK:
+            one, other, made_of, truth_made_of = other, one, truth_made_of, made_of
+        trained = one.requires_grad and not one.is_leaf if torch.is_grad_enabled() else True
+        if not made_of & NETWORK or truth_made_of & NETWORK or not trained:
+            return 0
+        if truth_made_of & NOISE or truth_made_of & (RANDOM | BATCH) == RANDOM:
+            return 0
+        part, true_part = self._watch.part(one), self._watch.part(other)
+        if part is None or true_part is None:
+            return self._misfit(one, other)
+        shapes = self._watch.shapes
+        if shapes.leading(part.pose) != shapes.leading(true_part.pose):
+            return 0
+        return self._meet(operation, part, true_part)
+
+    def _meet(self, operation: str, part: Part, true_part: Part) -> int:
+        watch, prediction, truth = self._watch, part.pose, true_part.pose
+        bits = watch.pose(prediction).bit, watch.pose(truth).bit
+        meeting = self._found.get(bits)
+        if meeting is None:
+            meeting = self._found[bits] = Meeting(
+                prediction,
+                truth,
+                operation,
+                watch.new_bit(),
+                watch.made_of(prediction),
+                watch.made_of(truth),
+                bits,
+                get_gradient_edge(prediction) if prediction.requires_grad else None,
+                versions=(_version(prediction), _version(truth)),
+            )
+        self.bits |= meeting.bit
+        if part.axes == true_part.axes and part.row == true_part.row:
+            meeting.axes |= part.axes
+            meeting.rows.add(part.row)
+        return meeting.bit
+
+    def _misfit(self, one: Tensor, other: Tensor) -> int:
+        """Note two equal shapes that are no poses of this skeleton, but perhaps of another."""
+        shape = tuple(one.shape)
+        if shape == tuple(other.shape) and len(shape) > 1 and self._watch.part(one) is None:
+            self.misfits.append(shape)
+        return 0
+
+
+def _version(tensor: Tensor) -> int:
+    """How often a tensor was changed in place; tensors made under `torch.inference_mode` do not count that."""
+    return 0 if tensor.is_inference() else tensor._version

@@ -1,0 +1,185 @@
+"""What kind of operation a torch function is, for the watch of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "ALL_AXES",
+    "Kind",
+    "axes_kept",
+    "keeps_order",
+    "kind_of",
+    "name_of",
+    "operands",
+    "picks_rows",
+    "row_of",
+    "taken_away",
+]
+
+
+class Kind(IntEnum):
+    """What the watch makes of an operation."""
+
+    OTHER = 0  # what comes out is made from all that went in
+    MEETS = 1  # compares two tensors
+    ADDS = 2  # compares them where one of them is negated
+    SELECTS = 3  # takes a part of a tensor, or another view or copy of it
+    EMPTY = 4  # takes no more than a shape
+    RANDOM = 5
+    HOOKS = 6  # asks to be told of a gradient
+    NEGATES = 7
+    SETS = 8  # writes into its first argument
+    STATES = 9  # is the criterion, called by the host itself
+
+
+_NAMES = {
+    Kind.MEETS: (
+        "sub sub_ __sub__ __isub__ rsub __rsub__ subtract subtract_ mse_loss l1_loss smooth_l1_loss huber_loss cdist "
+        "pairwise_distance dist cosine_similarity gaussian_nll_loss cosine_embedding_loss poisson_nll_loss"
+    ),
+    Kind.ADDS: "add add_ __add__ __radd__ __iadd__",
+    Kind.SELECTS: (
+        "__getitem__ view reshape flatten unflatten ravel squeeze unsqueeze transpose permute swapaxes swapdims "
+        "moveaxis movedim select narrow unbind chunk split tensor_split index_select contiguous clone to float double "
+        "half bfloat16 type detach expand expand_as view_as reshape_as alias cuda cpu t requires_grad_ data"
+    ),
+    Kind.EMPTY: "empty_like zeros_like ones_like full_like new_empty new_zeros new_ones new_full new_tensor shape size",
+    Kind.RANDOM: (
+        "randn_like rand_like randint_like normal normal_ uniform_ random_ bernoulli_ exponential_ randn rand randint "
+        "randperm bernoulli multinomial log_normal_ cauchy_ dropout"
+    ),
+    Kind.HOOKS: "register_hook retain_grad",
+    Kind.NEGATES: "neg __neg__ negative",
+    Kind.SETS: "__setitem__",
+}
+_KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
+# Of those that select, the ones that may leave values out, or change their order.
+_REARRANGE = (
+    "__getitem__ transpose permute swapaxes swapdims moveaxis movedim select narrow unbind chunk split tensor_split "
+    "index_select expand expand_as t"
+)
+_ORDERED = frozenset(_NAMES[Kind.SELECTS].split()) - frozenset(_REARRANGE.split())
+ALL_AXES = 7  # bits of x, y and z
+
+
+def kind_of(function: Any) -> Kind:
+    """The kind of a torch function, by its name."""
+    return _KINDS.get(name_of(function), Kind.OTHER)
+
+
+def name_of(function: Any) -> str:
+    """Its name; that of the attribute for a getter, as `data` of ``tensor.data``."""
+    name = getattr(function, "__name__", "")
+    return getattr(function.__self__, "__name__", name) if name == "__get__" else name
+
+
+def operands(args: Sequence[Any], kwargs: Any) -> tuple[Any, Any]:
+    """The two operands of an operation that compares, positional or by name; None for what is missing."""
+    given = [*args[:2]]
+    for name in ("input", "target", "other", "x1", "x2") if kwargs else ():
+        if name in kwargs:
+            given.append(kwargs[name])
+    return (given[0], given[1]) if len(given) > 1 else (None, None)
+
+
+def taken_away(args: Sequence[Any], kwargs: Any, negated: Mapping[int, Tensor]) -> bool:
+    """Whether an addition is a subtraction: of a negated tensor, or with a negative `alpha`."""
+    alpha = kwargs.get("alpha", 1) if kwargs else 1
+    return (isinstance(alpha, int | float) and alpha < 0) or any(id(tensor) in negated for tensor in args[:2])
+
+
+def keeps_order(function: Any, args: Sequence[Any]) -> bool:
+    """Whether a selection that keeps the number of values keeps their order, too."""
+    name = name_of(function)
+    if name != "__getitem__":
+        return name in _ORDERED
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    return all(item is None or item is Ellipsis or isinstance(item, slice | int) for item in index)
+
+
+def picks_rows(function: Any, args: Sequence[Any], kwargs: Any) -> bool:
+    """Whether a selection picks samples by a mask or by indices that are tensors: the others may mean nothing.
+
+    A tensor of indices into another than the first axis picks the same joints of all samples, and is none of these.
+    """
+    if name_of(function) == "index_select":
+        return bool(_argument(args, kwargs, 1, "dim", 0) == 0)
+    if name_of(function) != "__getitem__":
+        return False
+    items = args[1] if isinstance(args[1], tuple) else (args[1],)
+    masked = any(isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8) for item in items)
+    return masked or isinstance(items[0], Tensor | list)
+
+
+def row_of(function: Any, args: Sequence[Any], kwargs: Any, number: int) -> int | None:
+    """The one sample that a selection leaves; None where it leaves all of them."""
+    name = name_of(function)
+    if name in ("select", "unbind") and _argument(args, kwargs, 1, "dim", 0) == 0:
+        return number if name == "unbind" else _whole(_argument(args, kwargs, 2, "index", None))
+    if name != "__getitem__":
+        return None
+    first = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
+    return _whole(first)
+
+
+def _whole(index: Any) -> int | None:
+    return index if type(index) is int else None
+
+
+def axes_kept(function: Any, args: Sequence[Any], kwargs: Any, number: int, before: int) -> int:
+    """Which of the axes x, y, z of a pose ``(..., 3)`` are left, as bits; 0 where that cannot be told.
+
+    Args:
+        function: The selecting function.
+        args: Its positional arguments, the pose first.
+        kwargs: Its arguments by name.
+        number: Which of its outputs.
+        before: The bits of the axes that there were.
+    """
+    name, pose = name_of(function), args[0]
+    if name in _ORDERED or pose.shape[-1] != 3 or before != ALL_AXES:
+        return before
+    last = pose.dim() - 1
+    if name == "__getitem__":
+        return _axes_of_index(args[1], pose)
+    dim = _argument(args, kwargs, 1, "dim", 0) if name in ("select", "narrow", "index_select", "unbind") else None
+    if name in ("chunk", "split", "tensor_split"):
+        dim = _argument(args, kwargs, 2, "dim", 0)
+        return 0 if dim in (-1, last) else ALL_AXES
+    if dim not in (-1, last) or dim is None:
+        return ALL_AXES
+    if name == "unbind":
+        return 1 << number
+    start = _argument(args, kwargs, 2, "index" if name == "select" else "start", None)
+    if name == "select" and isinstance(start, int):
+        return 1 << (start % 3)
+    length = _argument(args, kwargs, 3, "length", None)
+    if name == "narrow" and isinstance(start, int) and isinstance(length, int):
+        return sum(1 << axis for axis in range(start, start + length))
+    return 0
+
+
+def _argument(args: Sequence[Any], kwargs: Any, place: int, name: str, default: Any) -> Any:
+    return args[place] if len(args) > place else (kwargs or {}).get(name, default)
+
+
+def _axes_of_index(index: Any, pose: Tensor) -> int:
+    """The axes that an index leaves of the last dimension."""
+    items = [item for item in (index if isinstance(index, tuple) else (index,)) if item is not None]
+    open_ended = any(item is Ellipsis for item in items)
+    if not items or items[-1] is Ellipsis or (not open_ended and len(items) < pose.dim()):
+        return ALL_AXES
+    last = items[-1]
+    if isinstance(last, int):
+        return 1 << (last % 3)
+    if isinstance(last, slice):
+        return sum(1 << axis for axis in range(*last.indices(3)))
+    if isinstance(last, list | tuple) and all(type(item) is int for item in last):
+        return sum(1 << axis for axis in {item % 3 for item in last})
+    return 0

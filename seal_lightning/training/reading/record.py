@@ -1,0 +1,68 @@
+"""What the steps so far were read as: the line that says so, and the steps that trained no pose."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from seal_lightning.skeleton import Skeleton
+from seal_lightning.training import _host as host
+from seal_lightning.training.batch import SealBatch
+from seal_lightning.training.reading.choice import OVERRIDE, NotReadError
+from seal_lightning.training.reading.other_skeletons import which_fit
+from seal_lightning.training.reading.step import Found, WatchedStep
+
+__all__ = ["Record"]
+
+_PATIENCE = 200  # steps without a pose, from the first on, after which the training stops
+
+
+class Record:
+    """Says once what is read, and once that steps are sat out.
+
+    Args:
+        skeleton: The skeleton of the poses.
+    """
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        self.skeleton = skeleton
+        self.line: str | None = None
+        self.met = False  # whether a loss of this host was ever seen to compare prediction and truth
+        self.idle = 0
+        self._warned: set[str] = set()
+
+    def read(self, module: Any, step: WatchedStep, found: Found, read: SealBatch) -> None:
+        """Note what a training step was read as; the first time, say it."""
+        self.met = self.met or found.meeting is not None
+        if self.line is None:
+            self.line = f"SEAL reads: {step.said(found, read)}"
+            host.tell(module, self.line)
+
+    def sat_out(self, step: WatchedStep) -> None:
+        """Note a training step in which no energy joined a loss.
+
+        Raises:
+            NotReadError: If poses of another skeleton were compared, or none in too many steps.
+        """
+        self.idle += 1
+        if self.line is not None:
+            return
+        if misfit := which_fit(self.skeleton, step.watch.meetings.misfits):
+            raise NotReadError(misfit)
+        self.warn(
+            "No loss of this step is seen to compare a predicted pose with a true one: no energy joined it, and SEAL "
+            f"sits out each step like it. If it trains poses: {OVERRIDE}. The loss of a manual host has to go through "
+            "`self.manual_backward`."
+        )
+        if self.idle >= _PATIENCE:
+            raise NotReadError(
+                f"Expected a loss to compare a predicted pose of {self.skeleton.num_joints} joints with a true one, "
+                f"but in {self.idle} steps none did. {OVERRIDE}; a skeleton of another number of joints is set by "
+                "`skeleton` in SealConfig."
+            )
+
+    def warn(self, message: str) -> None:
+        """Warn once."""
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(message, stacklevel=2)

@@ -1,0 +1,51 @@
+"""Which shapes are batches of poses or of keypoints, for a skeleton of so many joints."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+__all__ = ["PoseShapes", "centre_frame"]
+
+
+class PoseShapes:
+    """Tells poses and keypoints by their shape.
+
+    A batch of poses is ``(B, J, 3)`` or ``(B, T, J, 3)``, the last two axes flattened to ``3J`` or followed by an axis
+    of length one; keypoints likewise, with two channels.
+
+    Args:
+        joints: Number of joints J.
+    """
+
+    def __init__(self, joints: int) -> None:
+        self.joints = joints
+        self.last = frozenset((1, 2, 3, 2 * joints, 3 * joints))  # a quick look: other last axes are neither
+
+    def leading(self, tensor: Tensor, channels: int = 3) -> tuple[int, ...] | None:
+        """Leading dimensions (B,) or (B, T) of a batch with so many channels; None where it is none."""
+        shape = tensor.shape
+        dims = len(shape)
+        if dims > 2 and shape[-1] == channels and shape[-2] == self.joints:
+            leading = shape[:-2]
+        elif dims > 1 and shape[-1] == channels * self.joints:
+            leading = shape[:-1]
+        elif dims > 3 and shape[-1] == 1 and shape[-2] == channels and shape[-3] == self.joints:
+            leading = shape[:-3]
+        else:
+            return None
+        return tuple(leading) if len(leading) < 3 else None
+
+    def batch(self, tensor: Tensor, channels: int = 3) -> Tensor:
+        """The same values as (..., J, channels)."""
+        leading = self.leading(tensor, channels)
+        shape = (*(leading or ()), self.joints, channels)
+        return tensor if tensor.shape == shape else tensor.reshape(shape)
+
+
+def centre_frame(window: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    """The centre frame of windows (B, T, ...) in the shape (B, ...) or (B, 1, ...); None where there is none."""
+    centred = window.dim() > 2 and window.shape[1] % 2 == 1
+    wanted = (window.shape[0], *window.shape[2:]), (window.shape[0], 1, *window.shape[2:])
+    if not centred or shape not in wanted:
+        return None
+    return window[:, window.shape[1] // 2].reshape(shape)

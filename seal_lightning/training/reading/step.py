@@ -1,0 +1,221 @@
+"""One step of a host, watched and read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from seal_lightning.training.batch import SealBatch
+from seal_lightning.training.reading.calls import Call, Calls
+from seal_lightning.training.reading.choice import NotReadError, choose, made_by, meetings_in
+from seal_lightning.training.reading.keypoints import find_keypoints
+from seal_lightning.training.reading.masks import find_mask
+from seal_lightning.training.reading.meeting import Meeting
+from seal_lightning.training.reading.report import met, origin
+from seal_lightning.training.reading.shapes import PoseShapes
+from seal_lightning.training.reading.unseen import read_unseen
+from seal_lightning.training.reading.watch import OPAQUE, Pose, Stated, Watch
+
+__all__ = ["Found", "RecordedIterator", "WatchedStep"]
+
+
+@dataclass
+class Found:
+    """What was found of prediction and truth in one loss, or in a step without one.
+
+    Args:
+        meeting: The pair that the loss compares.
+        unseen: A prediction and a truth, where the loss could not be followed.
+        stated: What the host told the criterion that it called itself.
+        error: Why there is no pair, where there is more than one reading.
+    """
+
+    meeting: Meeting | None = None
+    unseen: tuple[Pose, Pose] | None = None
+    stated: Stated | None = None
+    error: NotReadError | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.meeting or self.unseen or self.stated or self.error)
+
+    @property
+    def prediction(self) -> Tensor | None:
+        """The very tensor that is the prediction."""
+        if self.meeting is not None:
+            return self.meeting.prediction
+        if self.unseen is not None:
+            return self.unseen[0].tensor
+        return None if self.stated is None else self.stated.prediction
+
+
+class RecordedIterator:
+    """The iterator that a step with ``dataloader_iter`` draws from; the step is told what was drawn."""
+
+    def __init__(self, iterator: Any) -> None:
+        self.iterator = iterator
+        self.batches: list[Any] = []
+        self.drawn: Callable[[Any], None] = lambda batch: None
+
+    @property
+    def batch(self) -> Any:
+        """The batch that was drawn; all of them where they are several."""
+        return self.batches[0] if len(self.batches) == 1 else self.batches
+
+    def __iter__(self) -> RecordedIterator:
+        return self
+
+    def __next__(self) -> Any:
+        item = next(self.iterator)
+        self.batches.append(item[0])
+        self.drawn(item[0])
+        return item
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.iterator, name)
+
+
+class WatchedStep:
+    """Follows one step of a host and reads it.
+
+    Args:
+        host: The module whose step it is.
+        joints: Number of joints of a pose.
+        source: The batch, or the `RecordedIterator` that it is drawn from.
+        trusted: Whether the third channel of keypoints that are made from the truth is a confidence.
+        all_kept: Whether to keep what all calls of networks were given and returned, whatever their shapes.
+    """
+
+    def __init__(
+        self,
+        host: nn.Module,
+        joints: int,
+        source: Any,
+        *,
+        trusted: Callable[[Tensor], bool],
+        all_kept: bool = False,
+    ) -> None:
+        self.watch = Watch(PoseShapes(joints))
+        self._calls = Calls(host, self.watch, all_kept)
+        self._source, self._trusted = source, trusted
+        self.current = Found()  # what `read` is to make a batch of
+        self.keypoints: Tensor | None = None
+
+    def __deepcopy__(self, memo: Any) -> None:
+        """A copy of the host that is made inside of its step is in no step."""
+
+    def __reduce__(self) -> Any:
+        return type(None), ()
+
+    @property
+    def batch(self) -> Any:
+        """The batch of the step."""
+        return self._source.batch if isinstance(self._source, RecordedIterator) else self._source
+
+    @property
+    def calls(self) -> list[Call]:
+        """The outermost calls of networks so far."""
+        return self._calls.found
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Follow what runs in this context."""
+        if isinstance(self._source, RecordedIterator):
+            self._source.drawn = self.watch.begin
+        else:
+            self.watch.begin(self._source)
+        with self._calls.recorded():
+            yield
+
+    def unseen(self) -> Any:
+        """A context in which the watch looks away."""
+        return self._calls.unseen()
+
+    def find(self, loss: Tensor | None) -> Found:
+        """Find prediction and truth in a loss; where there is none, in the whole step."""
+        watch, found = self.watch, Found()
+        made_of = OPAQUE if loss is None else watch.made_of(loss)
+        found.stated = next((stated for stated in watch.stated if made_of & stated.bit), None)
+        try:
+            found.meeting = choose(watch, self.calls, meetings_in(watch, loss))
+            if found.meeting is None and found.stated is None and made_of & OPAQUE:
+                found.unseen = read_unseen(watch, self.calls, trained=loss is not None)
+        except NotReadError as error:
+            found.error = error
+        return found
+
+    def call_of(self, found: Found, loss: Tensor | None) -> Call | None:
+        """The call that made the prediction."""
+        return made_by(self.calls, self.watch, self._made_of(found, loss))
+
+    def read(self) -> SealBatch:
+        """What was found, with keypoints and masks.
+
+        Raises:
+            ValueError: If there is no one reading.
+        """
+        found = self.current
+        if found.error is not None:
+            raise found.error
+        if found.stated is not None:
+            return self._as_stated(found.stated, found.meeting)
+        shapes, prediction = self.watch.shapes, found.prediction
+        if prediction is None:
+            raise NotReadError("Expected a prediction to meet a truth in this step, but none did.")
+        if found.meeting is not None:
+            truth, of = found.meeting.truth, (found.meeting.bits[1], found.meeting.truth_made_of)
+        else:
+            pose = found.unseen[1]  # type: ignore[index]
+            truth, of = pose.tensor, (pose.bit, self.watch.made_of(pose.tensor))
+        pose_batch = shapes.batch(prediction)
+        leading = tuple(pose_batch.shape[:-2])
+        made_of = self._made_of(found, None)
+        keypoints, self.keypoints = find_keypoints(self.watch, self.calls, made_of, of, leading, self._trusted)
+        return SealBatch(
+            keypoints,
+            pose_batch,
+            shapes.batch(truth).detach(),
+            find_mask("visibility", self.batch, (*leading, shapes.joints)),
+            find_mask("labelled", self.batch, leading[:1]),
+        )
+
+    def said(self, found: Found, read: SealBatch) -> str:
+        """One line on what is read."""
+        if read.keypoints_2d is None:
+            keypoints = "none, the energy judges poses alone"
+        elif self.keypoints is None:
+            keypoints = f"as given {tuple(read.keypoints_2d.shape)}"
+        else:
+            where = origin(self.watch, self.calls, self.keypoints, self.watch.made_of(self.keypoints))
+            centre = read.keypoints_2d.numel() < self.keypoints.numel()
+            keypoints = f"{'centre frame of ' if centre else ''}{where} {tuple(self.keypoints.shape)}"
+        if found.meeting is not None:
+            pair = met(self.watch, self.calls, found.meeting)
+        else:
+            target = "none" if read.target is None else tuple(read.target.shape)
+            pair = f"prediction = {tuple(read.prediction.shape)}, truth = {target}, by their shapes"
+        masks = [name for name in ("visibility", "labelled") if getattr(read, name) is not None]
+        return f"keypoints = {keypoints}; {pair}" + (f"; masks = {', '.join(masks)}" if masks else "")
+
+    def _made_of(self, found: Found, loss: Tensor | None) -> int:
+        if found.meeting is not None:
+            return found.meeting.made_of
+        prediction = found.prediction
+        if prediction is not None:
+            return self.watch.made_of(prediction)
+        return ~0 if loss is None else self.watch.made_of(loss)
+
+    def _as_stated(self, stated: Stated, meeting: Meeting | None) -> SealBatch:
+        target = stated.target
+        if target is None and meeting is not None:
+            target = self.watch.shapes.batch(meeting.truth)
+        return SealBatch(
+            stated.keypoints_2d,
+            stated.prediction,
+            None if target is None else target.detach(),
+            stated.visibility,
+            stated.labelled,
+        )

@@ -1,0 +1,277 @@
+"""The watch of a step: what each tensor is made from, between the calls of networks."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from seal_lightning.loss.criterion import SealLoss
+from seal_lightning.training.reading.containers import named_tensors
+from seal_lightning.training.reading.hooks import Gates
+from seal_lightning.training.reading.meeting import Meetings
+from seal_lightning.training.reading.operations import (
+    ALL_AXES,
+    Kind,
+    axes_kept,
+    keeps_order,
+    kind_of,
+    name_of,
+    operands,
+    picks_rows,
+    row_of,
+    taken_away,
+)
+from seal_lightning.training.reading.shapes import PoseShapes
+
+__all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Part", "Pose", "Stated", "Watch"]
+
+# What a tensor is made from, as the bits of an integer. Further bits stand for single tensors, calls and meetings.
+NETWORK = 1  # parameters, or what a network returned
+RANDOM = 2
+BATCH = 4
+OPAQUE = 8  # something that was not followed: a compiled function, a custom `autograd.Function`
+NOISE = 16  # random numbers of its own shape were added, as a diffusion model does: no truth any more
+FIRST_BIT = 32
+
+
+class Part(NamedTuple):
+    """A tensor that was taken out of a batch of poses."""
+
+    tensor: Tensor
+    pose: Tensor
+    axes: int
+    row: int | None
+
+
+@dataclass(eq=False)
+class Pose:
+    """A batch of poses, or of keypoints, that came by.
+
+    Args:
+        tensor: The tensor.
+        bit: The bit of its values; another view or copy of the same values has the same one.
+        leading: Leading dimensions where it is a batch of poses; None where it is one of keypoints.
+        made: Whether an operation of the step made these values, rather than the batch or a network.
+    """
+
+    tensor: Tensor
+    bit: int
+    leading: tuple[int, ...] | None
+    made: bool
+
+
+class Stated(NamedTuple):
+    """A call of the criterion by the host itself."""
+
+    bit: int
+    prediction: Tensor
+    target: Tensor | None
+    keypoints_2d: Tensor
+    visibility: Tensor | None
+    labelled: Tensor | None
+
+
+class Watch(TorchFunctionMode):
+    """Follows the tensors of one step, while it is the function mode in force.
+
+    No value is read, so nothing waits for a device. Tensors are held weakly, but for batches of poses and keypoints,
+    which are small.
+
+    Args:
+        shapes: What is a pose.
+    """
+
+    def __init__(self, shapes: PoseShapes) -> None:
+        super().__init__()
+        self.shapes = shapes
+        self.active = False
+        self.names: dict[int, str] = {}  # of the tensors of the batch, by their bits
+        self.poses: dict[int, Pose] = {}
+        self.meetings = Meetings(self)
+        self.stated: list[Stated] = []
+        self.gates = Gates()
+        self._made: dict[int, tuple[Any, int]] = {}
+        self._parts: dict[int, Part] = {}
+        self._negated: dict[int, Tensor] = {}
+        self._bit = FIRST_BIT
+
+    def new_bit(self) -> int:
+        """A bit that stands for nothing yet."""
+        bit, self._bit = self._bit, self._bit << 1
+        return bit
+
+    def begin(self, batch: Any) -> None:
+        """Take the tensors of the batch for what they are."""
+        for name, tensor in named_tensors(batch, "batch"):
+            bit = self.new_bit()
+            self.names[bit] = name
+            self.note(tensor, BATCH | bit, bit)
+
+    def made_of(self, tensor: Tensor) -> int:
+        """Bits of all that a tensor is made from."""
+        known = self._made.get(id(tensor))
+        if known is not None and known[0]() is tensor:
+            return known[1]
+        if not tensor.requires_grad:
+            return NETWORK if isinstance(tensor, nn.Parameter) else 0
+        return NETWORK if tensor.is_leaf else NETWORK | OPAQUE
+
+    def pose(self, tensor: Tensor) -> Pose:
+        """What is known of a batch of poses."""
+        if id(tensor) not in self.poses:
+            self.note(tensor, self.made_of(tensor))
+        return self.poses[id(tensor)]
+
+    def part(self, tensor: Tensor) -> Part | None:
+        """Which batch of poses a tensor was taken out of; such a batch is its own whole."""
+        if self.shapes.leading(tensor) is not None:
+            return Part(tensor, tensor, ALL_AXES, None)
+        return self._parts.get(id(tensor))
+
+    def note(self, tensor: Tensor, made_of: int, bit: int = 0, made: bool = False) -> None:
+        """Note what a tensor is made from.
+
+        Args:
+            tensor: The tensor.
+            made_of: The bits.
+            bit: The bit of its values, if they have one.
+            made: Whether an operation of the step made them.
+        """
+        shape = tensor.shape
+        if len(shape) > 1 and shape[-1] in self.shapes.last and tensor.is_floating_point():
+            leading = self.shapes.leading(tensor)
+            if leading is not None or self.shapes.leading(tensor, 2) is not None:
+                bit = bit or self.new_bit()
+                self.poses[id(tensor)] = Pose(tensor, bit, leading, made)
+        self._made[id(tensor)] = (weakref.ref(tensor), made_of | bit)
+
+    def add(self, tensor: Tensor, made_of: int) -> None:
+        """Note that a tensor is made from this, too."""
+        self._made[id(tensor)] = (weakref.ref(tensor), self.made_of(tensor) | made_of)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and note what comes out."""
+        kind = _KINDS.get(func)
+        if kind is None:
+            kind = _KINDS[func] = kind_of(func)
+        # A function of the step that is being compiled stays what it is, and what it returns is opaque.
+        if not self.active or torch.compiler.is_compiling():
+            return func(*args, **(kwargs or {}))
+        if kind is Kind.HOOKS:
+            return self.gates.register(func, args, kwargs or {})
+        if kind is Kind.STATES:
+            return self._state(func, args, kwargs or {})
+        out = func(*args, **kwargs) if kwargs else func(*args)
+        if isinstance(out, Tensor):
+            self._follow(func, kind, args, kwargs, (out,))
+        elif kind is Kind.SETS:
+            self._follow(func, kind, args, kwargs, args[:1])
+        elif isinstance(out, tuple | list) and out and isinstance(out[0], Tensor):
+            self._follow(func, kind, args, kwargs, out)
+        return out
+
+    def _follow(self, func: Any, kind: Kind, args: Sequence[Any], kwargs: Any, outs: Sequence[Any]) -> None:
+        if kind is Kind.EMPTY:
+            return
+        made_of = RANDOM if kind is Kind.RANDOM else self._all(args)
+        if kwargs:
+            made_of |= self._all(kwargs.values())
+        if not made_of:
+            return
+        if kind is Kind.MEETS or (kind is Kind.ADDS and taken_away(args, kwargs, self._negated)):
+            made_of |= self.meetings.compare(name_of(func), *operands(args, kwargs))
+        if kind is Kind.MEETS or kind is Kind.ADDS:
+            made_of |= self._noise(args)
+        met = made_of & self.meetings.bits and torch.is_grad_enabled()
+        for number, out in enumerate(outs):
+            if not isinstance(out, Tensor):
+                continue
+            if met and not out.requires_grad:
+                made_of &= ~self.meetings.bits  # detached: no loss that is made from it trains what met
+            known = self._made.get(id(out))
+            if known is not None and known[0]() is out:
+                if known[1] | made_of != known[1]:
+                    self.add(out, made_of)
+                continue
+            if kind is Kind.SELECTS:
+                self._select(func, args, kwargs, number, out, made_of)
+            else:
+                self.note(out, made_of, made=True)
+            if kind is Kind.NEGATES:
+                self._negated[id(out)] = out
+
+    def _all(self, values: Iterable[Any]) -> int:
+        """Bits of all tensors among the arguments of an operation."""
+        bits, made = 0, self._made
+        for value in values:
+            known = made.get(id(value))
+            if known is not None and known[0]() is value:
+                bits |= known[1]
+            elif isinstance(value, Tensor):
+                bits |= self.made_of(value)
+            elif isinstance(value, tuple | list):
+                bits |= self._all(value)
+        return bits
+
+    def _noise(self, args: Sequence[Any]) -> int:
+        """The bit of noise where one of two operands is nothing but random numbers of the shape of poses."""
+        for value in args[:2]:
+            if id(value) in self.poses and self.made_of(value) & (RANDOM | NETWORK | BATCH) == RANDOM:
+                return NOISE
+        return 0
+
+    def _select(self, func: Any, args: Sequence[Any], kwargs: Any, number: int, out: Tensor, made_of: int) -> None:
+        """Note a part, or another view or copy, of a tensor, and which poses it belongs to."""
+        source = args[0]
+        whole = self.poses.get(id(source))
+        if whole is not None and out.numel() == source.numel() and keeps_order(func, args):
+            self.note(out, made_of, whole.bit, whole.made)
+        else:
+            self.note(out, made_of, made=True)
+        part = self.part(source)
+        if part is None or self.shapes.leading(out) is not None or picks_rows(func, args, kwargs):
+            return
+        axes = axes_kept(func, args, kwargs, number, part.axes)
+        row = row_of(func, args, kwargs, number) if source is part.pose else part.row
+        self._parts[id(out)] = Part(out, part.pose, axes, row)
+
+    def _state(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
+        """Run a method of the criterion that the host calls itself; what it says is what is read."""
+        out: Tensor = func(*args, **kwargs)
+        given = _CRITERION[func](*args[1:], **kwargs)
+        bit = self.new_bit()
+        self.stated.append(Stated(bit, **given))
+        self.note(out, bit | self._all((*args, *kwargs.values())) | NETWORK)
+        return out
+
+
+def _of_forward(
+    prediction: Tensor, target: Tensor, keypoints_2d: Tensor, visibility: Any = None, labelled: Any = None
+) -> dict[str, Any]:
+    return {**locals()}
+
+
+def _of_energy_loss(
+    prediction: Tensor,
+    keypoints_2d: Tensor,
+    task_gradient: Tensor,
+    *,
+    at: Any = None,
+    visibility: Any = None,
+    labelled: Any = None,
+) -> dict[str, Any]:
+    masks = {"visibility": visibility, "labelled": labelled}
+    return {"prediction": prediction, "target": None, "keypoints_2d": keypoints_2d, **masks}
+
+
+_CRITERION: dict[Any, Callable[..., dict[str, Any]]] = {
+    SealLoss.forward: _of_forward,
+    SealLoss.energy_loss: _of_energy_loss,
+}
+_KINDS = dict.fromkeys(_CRITERION, Kind.STATES)
