@@ -69,7 +69,7 @@ class Joining:
             else:
                 self._wait_for_others()
         if not self._joined:
-            self.model._seal_record.sat_out(self.step)
+            self.model._seal_record.sat_out(self.step, self.model.automatic_optimization)
 
     def _wait_for_others(self) -> None:
         ended = 0.0

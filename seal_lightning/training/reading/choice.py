@@ -12,16 +12,12 @@ from seal_lightning.training.reading.meeting import Meeting
 from seal_lightning.training.reading.report import met
 from seal_lightning.training.reading.watch import NETWORK, Watch
 
-__all__ = ["OVERRIDE", "NotReadError", "choose", "made_by", "meetings_in"]
+__all__ = ["OVERRIDE", "choose", "made_by", "meetings_in"]
 
 OVERRIDE = (
     "Override `seal_batch(self, batch, inputs, output)` and `return SealBatch(keypoints_2d, prediction, target)`, or "
     "None for a step that trains no pose"
 )
-
-
-class NotReadError(ValueError):
-    """A step that can be read in no way, or in several."""
 
 
 def meetings_in(watch: Watch, loss: Tensor | None) -> list[Meeting]:
@@ -37,7 +33,7 @@ def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> 
     truth of the last two are made from those of the first.
 
     Raises:
-        NotReadError: If there is no such meeting, or prediction or truth were overwritten after they met.
+        ValueError: If there is no such meeting, or prediction or truth were overwritten after they met.
     """
     # What comes out of a comparison and meets the truth again was no comparison: a noised truth less its noise.
     kept = [one for one in meetings if not any(other.made_of & one.bit for other in meetings)]
@@ -49,7 +45,7 @@ def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> 
         if all(other.made_of & root.bits[0] and other.truth_made_of & root.bits[1] for other in kept):
             return _as_it_met(watch, calls, root)
     pairs = "; ".join(dict.fromkeys(met(watch, calls, meeting) for meeting in kept))
-    raise NotReadError(
+    raise ValueError(
         f"Expected one prediction to meet one truth in the loss, but found several pairs: {pairs}. {OVERRIDE}."
     )
 
@@ -80,7 +76,7 @@ def _fed(watch: Watch, calls: Sequence[Call]) -> int:
 
 def _as_it_met(watch: Watch, calls: Sequence[Call], meeting: Meeting) -> Meeting:
     if meeting.overwritten:
-        raise NotReadError(
+        raise ValueError(
             "Expected prediction and truth to stay what they were when the loss compared them, but one of them was "
             f"changed in place afterwards: {met(watch, calls, meeting)}. Change a copy, or: {OVERRIDE}."
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 from seal_lightning.training.reading.calls import Call
-from seal_lightning.training.reading.choice import OVERRIDE, NotReadError
+from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.shapes import PoseShapes, centre_frame
 from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, OPAQUE, RANDOM, Watch
@@ -40,7 +40,7 @@ def find_keypoints(
         The keypoints (..., J, 2 or 3), and the tensor of the step that they are; None twice where there are none.
 
     Raises:
-        NotReadError: If there are keypoints, but none of them fits the frames of the prediction.
+        ValueError: If there are keypoints, but none of them fits the frames of the prediction.
     """
     refused = None
     leaves = sum(watch.names)
@@ -56,7 +56,7 @@ def find_keypoints(
             return found.detach(), tensor
         refused = refused if refused is not None else tensor
     if refused is not None:
-        raise NotReadError(
+        raise ValueError(
             f"Expected the keypoints to have the frames of the prediction {leading}, or an odd number of which it is "
             f"the centre, but got {tuple(refused.shape)}. {OVERRIDE}."
         )

@@ -33,7 +33,7 @@ def which_fit(skeleton: Skeleton, shapes: Sequence[tuple[int, ...]]) -> str | No
         )
         return (
             f"Expected poses of the {skeleton.num_joints} joints of `skeleton`, but the loss compares a prediction and "
-            f"a truth {shape}, which have {joints}. {hint} Override `seal_batch(self, batch, inputs, output)` where the "
-            "skeleton's joints are among them: `return SealBatch(keypoints_2d, prediction, target, joints=[...])`."
+            f"a truth {shape}, which have {joints}. {hint} Override `seal_batch(self, batch, inputs, output)` where "
+            "those of the skeleton are among them: `return SealBatch(keypoints_2d, prediction, target, joints=[...])`."
         )
     return None

@@ -8,7 +8,7 @@ from typing import Any
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.training import _host as host
 from seal_lightning.training.batch import SealBatch
-from seal_lightning.training.reading.choice import OVERRIDE, NotReadError
+from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.other_skeletons import which_fit
 from seal_lightning.training.reading.step import Found, WatchedStep
 
@@ -38,24 +38,28 @@ class Record:
             self.line = f"SEAL reads: {step.said(found, read)}"
             host.tell(module, self.line)
 
-    def sat_out(self, step: WatchedStep) -> None:
+    def sat_out(self, step: WatchedStep, automatic: bool) -> None:
         """Note a training step in which no energy joined a loss.
 
+        Args:
+            step: The step.
+            automatic: Whether Lightning takes the loss that the step returns.
+
         Raises:
-            NotReadError: If poses of another skeleton were compared, or none in too many steps.
+            ValueError: If poses of another skeleton were compared, or none in too many steps.
         """
         self.idle += 1
         if self.line is not None:
             return
         if misfit := which_fit(self.skeleton, step.watch.meetings.misfits):
-            raise NotReadError(misfit)
+            raise ValueError(misfit)
+        what = "The step returned no" if automatic else "No `manual_backward` of this step had a"
         self.warn(
-            "No loss of this step is seen to compare a predicted pose with a true one: no energy joined it, and SEAL "
-            f"sits out each step like it. If it trains poses: {OVERRIDE}. The loss of a manual host has to go through "
-            "`self.manual_backward`."
+            f"{what} loss that depends on the prediction and compares it with a truth: no energy joined it, and SEAL "
+            f"sits out each step like it. If it trains poses: {OVERRIDE}."
         )
         if self.idle >= _PATIENCE:
-            raise NotReadError(
+            raise ValueError(
                 f"Expected a loss to compare a predicted pose of {self.skeleton.num_joints} joints with a true one, "
                 f"but in {self.idle} steps none did. {OVERRIDE}; a skeleton of another number of joints is set by "
                 "`skeleton` in SealConfig."

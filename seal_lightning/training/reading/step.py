@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.reading.calls import Call, Calls
-from seal_lightning.training.reading.choice import NotReadError, choose, made_by, meetings_in
+from seal_lightning.training.reading.choice import choose, made_by, meetings_in
 from seal_lightning.training.reading.keypoints import find_keypoints
 from seal_lightning.training.reading.masks import find_mask
 from seal_lightning.training.reading.meeting import Meeting
@@ -37,7 +37,7 @@ class Found:
     meeting: Meeting | None = None
     unseen: tuple[Pose, Pose] | None = None
     stated: Stated | None = None
-    error: NotReadError | None = None
+    error: ValueError | None = None
 
     def __bool__(self) -> bool:
         return bool(self.meeting or self.unseen or self.stated or self.error)
@@ -143,7 +143,7 @@ class WatchedStep:
             found.meeting = choose(watch, self.calls, meetings_in(watch, loss))
             if found.meeting is None and found.stated is None and made_of & OPAQUE:
                 found.unseen = read_unseen(watch, self.calls, trained=loss is not None)
-        except NotReadError as error:
+        except ValueError as error:
             found.error = error
         return found
 
@@ -164,7 +164,7 @@ class WatchedStep:
             return self._as_stated(found.stated, found.meeting)
         shapes, prediction = self.watch.shapes, found.prediction
         if prediction is None:
-            raise NotReadError("Expected a prediction to meet a truth in this step, but none did.")
+            raise ValueError("Expected a prediction to meet a truth in this step, but none did.")
         if found.meeting is not None:
             truth, of = found.meeting.truth, (found.meeting.bits[1], found.meeting.truth_made_of)
         else:

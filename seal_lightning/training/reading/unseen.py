@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seal_lightning.training.reading.calls import Call
-from seal_lightning.training.reading.choice import OVERRIDE, NotReadError
+from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.watch import NETWORK, NOISE, Pose, Watch
 
@@ -24,7 +24,7 @@ def read_unseen(watch: Watch, calls: Sequence[Call], trained: bool) -> tuple[Pos
         Prediction and truth; None where no pose was predicted.
 
     Raises:
-        NotReadError: If there are several pairs of one shape, or none.
+        ValueError: If there are several pairs of one shape, or none.
     """
     given = {id(tensor) for call in calls for tensor in tensors_in(call.inputs)}
     fed = {watch.poses[key].bit for key in given if key in watch.poses}
@@ -45,7 +45,7 @@ def read_unseen(watch: Watch, calls: Sequence[Call], trained: bool) -> tuple[Pos
         return pairs[0]
     outputs = [tuple(pose.tensor.shape) for pose in _last(watch, predictions)]
     shapes = [tuple(pose.tensor.shape) for pose in _last(watch, truths)]
-    raise NotReadError(
+    raise ValueError(
         "Expected one prediction and one truth of its shape in a step whose comparison of the two cannot be seen, but "
         f"found {len(pairs)} such pairs among predictions {outputs} and truths {shapes}. {OVERRIDE}."
     )
