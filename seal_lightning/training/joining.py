@@ -11,7 +11,7 @@ from seal_lightning import _distributed as ranks
 from seal_lightning.training import _host as host
 from seal_lightning.training._guard import finite_with
 from seal_lightning.training.batch import SealBatch
-from seal_lightning.training.reading.frontier import Place, find_place, gradient_at
+from seal_lightning.training.reading.frontier import Place, as_rows, find_place, gradient_at
 from seal_lightning.training.reading.step import Found, WatchedStep
 from seal_lightning.training.reading.watch import OPAQUE
 
@@ -148,7 +148,7 @@ class Joining:
         at = None
         if place is not None and not (place.own and used.prediction is read.prediction):
             at = place.edges
-            gradient = gradient if gradient is None else gradient.reshape(len(read.prediction), -1)
+            gradient = None if gradient is None else as_rows(gradient, len(read.prediction))
         self.took_part = True
         with ranks.alone(alone):
             used = self._train(used, loss, gradient, again)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-__all__ = ["Place", "find_place", "gradient_at"]
+__all__ = ["Place", "as_rows", "find_place", "gradient_at"]
 
 _NEAR = 6  # operations between the tensor that was compared and another view of it
 _RESHAPES = ("ViewBackward", "ReshapeAliasBackward", "UnsafeViewBackward", "SqueezeBackward", "UnsqueezeBackward")
@@ -64,7 +64,12 @@ def gradient_at(loss: Tensor, prediction: Tensor, place: Place) -> Tensor:
             f"Expected what the prediction of `seal_batch` is made from in the loss to have its {rows} samples, but "
             f"got {shapes}. Return a prediction that is nearer to what the loss compares."
         )
-    return torch.cat([gradient.reshape(rows, -1) for gradient in gradients], 1)
+    return torch.cat([as_rows(gradient, rows) for gradient in gradients], 1)
+
+
+def as_rows(gradient: Tensor, rows: int) -> Tensor:
+    """A gradient with one row a sample."""
+    return gradient.reshape(rows, gradient.numel() // max(1, rows))
 
 
 def _same(one: GradientEdge, other: GradientEdge) -> bool:
