@@ -6,7 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 READY := .venv/.ready
 
-.PHONY: demo test test-oldest test-newest wheel lint type bench clean
+.PHONY: demo test test-oldest test-newest wheel lint type docs bench clean
 
 demo: $(READY)  ## train a lifter with and without SEAL; table and picture in runs/demo
 	$(BIN)/seal-lightning demo $(ARGS)
@@ -26,6 +26,9 @@ lint: $(READY)
 
 type: $(READY)
 	$(BIN)/mypy
+
+docs: $(READY)  ## the documentation site, in build/site; a broken link fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 bench: $(READY)  ## what a SEAL step costs
 	$(BIN)/python -m benchmarks.step $(ARGS)

@@ -31,8 +31,8 @@ class Block(BlockProcessor):
     """A formula in a paragraph of its own."""
 
     def test(self, parent: Element, block: str) -> bool:
-        """Whether a paragraph is a formula."""
-        return BLOCK.fullmatch(block.strip()) is not None
+        """Whether a paragraph is a formula; an indented one is code."""
+        return not block.startswith(" " * 4) and BLOCK.fullmatch(block.strip()) is not None
 
     def run(self, parent: Element, blocks: list[str]) -> None:
         """Put the formula in place of the paragraph."""

@@ -1,0 +1,93 @@
+"""What the site makes of pages: formulas as MathML, links that lead on, drawings in the page, scripts as text."""
+
+import types
+from pathlib import Path
+
+import pytest
+
+markdown = pytest.importorskip("markdown")
+pytest.importorskip("mkdocs")
+pytest.importorskip("latex2mathml")
+
+from docs.site import drawings, mathml, pages  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def html(text):
+    return markdown.markdown(text, extensions=["tables", mathml.MathML()])
+
+
+@pytest.mark.parametrize("text", [r"a $x_1 * y_2 * z$ b", r"a :math:`x_1 * y_2 * z` b"])
+def test_a_formula_in_a_line_is_mathml_and_nothing_else_reads_it(text):
+    made = html(text)
+    assert made.startswith('<p>a <math xmlns="http://www.w3.org/1998/Math/MathML" display="inline">')
+    assert made.count("<msub>") == 2
+    assert "<em>" not in made
+    assert "$" not in made
+
+
+@pytest.mark.parametrize("text", ["$$\\frac{1}{2}\n\\sum_k k$$", ".. math:: \\frac{1}{2}\n    \\sum_k k"])
+def test_a_formula_of_its_own_is_a_block_also_over_several_lines(text):
+    made = html(f"before\n\n{text}\n\nafter")
+    assert made.index("<p>before</p>") < made.index('<div class="formula">') < made.index("<p>after</p>")
+    assert 'display="block"' in made
+    assert "<mfrac><mrow><mn>1</mn></mrow><mrow><mn>2</mn></mrow></mfrac>" in made
+
+
+@pytest.mark.parametrize(
+    "text", ["`$x$` and `:math:`", "it costs 5 $ or 6 $", r"\$x\$", "    $$x$$", "$HOME and $OUT", "one $ alone"]
+)
+def test_other_dollars_stay(text):
+    assert "<math" not in html(text)
+
+
+def test_a_formula_in_a_table_stays_in_its_cell():
+    made = html("| a | b |\n|---|---|\n| $x$ | $\\frac{1}{2}$ |")
+    assert made.count("<td><math") == 2
+
+
+@pytest.mark.parametrize(
+    ("page", "link", "place"),
+    [
+        ("readme.md", "docs/accuracy.md", "accuracy.md"),
+        ("readme.md", "docs/compare.png", "compare.png"),
+        ("readme.md", "examples/README.md", "examples.md"),
+        ("readme.md", "benchmarks/", "benchmarks.md"),
+        ("readme.md", "CITATION.cff", "files/CITATION.cff"),
+        ("benchmarks.md", "../docs/data.md", "data.md"),
+        ("index.md", "../examples/tutorial.py", "tutorial.md"),
+        ("tutorial.md", "tutorial.py", "tutorial.md"),
+        ("tutorial.md", "../docs/faq.md", "faq.md"),
+        ("accuracy.md", "data.md", "data.md"),
+        ("reference/metrics.md", "../metrics.md", "../metrics.md"),
+        ("reference/metrics.md", "functional.md", "functional.md"),
+        ("index.md", "../README.md", "readme.md"),
+        ("index.md", "../no-such-file.md", "../no-such-file.md"),
+    ],
+)
+def test_links_of_the_repository_are_links_of_the_site(page, link, place):
+    assert pages.in_site(link, page) == place
+
+
+def test_links_keep_their_anchors_and_what_is_no_link_of_ours_stays():
+    page = types.SimpleNamespace(file=types.SimpleNamespace(src_uri="readme.md"))
+    text = "[a](docs/data.md#the-split) [b](https://example.org/docs/data.md) [c](#here) [d](docs/data.md)"
+    made = pages.on_page_markdown(text, page, None, None)
+    assert made == "[a](data.md#the-split) [b](https://example.org/docs/data.md) [c](#here) [d](data.md)"
+
+
+def test_a_script_with_cells_is_a_page():
+    script = '"""Head."""\n\n# %% [markdown]\n# # Title\n#\n# Words.\n\n# %%\nx = 1  # %% no cell\n\n\n# %%\ny = 2\n'
+    made = "# Title\n\nWords.\n\n```python\nx = 1  # %% no cell\n```\n\n```python\ny = 2\n```\n"
+    assert pages.notebook(script) == made
+
+
+def test_a_drawing_is_in_the_page_without_its_own_colours():
+    page = types.SimpleNamespace(file=types.SimpleNamespace(src_uri="metrics.md"))
+    config = types.SimpleNamespace(docs_dir=str(ROOT / "docs"))
+    made = drawings.on_page_markdown('![Three "joints"](drawings/mpjpe.svg)\n\n![b](b.png)', page, config, None)
+    assert made.startswith('<figure class="drawing" style="max-width:384px" role="img" aria-label="Three &quot;joints')
+    assert made.endswith("</svg></figure>\n\n![b](b.png)")
+    assert "<style>" not in made
+    assert "var(--blue)" in made
