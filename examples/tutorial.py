@@ -26,10 +26,15 @@ from torch import nn
 from seal_lightning import ForceRatio, SealConfig, SealMixin
 from seal_lightning.data import DetectorNoise, MocapDataModule, SyntheticMocap
 from seal_lightning.evaluation import corrupt
-from seal_lightning.functional import bone_lengths, shrink_bones, symmetrise_bones
+from seal_lightning.functional import (
+    bone_lengths,
+    shrink_bones,
+    symmetrise_bones,
+)
 from seal_lightning.metrics import PoseMetrics
 
 STEPS = 500
+Batch = dict[str, torch.Tensor]
 
 # %% [markdown]
 # ## A plain model
@@ -46,16 +51,22 @@ class MyLifter(L.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.net = nn.Sequential(
-            nn.Flatten(), nn.Linear(34, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 51)
+            nn.Flatten(),
+            nn.Linear(34, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 51),
         )
 
     def forward(self, keypoints_2d: torch.Tensor) -> torch.Tensor:
         """Predict poses."""
         return self.net(keypoints_2d).unflatten(1, (17, 3))
 
-    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         """One step on the mean joint distance."""
-        loss = (self(batch["keypoints_2d"]) - batch["target"]).norm(dim=-1).mean()
+        error = self(batch["keypoints_2d"]) - batch["target"]
+        loss = error.norm(dim=-1).mean()
         self.log("train_loss", loss)
         return loss
 
@@ -94,7 +105,11 @@ class SealLifter(SealMixin, MyLifter):
 def train(model: L.LightningModule) -> L.Trainer:
     """Train a model for the same number of steps on the same batches."""
     trainer = L.Trainer(
-        max_steps=STEPS, accelerator="cpu", logger=False, enable_checkpointing=False, enable_model_summary=False
+        max_steps=STEPS,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
     )
     trainer.fit(model, data)
     return trainer
@@ -105,9 +120,15 @@ plain = MyLifter()
 train(plain)
 
 L.seed_everything(0)  # the same weights at the start
-model = SealLifter(seal=SealConfig(skeleton="h36m17", weight=ForceRatio(0.2), warmup_steps=STEPS // 10))
+config = SealConfig(
+    skeleton="h36m17",
+    weight=ForceRatio(0.2),
+    warmup_steps=STEPS // 10,
+)
+model = SealLifter(seal=config)
 trainer = train(model)
-print({name: round(value.item(), 2) for name, value in trainer.callback_metrics.items()})
+for name, value in trainer.callback_metrics.items():
+    print(f"{name:24} {value.item():8.3f}")
 
 # %% [markdown]
 # `seal/force_ratio` is what was asked for, or a little less. `seal/ranking_accuracy` is how often the loss-net tells
@@ -120,16 +141,22 @@ print({name: round(value.item(), 2) for name, value in trainer.callback_metrics.
 # ones.
 
 # %%
-NAMES = {"mpjpe": "MPJPE (mm)", "limb_symmetry_error": "LSE (%)", "body_segment_length_error": "BSLE (%)"}
+NAMES = {
+    "mpjpe": "MPJPE (mm)",
+    "limb_symmetry_error": "LSE (%)",
+    "body_segment_length_error": "BSLE (%)",
+}
+Poses = tuple[torch.Tensor, torch.Tensor]
 
 
 @torch.no_grad()
-def predict(lifter: L.LightningModule) -> tuple[torch.Tensor, torch.Tensor]:
+def predict(lifter: L.LightningModule) -> Poses:
     """Predicted and true poses of the validation people, in millimetres."""
     lifter.eval()
-    pairs = [(1000 * lifter(batch["keypoints_2d"]), 1000 * batch["target"]) for batch in data.val_dataloader()]
-    predictions, targets = zip(*pairs, strict=True)
-    return torch.cat(predictions), torch.cat(targets)
+    batches = list(data.val_dataloader())
+    predictions = [lifter(batch["keypoints_2d"]) for batch in batches]
+    targets = [batch["target"] for batch in batches]
+    return 1000 * torch.cat(predictions), 1000 * torch.cat(targets)
 
 
 def score(prediction: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
@@ -140,9 +167,8 @@ def score(prediction: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
     return {title: round(values[name].item(), 2) for name, title in NAMES.items()}
 
 
-scores = {name: score(*predict(lifter)) for name, lifter in (("plain", plain), ("SEAL", model))}
-for name, values in scores.items():
-    print(f"{name:6}", values)
+for name, lifter in (("plain", plain), ("SEAL", model)):
+    print(f"{name:6}", score(*predict(lifter)))
 
 # %% [markdown]
 # One seed, a few hundred steps: that is a look, not a result. A result has several seeds and an interval. Section
@@ -155,10 +181,12 @@ for name, values in scores.items():
 # SEAL. Ask of SEAL that it adds something to it.
 
 # %%
-lengths = torch.cat([bone_lengths(1000 * batch["target"], "h36m17") for batch in data.train_dataloader()]).mean(0)
+truth = 1000 * torch.cat([batch["target"] for batch in data.train_dataloader()])
+lengths = bone_lengths(truth, "h36m17").mean(0)
 for name, lifter in (("plain", plain), ("SEAL", model)):
     prediction, target = predict(lifter)
-    rescaled = symmetrise_bones(shrink_bones(prediction, lengths, "h36m17", alpha=0.2), "h36m17")
+    rescaled = shrink_bones(prediction, lengths, "h36m17", alpha=0.2)
+    rescaled = symmetrise_bones(rescaled, "h36m17")
     print(f"{name:6} rescaled", score(rescaled, target))
 
 # %% [markdown]
@@ -169,12 +197,13 @@ for name, lifter in (("plain", plain), ("SEAL", model)):
 
 # %%
 batch = next(iter(data.val_dataloader()))
-damaged = corrupt("limb_scale", batch["target"], "h36m17", 0.4, torch.Generator().manual_seed(0))
+generator = torch.Generator().manual_seed(0)
+damaged = corrupt("limb_scale", batch["target"], "h36m17", 0.4, generator)
 with torch.no_grad():
-    (true_energy,) = model.seal.energy(batch["target"], batch["keypoints_2d"]).values()
-    (damaged_energy,) = model.seal.energy(damaged, batch["keypoints_2d"]).values()
-noticed = (damaged_energy > true_energy).float().mean()
-print(f"the damaged pose has the higher energy in {100 * noticed:.0f} % of the poses")
+    (true,) = model.seal.energy(batch["target"], batch["keypoints_2d"]).values()
+    (false,) = model.seal.energy(damaged, batch["keypoints_2d"]).values()
+noticed = 100 * (false > true).float().mean()
+print(f"the damaged pose has the higher energy for {noticed:.0f} % of the poses")
 
 # %% [markdown]
 # ## Keep the model, leave the loss-net
@@ -195,7 +224,8 @@ assert torch.equal(predict(deployed)[0], predict(model)[0])
 # It scores a host in its `test_step` or `validation_step`, so add one to a model like the one above:
 #
 # ```console
-# seal-lightning compare --model my_package.MyLifter --data my_package.MyData --trainer.max_epochs 20 --unit mm
+# seal-lightning compare --model my_package.MyLifter --data my_package.MyData \
+#     --trainer.max_epochs 20 --unit mm
 # ```
 #
 # What next: [other styles of model](../docs/bring-your-own-model.md), [what the weight
