@@ -109,3 +109,19 @@ def test_nothing_is_fetched_from_elsewhere():
     assert "://" not in text
     assert "@import" not in read("site/site.css")
     assert "url(" not in read("site/site.css")
+
+
+def headings(path):
+    """The anchors of a page, as both the repository's pages and the site make them."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\s-]", "", title).strip().lower().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda path: path.relative_to(DOCS).as_posix())
+def test_anchors_lead_somewhere(page):
+    links = re.findall(r"\]\((?!\w+:)([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    lost = [
+        f"{link}#{anchor}" for link, anchor in links if anchor not in headings((page.parent / link) if link else page)
+    ]
+    assert lost == []
