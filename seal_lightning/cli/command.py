@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
+from seal_lightning._version import __version__
 from seal_lightning.cli._wandb import MetricDirections
-from seal_lightning.training import _host as host
-from seal_lightning.training._settings import check_parsed, checked_seal
+from seal_lightning.training import _reload as reload
+from seal_lightning.training._settings import check_parsed
+from seal_lightning.training._stored import settings_in
 from seal_lightning.training._trust import find_factory
+from seal_lightning.training.config import SealConfig
+from seal_lightning.training.mixin import SealMixin
 
 __all__ = ["SaveRunConfig", "SealCLI"]
 
@@ -32,7 +36,13 @@ class SaveRunConfig(SaveConfigCallback):
     """
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the configuration to the first name that is free."""
+        """Write the configuration to the first name that is free; SEAL settings left to a default are written out."""
+        settings = pl_module._seal_config.plain() if isinstance(pl_module, SealMixin) else None
+        if isinstance(settings, dict) and "seal" in self.config.model.get("init_args", {}):
+            config = self.config.clone()
+            config.model.init_args.seal = None  # or else what is left out would stay
+            model = {"class_path": config.model.class_path, "init_args": {"seal": settings}}
+            self.config = self.parser.parse_object({"model": model}, config)
         directory, name = trainer.default_root_dir, self.config_filename
         if trainer.logger is not None:
             logs = getattr(trainer.logger, "log_dir", None)
@@ -59,7 +69,7 @@ class SealCLI(LightningCLI):
         args: Command line arguments; those of the process where not given.
     """
 
-    _restores = False
+    _restoring: AbstractContextManager[None] = nullcontext()
 
     def __init__(self, args: Sequence[str] | None = None) -> None:
         super().__init__(
@@ -70,43 +80,53 @@ class SealCLI(LightningCLI):
             args=None if args is None else list(args),
         )
 
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Make a parser whose saved configs say which versions wrote them."""
+        parser = super().init_parser(**kwargs)
+        parser.dump_header = [*(parser.dump_header or []), f"seal_lightning=={__version__}"]
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the arguments."""
         self.config = parser.parse_args(args)
+        self._args = args
 
     def _parse_ckpt_path(self) -> None:
-        """Lightning's hook: let the settings in the file at `ckpt_path` go over those given, once they are checked."""
-        path = host.asked_checkpoint(self)
+        """Lightning's hook: take from the file at `ckpt_path` what was not asked for.
+
+        The model is of the class that was asked for. Of its arguments, those that were given stay; the others are those
+        in the file, once they are checked. So it is with `seal`, whose section is one argument.
+        """
+        path = reload.asked_checkpoint(self)
         if path is None:
             return
-        settings = host.stored_settings(path, weights_only=True, skip=("hparams", "module_arguments"))
-        settings.pop("_instantiator", None)
-        if not settings:
-            return
         subcommand = self.config.subcommand
+        asked = self.parser.parse_args(self._args, defaults=False)[subcommand].model.as_dict()
+        given = {**asked.get("init_args", {}), **asked.get("dict_kwargs", {})}
+        given = {name: value for name, value in given.items() if value is not None}
         try:
-            check_parsed(settings, self._asked_class(self.config[subcommand].get("model")), LightningModule)
-            seal = checked_seal(settings)
-        except ValueError as error:
+            made: Any = find_factory(asked["class_path"], (LightningModule,), "model")
+        except ValueError:  # a function that does not say what it returns: its arguments are not known
+            return
+        checkpoint = reload.stored_checkpoint(path, weights_only=True)
+        stored = reload.host_settings(checkpoint, skip=("hparams", "module_arguments"))
+        try:
+            settings = None
+            if "seal" not in given and isinstance(made, type) and issubclass(made, SealMixin):
+                settings = settings_in(checkpoint, stored)
+            self._restoring = reload.restoring(None if settings is None else SealConfig.of(settings))
+            arguments = {name: value for name, value in reload.accepted(made, stored).items() if name not in given}
+            check_parsed(arguments, made)
+        except (ValueError, TypeError) as error:
             self.parser.error(f"{error} The settings are those in {path!r}.")
-        if seal is not None:
-            settings["seal"] = seal.plain()
-        if "_class_path" in settings:
-            settings = {"class_path": settings.pop("_class_path"), "dict_kwargs": settings}
-        self._restores = True
-        self.config = self.parser.parse_object({subcommand: {"model": settings}}, self.config)
-
-    def _asked_class(self, model: Any) -> type | None:
-        path = getattr(model, "class_path", None)
-        try:
-            found: Any = None if path is None else find_factory(path, (LightningModule,), "model")
-        except ValueError:  # a function, say, whose parameters are then not known
-            return None
-        return found if isinstance(found, type) else None
+        if arguments:
+            more = {**asked.get("dict_kwargs", {}), **arguments}  # jsonargparse tells apart those that it knows
+            model = {"class_path": asked["class_path"], "dict_kwargs": more}
+            self.config = self.parser.parse_object({subcommand: {"model": model}}, self.config)
 
     def instantiate_classes(self) -> None:
         """Make trainer, model and data; loss-nets of a model that is restored come with its checkpoint."""
-        with host.restoring() if self._restores else nullcontext():
+        with self._restoring:
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -56,7 +56,7 @@ class EnergyTerm:
 
     loss_net: Callable[[Skeleton], LossNet]
     objective: Objective = field(default_factory=LogisticObjective)
-    negatives: tuple[Negatives, ...] | None = None  # a default instance in a tuple could not be written as YAML
+    negatives: Sequence[Negatives] | None = None  # a default instance in a tuple could not be written as YAML
     weight: float | ForceRatio = DEFAULT_WEIGHT
     gradient_penalty: float | GradientPenalty = 0.0
     optimizer: OptimizerCallable = torch.optim.Adam

@@ -1,24 +1,18 @@
-"""Where SEAL reads what Lightning keeps to itself: trainer, checkpoints, and who defines a step."""
+"""Where SEAL reads what Lightning keeps to itself: trainer, strategy, and who defines a step."""
 
 from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
-from zipfile import is_zipfile
 
 import torch
 import torch.distributed as dist
-from fsspec.core import url_to_fs
 from torch import Tensor
 
 __all__ = [
-    "asked_checkpoint",
     "check_bases",
     "check_strategy",
     "class_call",
@@ -26,12 +20,9 @@ __all__ = [
     "hands_back",
     "hide_from_torchscript",
     "in_swa_update",
-    "is_restoring",
     "logs",
     "loss_factor",
-    "restoring",
     "step_key",
-    "stored_settings",
     "tell",
     "trainer_of",
 ]
@@ -39,8 +30,6 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 _LIGHTNING = ("lightning.pytorch.", "pytorch_lightning.")
-_SETTINGS = ("hparams", "module_arguments", "hyper_parameters")  # keys that Lightning reads settings from, in turn
-_RESTORING: ContextVar[bool] = ContextVar("_RESTORING", default=False)
 _REFUSED = {"FSDPStrategy": "FSDP", "DeepSpeedStrategy": "DeepSpeed"}
 
 
@@ -156,64 +145,6 @@ class class_call:  # noqa: N801 - a decorator, like `classmethod`
             theirs: Callable[..., Any] = getattr(super(self.owner, instance), self.name)
             return theirs
         return MethodType(self.method, cls)
-
-
-def stored_settings(path: Any, weights_only: bool | None, skip: tuple[str, ...] = ()) -> dict[Any, Any]:
-    """The settings that Lightning finds in a checkpoint, without the weights where the file allows that.
-
-    Args:
-        path: What `load_from_checkpoint` takes; a file object is left where it was.
-        weights_only: As in `load_from_checkpoint`. There are no settings to be checked in a file that Lightning
-            unpickles whole, since that runs whatever is in it.
-        skip: Keys of the checkpoint that are not read.
-    """
-    remote = str(path).startswith("http") and isinstance(path, str | Path)
-    if weights_only is False or (weights_only is None and remote):
-        return {}
-    checkpoint = _load(path, weights_only)
-    settings: dict[Any, Any] = {}
-    for key in _SETTINGS:
-        found = checkpoint.get(key) if isinstance(checkpoint, Mapping) and key not in skip else None
-        settings |= found if isinstance(found, Mapping) else {}
-    return settings
-
-
-def _load(path: Any, weights_only: bool | None) -> Any:
-    """Read a checkpoint from wherever Lightning's `load_from_checkpoint` would take it."""
-    if not isinstance(path, str | Path):
-        start = path.tell()
-        checkpoint = torch.load(path, map_location="cpu", weights_only=weights_only)
-        path.seek(start)
-        return checkpoint
-    if Path(path).is_file():
-        return torch.load(path, map_location="cpu", weights_only=weights_only, mmap=is_zipfile(path))
-    if str(path).startswith("http"):
-        return torch.hub.load_state_dict_from_url(str(path), map_location="cpu", weights_only=bool(weights_only))
-    files, place = url_to_fs(str(path))
-    with files.open(place, "rb") as file:
-        return torch.load(file, map_location="cpu", weights_only=weights_only)
-
-
-def asked_checkpoint(cli: Any) -> str | None:
-    """The local file at the command line's `ckpt_path`, out of which Lightning is about to read settings, if any."""
-    subcommand = cli.config.get("subcommand")
-    path = cli.config[subcommand].get("ckpt_path") if subcommand else None
-    return str(path) if path and Path(path).is_file() else None
-
-
-@contextmanager
-def restoring() -> Iterator[None]:
-    """Inside the block a model is made of what a checkpoint says, and gets that checkpoint's state afterwards."""
-    token = _RESTORING.set(True)
-    try:
-        yield
-    finally:
-        _RESTORING.reset(token)
-
-
-def is_restoring() -> bool:
-    """Whether this is within `restoring`."""
-    return _RESTORING.get()
 
 
 def hide_from_torchscript(cls: type, names: Sequence[str]) -> None:

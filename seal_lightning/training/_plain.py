@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
+from inspect import Parameter, signature
 from typing import Any
 
 from torch import nn
@@ -113,12 +114,25 @@ def to_plain(value: Any, name: str) -> Any:
         if args and made.__module__.startswith("jsonargparse."):  # a parser's partial: the class is its last argument
             made, args = args[-1], ()
         if not args:
-            init_args = {key: to_plain(item, name) for key, item in value.keywords.items()}
-            return {"class_path": _import_path(made, name), "init_args": init_args}
+            return _factory(made, value.keywords, name)
     if is_dataclass(value) and not isinstance(value, type):
         init_args = {field.name: to_plain(getattr(value, field.name), name) for field in fields(value) if field.init}
         return {"class_path": _import_path(type(value), name), "init_args": init_args}
-    return _import_path(value, name)
+    return _factory(value, {}, name)
+
+
+def _factory(made: Any, keywords: Mapping[str, Any], name: str) -> Any:
+    if name == "loss_net" and isinstance(made, type):
+        keywords = {**_sizes(made), **keywords}
+    path = _import_path(made, name)
+    init_args = {key: to_plain(item, name) for key, item in keywords.items()}
+    return {"class_path": path, "init_args": init_args} if init_args else path
+
+
+def _sizes(made: type) -> dict[str, Any]:
+    """Default widths, depths and the like of a loss-net, which a later version may have others of."""
+    parameters = [one for one in signature(made).parameters.values() if one.kind is not Parameter.POSITIONAL_ONLY]
+    return {one.name: one.default for one in parameters if isinstance(one.default, bool | int | float)}
 
 
 def _import_path(value: Any, name: str) -> str:

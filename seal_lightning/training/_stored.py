@@ -14,9 +14,11 @@ import torch
 
 from seal_lightning._version import __version__
 
-__all__ = ["FORMAT", "check_entry", "read_entry"]
+__all__ = ["FORMAT", "check_entry", "differences", "read_entry", "settings_in"]
 
-FORMAT = 1  # of the entry `seal` in a checkpoint: raised when an older version could not read a newer entry
+# Of the entry `seal` in a checkpoint, raised when an older version could not read a newer entry. All formats are read.
+# In format 1 the settings lie among the host's hyperparameters, in format 2 in the entry.
+FORMAT = 2
 # What an unpickler makes of bytes that were never pickled depends on the bytes.
 _UNREADABLE = (
     *(UnpicklingError, struct.error, EOFError, OSError, RuntimeError, LookupError, ValueError, TypeError),
@@ -53,20 +55,31 @@ def read_entry(path: str) -> Mapping[str, Any]:
     return {"format": FORMAT, "criterion": saved}
 
 
+def settings_in(checkpoint: Mapping[str, Any], arguments: Mapping[Any, Any]) -> Any:
+    """Return SEAL's settings, as they were written into a checkpoint, or None where there are none.
+
+    Args:
+        checkpoint: The checkpoint.
+        arguments: The host's stored arguments, among which format 1 has SEAL's.
+
+    Raises:
+        ValueError: If the entry is of a newer format.
+    """
+    entry = checkpoint.get("seal")
+    if not isinstance(entry, Mapping):
+        return arguments.get("seal")
+    _check_format(entry)
+    return entry.get("settings", arguments.get("seal"))
+
+
 def check_entry(entry: Any, known: Collection[str]) -> None:
     """Warn of what a checkpoint's entry ``seal`` holds beyond the known keys.
 
     Raises:
         ValueError: If it is no entry, or one of a newer format. One without a format has the first.
     """
-    form = entry.get("format", 1) if isinstance(entry, Mapping) else None
-    if isinstance(form, int) and form > FORMAT:
-        raise ValueError(
-            f"Expected the checkpoint's `seal` entry to have format {FORMAT}, got {form}. It was written by "
-            f"seal_lightning {entry.get('version', 'of a later version')}, and this is {__version__}: install "
-            "that version or a later one, or take the entry `seal` out of the checkpoint to start the loss-nets anew."
-        )
-    if form != FORMAT or not isinstance(entry.get("criterion"), Mapping):
+    form = _check_format(entry) if isinstance(entry, Mapping) else None
+    if form not in range(1, FORMAT + 1) or not isinstance(entry.get("criterion"), Mapping):
         found = sorted(map(str, entry)) if isinstance(entry, Mapping) else type(entry).__name__
         raise ValueError(
             f"Expected the checkpoint's `seal` entry to be that of SEAL, with `format` and `criterion`, not {found}."
@@ -78,3 +91,28 @@ def check_entry(entry: Any, known: Collection[str]) -> None:
             f"leaves out; seal_lightning {entry.get('version', 'of another version')} wrote it.",
             stacklevel=4,
         )
+
+
+def differences(asked: Any, stored: Any) -> str:
+    """Say in which of their settings a configuration and a checkpoint differ; nothing where that is not known."""
+    if not isinstance(asked, Mapping) or not isinstance(stored, Mapping):
+        return ""
+    names = sorted(name for name in {*asked, *stored} if asked.get(name) != stored.get(name))
+    told = [f"`{name}` is {_short(asked.get(name))} and was {_short(stored.get(name))}" for name in names]
+    return f" ({', '.join(told)})" if told else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < 200 else f"{text[:197]}..."
+
+
+def _check_format(entry: Mapping[str, Any]) -> Any:
+    form = entry.get("format", 1)
+    if isinstance(form, int) and form > FORMAT:
+        raise ValueError(
+            f"Expected the checkpoint's `seal` entry to have format {FORMAT} or less, got {form}. It was written by "
+            f"seal_lightning {entry.get('version', 'of a later version')}, and this is {__version__}: install "
+            "that version or a later one, or take the entry `seal` out of the checkpoint to start the loss-nets anew."
+        )
+    return form

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from torch.optim import Optimizer
@@ -32,16 +33,19 @@ LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
 class SealConfig:
     """Configuration of SEAL training.
 
+    The fields from `loss_net` to `optimizer`, and `temporal`, are a short way to write one `EnergyTerm`, whose
+    documentation says what they are. Without a `loss_net` that one is the project's default energy, with the other
+    fields in place of its own.
+
     Args:
         skeleton: Name of a built-in skeleton, or a `Skeleton`.
-        energies: The learned energies. Where not given, one energy made of the six fields that follow and `temporal`.
-        loss_net: Loss-net factory of the one energy. Where not given, the one energy is the project's default, of which
-            the other fields override what they name.
-        objective: Objective of the one energy.
-        negatives: Negatives of the one energy.
-        weight: Weight of the one energy: `ForceRatio`, or a float as in the paper.
-        gradient_penalty: Gradient penalty of the one energy: a `GradientPenalty`, or the weight of `R1`.
-        optimizer: Optimizer of the one energy's loss-net.
+        energies: The learned energies, as EnergyTerms; not together with the fields of a single one.
+        loss_net: Makes the loss-net of the one energy: a class, or ``class_path`` with ``init_args`` in YAML.
+        objective: What that loss-net minimises.
+        negatives: Where its implausible poses come from.
+        weight: How hard it pulls: `ForceRatio`, or a float as in the paper.
+        gradient_penalty: What it pays for its slope: a `GradientPenalty`, or the weight of `R1`.
+        optimizer: Makes its optimizer.
         warmup_steps: Steps in which the loss-nets train and the pose-net does not feel them yet. A few hundred keep the
             pulls of a loss-net that knows nothing yet out of the training.
         lr_scheduler: Learning-rate scheduler of the loss-nets, stepped after each of their updates.
@@ -55,7 +59,7 @@ class SealConfig:
         precision: ``"bfloat16"`` runs the loss-nets, and them alone, under bfloat16 autocast.
         frames_per_clip: Score this many random frames of a clip; all of them where not given.
         seed: Seed of the loss-nets' initialisation, of the negatives and of the choice of frames.
-        temporal: Temporal pair term of the one energy, for hosts that predict clips.
+        temporal: What the loss-net of the one energy pays for energies that jump between the frames of a clip.
 
     Raises:
         TypeError: If a field is of the wrong kind.
@@ -70,7 +74,7 @@ class SealConfig:
     energies: list[EnergyTerm] | None = None
     loss_net: Callable[[Skeleton], LossNet] | None = None
     objective: Objective | None = None
-    negatives: list[Negatives] | None = None
+    negatives: Sequence[Negatives] | None = None
     weight: float | ForceRatio = DEFAULT_WEIGHT
     gradient_penalty: float | GradientPenalty | None = None
     optimizer: OptimizerCallable | None = None
@@ -80,7 +84,7 @@ class SealConfig:
     max_skipped_updates: int | None = 100
     update: Literal["alternating", "simultaneous"] = "alternating"
     mode: Literal["dynamic", "static"] = "dynamic"
-    checkpoint: str | None = None
+    checkpoint: str | Path | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     frames_per_clip: int | None = None
     seed: int = 0
@@ -88,10 +92,9 @@ class SealConfig:
 
     def __post_init__(self) -> None:
         get_skeleton(self.skeleton)
-        if self.energies is not None and (self._shorthand() or self.weight != DEFAULT_WEIGHT):
+        if self.energies is not None and (shorthand := [*self._shorthand()]):
             raise ValueError(
-                "Expected either `energies` or the fields of a single one, but got `energies` and "
-                f"{[*self._shorthand(), *(['weight'] if self.weight != DEFAULT_WEIGHT else [])]}."
+                f"Expected either `energies` or the fields of a single one, but got `energies` and {shorthand}."
             )
         if self.energies is not None and not self.energies:
             raise ValueError("Expected `energies` to hold at least one term, but got none.")
@@ -134,8 +137,8 @@ class SealConfig:
         """The energies in use."""
         if self.energies is not None:
             return list(self.energies)
-        given = {"weight": self.weight, **self._shorthand()}
-        if self.loss_net is not None:
+        given = self._shorthand()
+        if "loss_net" in given:
             return [EnergyTerm(**given)]
         (default,) = default_energies()
         return [replace(default, **given)]
@@ -159,8 +162,9 @@ class SealConfig:
             raise ValueError(f"Expected `seal` to be given anew, since the checkpoint could not hold it. {value}")
         if not isinstance(value, Mapping):
             raise TypeError(f"Expected `seal` to be a SealConfig, but got {type(value).__name__}.")
+        fields_given = {name: item for name, item in value.items() if name != "version"}  # which `hparams` has
         try:
-            config: SealConfig = from_plain(cls, value)
+            config: SealConfig = from_plain(cls, fields_given)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"Expected `seal` to be given anew, since it cannot be read as it is. {error}") from error
         return config
@@ -168,10 +172,20 @@ class SealConfig:
     def plain(self) -> dict[str, Any] | str:
         """Plain data, fit for a checkpoint: classes and factories become ``class_path`` and ``init_args``.
 
+        What was left to a default is written out, so that it stays what it is when a later version has other defaults:
+        the energies in use are there either as `energies` or as the fields of a single one.
+
         Where a factory cannot be imported by name (a lambda, a local class), this is the reason, as a string.
         """
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.energies is None:
+            (term,) = self.terms()
+            values |= {name: getattr(term, name) for name in _SHORTHAND}
+            del values["energies"]
+        else:
+            values = {name: value for name, value in values.items() if name not in _SHORTHAND}
         try:
-            return {field.name: to_plain(getattr(self, field.name), field.name) for field in fields(self)}
+            return {name: to_plain(value, name) for name, value in values.items()}
         except ValueError as error:
             return str(error)
 
@@ -180,9 +194,17 @@ class SealConfig:
         if not isinstance(checkpoint, str | os.PathLike):
             raise TypeError(f"Expected `checkpoint` to be the path of a file, but got {checkpoint!r}.")
         if not os.fspath(checkpoint):
-            raise ValueError("Expected `checkpoint` to be the path of a file, but got an empty text.")
+            raise ValueError("Expected `checkpoint` to be the path of a file, but got an empty string.")
         object.__setattr__(self, "checkpoint", os.fspath(checkpoint))
 
     def _shorthand(self) -> dict[str, Any]:
-        names = ("loss_net", "objective", "negatives", "gradient_penalty", "optimizer", "temporal")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        """Those fields of the one energy that are not left to its default."""
+        given = {name: getattr(self, name) for name in _SHORTHAND}
+        return {name: value for name, value in given.items() if not _same(value, getattr(type(self), name))}
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and bool(value == default))
+
+
+_SHORTHAND = tuple(field.name for field in fields(EnergyTerm) if hasattr(SealConfig, field.name))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,12 @@ from torch.optim import Optimizer
 
 from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.training import _host as host
+from seal_lightning.training import _reload as reload
 from seal_lightning.training._first_look import FirstLook
 from seal_lightning.training._host import hide_from_torchscript
-from seal_lightning.training._settings import check_parsed, checked_seal, takes_seal
+from seal_lightning.training._settings import check_parsed
+from seal_lightning.training._stored import settings_in
+from seal_lightning.training._trust import find_factory
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.capture import watched_step
 from seal_lightning.training.config import SealConfig
@@ -78,6 +81,7 @@ class SealMixin(_Host):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         host.check_bases(cls, SealMixin, _OURS)
+        reload.own_init(cls, SealMixin)
         hide_from_torchscript(cls, ("seal", *_PROPERTIES))
         for name in _STEPS:
             step = getattr(cls, name, None)
@@ -85,30 +89,52 @@ class SealMixin(_Host):
                 setattr(cls, name, watched_step(step, training=name == "training_step"))
 
     def __init__(self, *args: Any, seal: SealConfig | None = None, **kwargs: Any) -> None:
-        config = SealConfig.of(seal)
+        restored = reload.take_restored()
+        (stored,) = restored or (None,)
+        config = SealConfig.of(stored if seal is None else seal)
+        # Lightning may hand in what the checkpoint says as an argument: it is no less the checkpoint's.
+        asked = seal is not None and (stored is None or stored.plain() != config.plain())
         # The host's `save_hyperparameters` reads this frame: it must find plain data under the argument's name.
-        seal = config.plain()  # type: ignore[assignment]
+        seal = reload.for_loggers(config)  # type: ignore[assignment]
         super().__init__(*args, **kwargs)
         if not host.defines_step(type(self), "training_step"):
             raise TypeError(f"Expected {type(self).__name__} to have a host with a `training_step` of its own.")
         names = {*vars(self), *self._modules, *self._parameters, *self._buffers}
         if taken := sorted(name for name in names if name in _OURS or name.startswith("_seal")):
             raise TypeError(f"Expected the host not to use the mixin's names, but it sets {taken}.")
+        self._seal_asked = asked
+        self._seal_step: WatchedStep | None = None
+        self._seal_joining: Joining | None = None
+        self._seal_last: SealBatch | Exception | None = None
+        self._seal_key: tuple[int, int, int] | None = None
+        self._seal_overridden = type(self).seal_batch is not SealMixin.seal_batch
+        self._seal_build(config, warm=restored is None)
+
+    def _seal_build(self, config: SealConfig, *, warm: bool) -> None:
+        """Make the loss-nets; `warm` reads the file at ``checkpoint``, not needed where others are about to come."""
         criterion = SealLoss(
             config.skeleton, config.terms(), update=config.update, precision=config.precision, seed=config.seed
         )
         # Past nn.Module's registry: the loss-nets are no part of the host's parameters, state_dict or DDP.
         object.__setattr__(self, "seal", criterion)
         self._seal_config = config
-        # A checkpoint holds the loss-nets; the file that they once started from may be gone, or anything.
-        self._seal_optimization = LossNetOptimization(criterion, config, read=not host.is_restoring())
-        self._seal_step: WatchedStep | None = None
-        self._seal_joining: Joining | None = None
-        self._seal_last: SealBatch | Exception | None = None
-        self._seal_key: tuple[int, int, int] | None = None
-        self._seal_overridden = type(self).seal_batch is not SealMixin.seal_batch
+        self._seal_optimization = LossNetOptimization(criterion, config, read=warm)
         self._seal_look = FirstLook(criterion.skeleton)
         self._seal_record = Record(criterion.skeleton)
+        reload.keep_settings(self, config)
+
+    def save_hyperparameters(self, *args: Any, frame: Any = None, **options: Any) -> None:
+        """Lightning's; SEAL's settings are kept as plain data, with every default written out.
+
+        Args:
+            *args: As in Lightning, like all that follow.
+            frame: The frame whose arguments are saved.
+            **options: ``ignore`` and ``logger``.
+        """
+        caller = inspect.currentframe()
+        super().save_hyperparameters(*args, frame=frame or (caller and caller.f_back), **options)
+        if "seal" in vars(self):  # otherwise the constructor has not come to it
+            reload.keep_settings(self, self._seal_config)
 
     def seal_batch(self, batch: Any, inputs: Any, output: Any) -> SealBatch | None:
         """Say what are keypoints, prediction and target of a step; override where they cannot be read.
@@ -226,44 +252,57 @@ class SealMixin(_Host):
         Raises:
             ValueError: If the settings name what they are not for, or what is not imported.
         """
-        skip = () if hparams_file is None else ("hyper_parameters",)
-        stored = host.stored_settings(checkpoint_path, weights_only, skip)
-        stored = {key: value for key, value in stored.items() if key not in kwargs}
-        parsed = stored.get("_instantiator") is not None  # the command line made this file, or so it says
-        if parsed:
-            check_parsed(stored, cls, cls)
-        given = "seal" in kwargs
-        if (parsed or takes_seal(cls)) and (seal := checked_seal(stored)) is not None:
-            kwargs["seal"] = seal
+        checkpoint = reload.stored_checkpoint(checkpoint_path, weights_only)
+        arguments = reload.host_settings(checkpoint, () if hparams_file is None else ("hyper_parameters",))
+        given = {key: value for key, value in arguments.items() if key not in kwargs}
+        if given.get("_instantiator") is not None:  # a parser is to make the model, as it does for the command line
+            path = given.get("_class_path")
+            named = cls if path is None else find_factory(path, (cls,), "_class_path")
+            known = reload.accepted(cls, given)
+            check_parsed(known, named if reload.takes_any(cls) else cls)
+        config = None
+        if "seal" not in kwargs and (settings := settings_in(checkpoint, arguments)) is not None:
+            config = SealConfig.of(settings)
+            if reload.has_default(cls, "seal") or "seal" in given:
+                kwargs["seal"] = config
         options = {"strict": strict, "weights_only": weights_only, **kwargs}
-        with nullcontext() if given else host.restoring():
+        with reload.restoring(config):
             return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add loss-nets, running statistics, optimizer and scheduler under the key ``seal``."""
+        """Add settings, loss-nets, running statistics, optimizer and scheduler under the key ``seal``."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["seal"] = self._seal_optimization.state_dict()
-        hyper_parameters = checkpoint.get("hyper_parameters", {})
-        if isinstance(hyper_parameters.get("seal"), SealConfig):  # a subclass saved its own arguments
-            hyper_parameters["seal"] = hyper_parameters["seal"].plain()
+        reload.without_settings(checkpoint)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the entry ``seal`` where there is one; a checkpoint without it is a plain host's.
+
+        Settings in the checkpoint are followed where this model was made without any.
 
         Raises:
             ValueError: If the entry does not belong to these loss-nets.
         """
         super().on_load_checkpoint(checkpoint)
         self._seal_key = None
+        if not self._seal_asked:
+            settings = settings_in(checkpoint, reload.host_settings(checkpoint))
+            config = self._seal_config if settings is None else SealConfig.of(settings)
+            if config.plain() != self._seal_config.plain():
+                device = self.seal.frame.bone_length.device
+                self._seal_build(config, warm=False)
+                self.seal.to(device).train(self.training and self._seal_optimization.trains)
         if "seal" in checkpoint:
             self._seal_optimization.load_state_dict(checkpoint["seal"])
-        elif self._seal_optimization.awaited is not None:
+        elif self._seal_optimization.awaited and not self._seal_asked:
             raise ValueError(
                 "Expected `seal` to be given anew, since the checkpoint has no entry `seal` and takes the loss-nets "
-                f"from another file, {self._seal_optimization.awaited!r}, which is not opened. "
+                f"from another file, {str(self._seal_config.checkpoint)!r}, which is not opened. "
                 "Pass `seal=SealConfig(checkpoint=...)` if you trust it."
             )
         else:
+            if self._seal_optimization.awaited:
+                self._seal_optimization.warm_start()
             warnings.warn("The checkpoint has no entry `seal`: the loss-nets start as they are.", stacklevel=2)
 
     def train(self, mode: bool = True) -> Any:

@@ -13,7 +13,7 @@ from seal_lightning import _distributed as ranks
 from seal_lightning._version import __version__
 from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.training._guard import Guard
-from seal_lightning.training._stored import FORMAT, check_entry, read_entry
+from seal_lightning.training._stored import FORMAT, check_entry, differences, read_entry
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.reading.containers import tensors_in
 
@@ -44,9 +44,9 @@ class LossNetOptimization:
         self._optimizer: Optimizer | None = None
         self._scheduler: Any = None
         self._restored: dict[str, Any] = {}
-        self.awaited = None if read else config.checkpoint
-        if config.checkpoint is not None and read:
-            self._load_criterion(read_entry(config.checkpoint))
+        self.awaited = not read and config.checkpoint is not None
+        if read:
+            self.warm_start()
         if not self.trains:
             criterion.requires_grad_(False).eval()
 
@@ -57,6 +57,12 @@ class LossNetOptimization:
         ranks.unshare(
             (*self.criterion.parameters(), *self.criterion.buffers(), *tensors_in((optimizer, self._restored)))
         )
+
+    def warm_start(self) -> None:
+        """Take the loss-nets from the file at ``checkpoint``, where the configuration names one."""
+        if self.config.checkpoint is not None:
+            self._load_criterion(read_entry(str(self.config.checkpoint)))
+        self.awaited = False
 
     @property
     def optimizer(self) -> Optimizer:
@@ -125,8 +131,9 @@ class LossNetOptimization:
             self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Loss-nets, running statistics, optimizer and scheduler, as plain data and tensors."""
-        entry = {"format": FORMAT, "version": __version__, "criterion": self.criterion.state_dict()}
+        """Settings, loss-nets, running statistics, optimizer and scheduler, as plain data and tensors."""
+        entry = {"format": FORMAT, "version": __version__, "settings": self.config.plain()}
+        entry["criterion"] = self.criterion.state_dict()
         entry |= self._restored
         entry["guard"] = self.guard.state_dict()
         if self._optimizer is not None:
@@ -141,7 +148,7 @@ class LossNetOptimization:
             ValueError: If the entry is of another format or describes other loss-nets.
         """
         self._load_criterion(entry)
-        self.awaited = None
+        self.awaited = False
         self.guard.load_state_dict(entry.get("guard", Guard(None).state_dict()))
         # The optimizer is made anew when it is next asked for, on the device that the loss-nets are on by then.
         self._optimizer = self._scheduler = None
@@ -154,7 +161,7 @@ class LossNetOptimization:
         except (RuntimeError, KeyError, TypeError) as error:
             raise ValueError(
                 "Expected the checkpoint's loss-nets to be those that `seal` describes; pass the configuration of the "
-                f"run that wrote it. {error}"
+                f"run that wrote it{differences(self.config.plain(), entry.get('settings'))}. {error}"
             ) from error
 
     def _make_optimizer(self) -> Optimizer:
