@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import torch
 import yaml
 
 import seal_lightning
-from seal_lightning.cli import main
+from seal_lightning import ForceRatio
+from seal_lightning.cli import SealCLI, main
 
 MODULE = '''
 import lightning as L
@@ -180,7 +182,10 @@ def test_printed_config_runs_unchanged(config, tmp_path, capsys):
     Path("printed.yaml").write_text(printed)
     main(["fit", "--config", "printed.yaml"])
     saved = yaml.safe_load(Path("config-2.yaml").read_text())
-    assert saved == yaml.safe_load(printed)
+    wanted = yaml.safe_load(printed)
+    settings, asked = (one["model"]["init_args"].pop("seal") for one in (saved, wanted))
+    assert saved == wanted
+    assert settings.items() >= {name: value for name, value in asked.items() if value is not None}.items()
 
 
 def test_runs_are_seeded_unless_told_otherwise(config, tmp_path):
@@ -334,3 +339,115 @@ main({command})
 """
     done = run_elsewhere(code, tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+# What was asked for, and what a checkpoint says.
+class Prepared(SealCLI):
+    """All of a command but the training."""
+
+    def _run_subcommand(self, subcommand):
+        pass
+
+
+KEEP = ["--trainer.logger=false", "--trainer.callbacks=ModelCheckpoint", "--trainer.callbacks.dirpath=."]
+SMALL_NET = {"class_path": "seal_lightning.loss_nets.MLPLossNet", "init_args": {"hidden": 8}}
+
+
+def written(tmp_path, **model):
+    """A config with this model beside the data and trainer of the others."""
+    (tmp_path / "asked.yaml").write_text(yaml.safe_dump({**CONFIG, "model": model}))
+    return "asked.yaml"
+
+
+@pytest.fixture
+def checkpoints(config, tmp_path):
+    """A plain host's and a SEAL checkpoint, both with a hidden width that is no default."""
+    sys.path.insert(0, str(tmp_path))
+    for name in ("Lifter", "SealLifter"):
+        seal = {"seal": {"loss_net": SMALL_NET, "weight": 0.3, "warmup_steps": 1}} if name == "SealLifter" else {}
+        asked = written(tmp_path, class_path=f"my_lifters.{name}", init_args={"hidden": 6, **seal})
+        main(["fit", "--config", asked, *KEEP, f"--trainer.callbacks.filename={name}"])
+
+
+def prepared(tmp_path, checkpoint, *flags, name="fit", **model):
+    return Prepared([name, "--config", written(tmp_path, **model), *QUIET, f"--ckpt_path={checkpoint}.ckpt", *flags])
+
+
+def test_the_class_that_was_asked_for_is_trained(checkpoints, tmp_path):
+    for asked in ("Lifter", "SealLifter"):
+        for checkpoint in ("Lifter", "SealLifter"):
+            for name in ("fit", "predict"):
+                cli = prepared(tmp_path, checkpoint, name=name, class_path=f"my_lifters.{asked}")
+                assert type(cli.model).__name__ == asked
+                assert cli.model.hparams.hidden == 6  # was not asked for: the file's
+    main(["fit", "--config", written(tmp_path, class_path="my_lifters.Lifter"), *KEEP, "--trainer.max_steps=3",
+          "--ckpt_path=SealLifter.ckpt", "--trainer.callbacks.filename=again"])  # fmt: skip
+    assert "seal" not in torch.load("again.ckpt", weights_only=True)
+
+
+def test_the_seal_section_that_was_asked_for_is_in_force(checkpoints, tmp_path):
+    def config(*flags, checkpoint="SealLifter", **seal):
+        init_args = {"seal": seal} if seal else {}
+        cli = prepared(tmp_path, checkpoint, *flags, class_path="my_lifters.SealLifter", init_args=init_args)
+        return cli.model._seal_config
+
+    none = config()
+    assert (none.weight, none.warmup_steps) == (0.3, 1)
+    for asked in (
+        config("--model.seal.weight.ratio=0.7"),
+        config(weight={"ratio": 0.7}),
+        config(weight={"ratio": 0.7}, checkpoint="Lifter"),
+    ):
+        assert (asked.weight, asked.warmup_steps) == (ForceRatio(0.7), 0)  # a section is asked for as a whole
+    config(energies=[{"loss_net": SMALL_NET}])
+    with pytest.raises(ValueError, match=r"(?s)`loss_net` is .*StructureLossNet.* and was .*MLPLossNet.*`weight` is"):
+        main(["fit", "--config", written(tmp_path, class_path="my_lifters.SealLifter"), *QUIET,
+              "--ckpt_path=SealLifter.ckpt", "--model.seal.weight.ratio=0.7"])  # fmt: skip
+
+
+def test_the_arguments_that_were_asked_for_are_the_models(checkpoints, tmp_path):
+    asked = {"class_path": "my_lifters.SealLifter", "init_args": {"hidden": 7}}
+    assert prepared(tmp_path, "SealLifter", **asked).model.hparams.hidden == 7
+    assert prepared(tmp_path, "SealLifter", "--model.hidden=5", **asked).model.hparams.hidden == 5
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        main(["validate", "--config", "asked.yaml", *QUIET, "--ckpt_path=SealLifter.ckpt"])
+
+
+def test_a_model_has_to_be_asked_for(checkpoints, capsys):
+    with pytest.raises(SystemExit):
+        Prepared(["validate", "--ckpt_path=SealLifter.ckpt"])
+    assert "the following arguments are required: validate.model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "seal", [None, {"energies": [{"loss_net": SMALL_NET}, {"loss_net": SMALL_NET, "weight": 0.5}]}]
+)
+def test_saved_configs_hold_the_settings_in_use_and_the_versions(seal, config, tmp_path):
+    asked = written(tmp_path, class_path="my_lifters.SealLifter", init_args={"seal": seal})
+    logger = ["--trainer.logger=lightning.pytorch.loggers.CSVLogger", "--trainer.logger.save_dir=logs"]
+    main(["fit", "--config", asked, *logger])
+    (run,) = Path("logs/lightning_logs").iterdir()
+    text = (run / "config.yaml").read_text()
+    assert f"\n# seal_lightning=={version('seal_lightning')}\n" in text
+    settings = yaml.safe_load(text)["model"]["init_args"]["seal"]
+    (checkpoint,) = run.rglob("*.ckpt")
+    stored = torch.load(checkpoint, weights_only=True)["seal"]["settings"]
+    if seal is None:
+        assert settings["loss_net"]["class_path"] == "seal_lightning.loss_nets.StructureLossNet"
+        assert settings["gradient_penalty"]["class_path"] == "seal_lightning.objectives.DenoisingScore"
+        assert settings["optimizer"]["init_args"]["betas"] == [0.5, 0.9]
+        assert None not in [settings[name] for name in ("objective", "negatives", "weight")]
+    else:
+        assert [one["weight"] for one in settings["energies"]] == [{"ratio": 0.1, "amplification": 10.0}, 0.5]
+    again = Prepared(["fit", "--config", str(run / "config.yaml"), *QUIET]).model._seal_config.plain()
+    for one, other in [(again, stored)] if seal is None else zip(again["energies"], stored["energies"], strict=True):
+        assert one.pop("optimizer")["init_args"].items() >= dict(other.pop("optimizer").get("init_args", {})).items()
+        assert one == other
+
+
+def test_a_saved_config_holds_the_settings_that_come_from_a_checkpoint(checkpoints, tmp_path):
+    asked = written(tmp_path, class_path="my_lifters.SealLifter")
+    main(["fit", "--config", asked, *QUIET, "--ckpt_path=SealLifter.ckpt", "--trainer.default_root_dir=again",
+          "--trainer.max_steps=3"])  # fmt: skip
+    again = yaml.safe_load(Path("again/config.yaml").read_text())["model"]["init_args"]
+    assert (again["hidden"], again["seal"]["weight"], again["seal"]["warmup_steps"]) == (6, 0.3, 1)

@@ -270,10 +270,12 @@ def test_saved_hyper_parameters_are_plain_and_load_under_weights_only(tmp_path):
     wanted = {name: case for name, case in (TERM | CONFIG).items() if name not in ("skeleton", "frames_per_clip")}
     main(["fit", f"--model={MODEL}", *SMALL, *data, *keep, *quick, *flags(wanted)])
 
-    saved = torch.load("w.ckpt", weights_only=True)["hyper_parameters"]
-    assert leaves(saved) <= {str, int, float, bool, type(None)}
+    checkpoint = torch.load("w.ckpt", weights_only=True)
+    saved, settings = checkpoint["hyper_parameters"], checkpoint["seal"]["settings"]
+    assert leaves([saved, settings]) <= {str, int, float, bool, type(None)}
     assert saved["hidden"] == 8
-    assert saved["seal"]["loss_net"]["init_args"]["hidden"] == 8
+    assert "seal" not in saved
+    assert settings["loss_net"]["init_args"]["hidden"] == 8
     again = SealLifter.load_from_checkpoint("w.ckpt", weights_only=True)
     assert again.net.output.in_features == 8
     same_term(again._seal_config.terms()[0], "h36m17", **WANTED)

@@ -91,9 +91,21 @@ def test_a_stored_checkpoint_is_a_plain_hosts(stored):
     torch.testing.assert_close(model(x), SealTinyLifter.load_from_checkpoint(stored)(x))
 
 
-def test_a_new_checkpoint_says_who_wrote_it(written):
+def test_a_new_checkpoint_says_who_wrote_it_and_with_which_settings(written):
     assert written["seal"]["format"] == FORMAT
     assert written["seal"]["version"] == version("seal_lightning")
+    assert SealConfig.of(written["seal"]["settings"]).plain() == configuration().plain()
+    assert written["hyper_parameters"] == {"hidden": 8}  # a plain host's: what it does not know is not there
+
+
+def test_a_trainer_follows_the_settings_of_a_stored_checkpoint_where_none_are_given(stored, make_trainer):
+    model = SealTinyLifter()
+    trainer = make_trainer(max_epochs=2)
+    trainer.fit(model, loader(), ckpt_path=stored)
+    assert (trainer.global_step, model.seal.draws) == (8, 9)
+    assert list(model.seal.energies) == ["points", "bones"]
+    assert model._seal_config.plain() == configuration().plain()
+    assert model.hparams.seal == {"version": version("seal_lightning"), **configuration().plain()}
 
 
 # Files of strangers.
@@ -114,6 +126,7 @@ PLACES = {
     "criterion": lambda checkpoint, payload: {**checkpoint, "seal": {**checkpoint["seal"], "criterion": payload}},
     "state_dict": lambda checkpoint, payload: {**checkpoint, "state_dict": payload},
     "hyper_parameters": lambda checkpoint, payload: {**checkpoint, "hyper_parameters": {"seal": payload}},
+    "settings": lambda checkpoint, payload: {**checkpoint, "seal": {**checkpoint["seal"], "settings": payload}},
     "alone": lambda checkpoint, payload: payload,
 }
 WAYS = {
@@ -163,7 +176,7 @@ def test_a_checkpoint_imports_nothing(written, tmp_path, monkeypatch):
     (tmp_path / "strange_nets.py").write_text(MODULE.format(mark=str(mark)))
     monkeypatch.syspath_prepend(str(tmp_path))
     named = {**SealConfig().plain(), "loss_net": {"class_path": "strange_nets.Net", "init_args": {"hidden": 8}}}
-    path = save({**written, "hyper_parameters": {"seal": named}}, tmp_path / "strange.ckpt")
+    path = save({**written, "seal": {**written["seal"], "settings": named}}, tmp_path / "strange.ckpt")
     with pytest.raises(ValueError, match=r"names 'strange_nets.Net' and 'strange_nets' is not imported.*`import stra"):
         SealTinyLifter.load_from_checkpoint(path)
     assert not mark.exists()
@@ -185,13 +198,16 @@ def test_plain_data_make_only_what_the_field_is_for(field, path):
 
 
 # Entries that are missing, in excess, or of another version.
-def test_a_newer_format_names_the_version_to_install(written):
+def test_a_newer_format_names_the_version_to_install(written, tmp_path):
     entry = {**written["seal"], "format": FORMAT + 1, "version": "7.8.9"}
-    message = (
-        rf"have format {FORMAT}, got {FORMAT + 1}\. It was written by seal_lightning 7.8.9, .*install that version"
-    )
-    with pytest.raises(ValueError, match=message):
-        SealTinyLifter(seal=configuration()).on_load_checkpoint({"seal": entry})
+    message = rf"have format {FORMAT} or less, got {FORMAT + 1}\. .*seal_lightning 7.8.9, .*install that version"
+    for seal in (configuration(), None):
+        with pytest.raises(ValueError, match=message):
+            SealTinyLifter(seal=seal).on_load_checkpoint({"seal": entry})
+    path = save({**written, "seal": {**entry, "settings": {"unknown": 1}}}, tmp_path / "newer.ckpt")
+    for route in ("load_from_checkpoint", "checkpoint"):
+        with pytest.raises(ValueError, match=message):
+            WAYS[route](path, None)
 
 
 def test_an_entry_without_a_format_has_the_first(written):
@@ -265,8 +281,8 @@ def test_another_optimizers_state_says_what_to_do(change, written):
 
 
 def test_settings_of_another_version_say_what_to_do(written, tmp_path):
-    changed = {**written["hyper_parameters"], "seal": {**written["hyper_parameters"]["seal"], "tomorrow": 1}}
-    path = save({**written, "hyper_parameters": changed}, tmp_path / "newer.ckpt")
+    changed = {**written["seal"], "settings": {**written["seal"]["settings"], "tomorrow": 1}}
+    path = save({**written, "seal": changed}, tmp_path / "newer.ckpt")
     with pytest.raises(ValueError, match=r"`seal` to be given anew, since it cannot be read as it is(?s:.)*tomorrow"):
         SealTinyLifter.load_from_checkpoint(path)
     same(outcome(SealTinyLifter.load_from_checkpoint(path, seal=configuration())), written["outcome"])

@@ -198,7 +198,7 @@ def test_a_checkpoint_with_other_loss_nets_is_refused(make_trainer, tmp_path):
 
 def test_a_checkpoint_of_another_format_is_refused():
     model = SealForwardHost(seal=config())
-    with pytest.raises(ValueError, match=r"`seal` entry to have format 1, got 99\."):
+    with pytest.raises(ValueError, match=r"`seal` entry to have format 2 or less, got 99\."):
         model.on_load_checkpoint({"seal": {"format": 99}})
 
 

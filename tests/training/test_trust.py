@@ -13,6 +13,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from seal_lightning import EnergyTerm, ForceRatio, SealConfig, SealMixin, Skeleton
@@ -342,6 +343,20 @@ class Data(L.LightningDataModule):
     train_dataloader = val_dataloader = test_dataloader = predict_dataloader = lambda self: loader()
 
 
+class Open(SealHost):
+    """Takes whatever it is given, like many a host, and hands it on."""
+
+    def __init__(self, more: int = 1, **rest):
+        super().__init__(**rest)
+
+
+class Lax(SealHost):
+    """To whom a string is a string where it would name a class to its base."""
+
+    def __init__(self, hidden: int = 8, part: str = "", seal: SealConfig | None = None):
+        super().__init__(hidden, seal=seal)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     path = tmp_path_factory.mktemp("trust") / "whole.ckpt"
@@ -355,42 +370,65 @@ BY_PARSER = {
     "_instantiator": "lightning.pytorch.cli.instantiate_module",
     "_class_path": "tests.training.test_trust.SealHost",
 }
+OPEN = "tests.training.test_trust.Open"
 COMMANDS = ["fit", "validate", "test", "predict"]
+FORMATS = [1, 2]
+SETTINGS = configuration().plain()
 
 
-def command(name, path, *more):
-    arguments = [
-        name,
-        f"--ckpt_path={path}",
-        "--data=tests.training.test_trust.Data",
-        "--trainer.accelerator=cpu",
-        *more,
-    ]
-    arguments += ["--trainer.logger=false", "--trainer.enable_checkpointing=false", "--trainer.max_epochs=2"]
-    arguments.append(f"--trainer.default_root_dir={Path(path).parent}")
-    quiet = ["--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
+def crafted(whole, form, seal, host=None, key="hyper_parameters"):
+    """A checkpoint of a format with these settings of SEAL and of the host."""
+    entry = {name: value for name, value in whole["seal"].items() if name != "settings"}
+    host = {"hidden": 8, **(host or {})}
+    if form == 1:
+        return {**whole, "hyper_parameters": {}, "seal": {**entry, "format": 1}, key: {**host, "seal": seal}}
+    return {**whole, "hyper_parameters": {}, "seal": {**entry, "settings": seal}, key: host}
+
+
+def command(name, path, *more, model="SealHost"):
+    """Run a command, whose parser is the only one that is made, since that takes most of the time."""
+
+    class OneCommand(SealCLI):
+        @staticmethod
+        def subcommands():
+            return {name: SealCLI.subcommands()[name]}
+
+    arguments = [name, f"--ckpt_path={path}", f"--data={__name__}.Data", f"--model={__name__}.{model}", *more]
+    arguments += [f"--trainer.{flag}=false" for flag in ("logger", "enable_checkpointing", "enable_progress_bar")]
+    arguments += ["--trainer.enable_model_summary=false", "--trainer.accelerator=cpu", "--trainer.max_epochs=2"]
     text = io.StringIO()
     try:
         with redirect_stderr(text), redirect_stdout(io.StringIO()):
-            return SealCLI([*arguments, *quiet])
+            return OneCommand([*arguments, f"--trainer.default_root_dir={Path(path).parent}"])
     except SystemExit as stop:
         raise ValueError(text.getvalue()) from stop
 
 
-ROUTES = {
+LOADS = {
     "load_from_checkpoint": lambda path: SealHost.load_from_checkpoint(path),
     "weights_only": lambda path: SealHost.load_from_checkpoint(path, weights_only=True),
     "file object": lambda path: SealHost.load_from_checkpoint(io.BytesIO(Path(path).read_bytes())),
+    "a subclass": lambda path: Open.load_from_checkpoint(path),
 }
+TRAINERS = {"fit": L.Trainer.fit, "validate": L.Trainer.validate, "test": L.Trainer.test}
 NAMED = [
     {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}},
     {"class_path": "subprocess.Popen", "init_args": {"args": ["touch", "{mark}"]}},
     {"class_path": "leaves_a_mark.Net", "init_args": {}},
     "lazy_here.Net",
 ]
-CRAFTED = [
-    *({"seal": fields} for named in NAMED for name in ("loss_net", "lr_scheduler") for fields in [{name: named}]),
-    *({"seal": {"energies": [{"loss_net": named}]}} for named in NAMED),
+CRAFTED_SEAL = [
+    *({name: named} for named in NAMED for name in ("loss_net", "lr_scheduler")),
+    *({"energies": [{"loss_net": named}]} for named in NAMED),
+    {**SETTINGS, "loss_net.class_path": "leaves_a_mark.Net"},
+    {"__path__": "settings.yaml"},
+    {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}},
+    "settings.yaml",
+    "os.system",
+    3,
+    [NAMED[0]],
+]
+CRAFTED_HOST = [
     *({"part": named} for named in NAMED),
     *({"part": {"class_path": "torch.nn.Sequential", "dict_kwargs": {"x": named}}} for named in NAMED[:3]),
     {"part": "{class_path: leaves_a_mark.Net}"},
@@ -403,42 +441,97 @@ CRAFTED = [
     {"table": {"x": "{class_path: leaves_a_mark.Net}"}},
     {"table": {"x": {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}}}},
     {"table": "{x: {class_path: leaves_a_mark.Net}}"},
-    {"part.class_path": "leaves_a_mark.Net"},
-    {"seal.loss_net": "leaves_a_mark.Net"},
-    {"seal": {**SealConfig().plain(), "loss_net.class_path": "leaves_a_mark.Net"}},
-    {"class_path": "leaves_a_mark.Net"},
     {"_class_path": "leaves_a_mark.Net"},
     {"_class_path": "os.system"},
     {"_class_path": "lazy_here.Net"},
     {"_class_path": "tests.training.test_trust.unannotated"},
+    {"_class_path": "tests.training.test_trust.Lax", "part": "leaves_a_mark.Net"},
+]
+NO_ARGUMENTS = [
+    {"part.class_path": "leaves_a_mark.Net"},
+    {"seal.loss_net": "leaves_a_mark.Net"},
+    {"class_path": "leaves_a_mark.Net"},
+    {"dict_kwargs": {"part": "leaves_a_mark.Net"}},
     {"__path__": "settings.yaml"},
 ]
 
 
-@pytest.mark.parametrize(
-    ("settings", "command_name"), [(one, COMMANDS[number % 4]) for number, one in enumerate(CRAFTED)], ids=str
-)
-def test_a_crafted_file_runs_nothing(settings, command_name, whole, mark, monkeypatch):
+@pytest.fixture
+def folder(mark, monkeypatch):
+    """The current directory, with a file that a parser might take for settings."""
     monkeypatch.chdir(mark.parent)
-    Path("settings.yaml").write_text("class_path: leaves_a_mark.Net\n")
-    torch.save({**whole, "hyper_parameters": {"hidden": 8, **BY_PARSER, **filled(settings, mark)}}, "crafted.ckpt")
-    for name, run in ROUTES.items():
+    Path("settings.yaml").write_text("class_path: leaves_a_mark.Net\nloss_net: leaves_a_mark.Net\n")
+    return mark.parent
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("seal", CRAFTED_SEAL, ids=str)
+def test_crafted_settings_of_seal_run_nothing(seal, form, whole, mark, folder, make_trainer):
+    seal = filled(seal, mark)
+    for parser in ({}, BY_PARSER):
+        torch.save(crafted(whole, form, seal, parser), "crafted.ckpt")
+        for name, run in LOADS.items():
+            with pytest.raises((ValueError, TypeError), match=r"Expected `(seal|_class_path)` to be"):
+                run("crafted.ckpt")
+            assert not mark.exists(), name
+    for name, run in TRAINERS.items():
+        with pytest.raises((ValueError, TypeError), match="Expected `seal` to be"):
+            run(make_trainer(max_epochs=2), SealHost(), loader(), ckpt_path="crafted.ckpt")
+        assert not mark.exists(), name
+
+
+def test_a_plain_host_follows_no_settings_of_seal(whole, mark, folder):
+    for number, seal in enumerate(CRAFTED_SEAL):
+        torch.save(crafted(whole, 2, filled(seal, mark), BY_PARSER if number % 2 else {}), "crafted.ckpt")
+        assert type(Host.load_from_checkpoint("crafted.ckpt")) is Host
+        assert not mark.exists(), seal
+
+
+@pytest.mark.parametrize("settings", CRAFTED_HOST, ids=str)
+def test_crafted_settings_of_the_host_run_nothing(settings, whole, mark, folder):
+    settings = filled(settings, mark)
+    torch.save(crafted(whole, 2, SETTINGS, {**BY_PARSER, **settings}), "crafted.ckpt")
+    for name, run in LOADS.items():
         with pytest.raises(ValueError, match="Expected"):
             run("crafted.ckpt")
         assert not mark.exists(), name
-    if "seal" in settings:
-        return  # the same for every command, and a parser is slow to make: see the next test
-    with pytest.raises(ValueError, match=r"error: Expected .* The settings are those in 'crafted.ckpt'"):
-        command(command_name, "crafted.ckpt", "--model=tests.training.test_trust.SealHost")
+
+
+@pytest.mark.parametrize("settings", NO_ARGUMENTS, ids=str)
+def test_names_that_are_no_arguments_are_left_out_or_refused(settings, whole, mark, folder):
+    torch.save(crafted(whole, 2, SETTINGS, {**BY_PARSER, **settings}), "crafted.ckpt")
+    assert SealHost.load_from_checkpoint("crafted.ckpt").seal.draws == 5
+    torch.save(crafted(whole, 2, SETTINGS, {**BY_PARSER, **settings, "_class_path": OPEN}), "crafted.ckpt")
+    with pytest.raises(ValueError, match="Expected"):
+        Open.load_from_checkpoint("crafted.ckpt")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_follows_crafted_settings_of_seal(name, form, whole, mark, folder):
+    torch.save(crafted(whole, form, {"optimizer": filled(NAMED[form], mark)}, BY_PARSER), "crafted.ckpt")
+    with pytest.raises(ValueError, match=r"error: Expected `seal` to be(?s:.)*settings are those in 'crafted.ckpt'"):
+        command(name, "crafted.ckpt", "--model.seal=null")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_command_runs_what_a_file_names(name, whole, mark):
-    path = mark.parent / "crafted.ckpt"
-    settings = {**BY_PARSER, "seal": {"optimizer": filled(NAMED[0], mark)}}
-    torch.save({**whole, "hyper_parameters": settings}, path)
-    with pytest.raises(ValueError, match=r"`optimizer` to be a Optimizer"):
-        command(name, path, "--model=tests.training.test_trust.SealHost")
+def test_no_command_follows_crafted_settings_of_the_host(name, whole, mark, folder):
+    one = COMMANDS.index(name)
+    for settings in [*CRAFTED_HOST[one:4:4], *CRAFTED_HOST[7 + one : 16 : 4]]:
+        torch.save(crafted(whole, 2, None, {**BY_PARSER, **filled(settings, mark)}), "crafted.ckpt")
+        with pytest.raises(ValueError, match=r"error: Expected .* The settings are those in 'crafted.ckpt'"):
+            command(name, "crafted.ckpt")
+        assert not mark.exists(), settings
+
+
+def test_what_a_command_is_not_to_follow_is_not_followed(whole, mark, folder):
+    """The class in the file, names that are no arguments, and whatever was given on the command line."""
+    strange = {"_class_path": "leaves_a_mark.Net", "__path__": "settings.yaml", "part": NAMED[2], "seal.loss_net": "x"}
+    torch.save(crafted(whole, 2, filled({"loss_net": NAMED[0]}, mark), {**BY_PARSER, **strange}), "crafted.ckpt")
+    part = ["--model.part=torch.nn.Linear", "--model.part.in_features=1", "--model.part.out_features=1"]
+    Path("asked.yaml").write_text(yaml.safe_dump({"model": {"init_args": {"seal": SETTINGS}}}))
+    assert command("validate", "crafted.ckpt", *part, "--config=asked.yaml").model.seal.draws == 5
+    assert type(command("validate", "crafted.ckpt", *part, model="Host").model) is Host
 
 
 @pytest.mark.parametrize("key", ["hyper_parameters", "hparams", "module_arguments"])
@@ -446,72 +539,59 @@ def test_no_command_runs_what_a_file_names(name, whole, mark):
 def test_settings_under_every_key_that_lightning_reads(key, parser, whole, mark):
     seal = {"lr_scheduler": filled(NAMED[0], mark)}
     path = mark.parent / "crafted.ckpt"
-    torch.save({**whole, "hyper_parameters": {}, key: {**parser, "seal": seal}}, path)
+    torch.save(crafted(whole, 1, seal, parser, key), path)
     with pytest.raises(ValueError, match=REFUSED):
         SealHost.load_from_checkpoint(path)
-    torch.save({**whole, "hyper_parameters": seal, "hparams_name": "seal"}, path)
+    torch.save({**crafted(whole, 1, None), "hyper_parameters": seal, "hparams_name": "seal"}, path)
     with pytest.raises(ValueError, match=REFUSED):
         SealHost.load_from_checkpoint(path)
 
 
-def test_a_trainer_follows_no_settings(whole, mark, make_trainer):
+@pytest.mark.parametrize("form", FORMATS)
+def test_settings_given_anew_go_over_those_in_the_file(form, whole, mark, make_trainer):
     path = mark.parent / "crafted.ckpt"
-    torch.save({**whole, "hyper_parameters": {"seal": {"lr_scheduler": filled(NAMED[0], mark)}}}, path)
+    for more in ({}, BY_PARSER):
+        torch.save(crafted(whole, form, {"lr_scheduler": filled(NAMED[0], mark)}, more), path)
+        assert SealHost.load_from_checkpoint(path, seal=configuration()).seal.draws == 5
     make_trainer(max_epochs=2).fit(SealTinyLifter(seal=configuration()), loader(), ckpt_path=path)
     make_trainer().validate(SealTinyLifter(seal=configuration()), loader(), ckpt_path=path)
 
 
-def test_settings_given_anew_go_over_those_in_the_file(whole, mark):
-    path = mark.parent / "crafted.ckpt"
-    for more in ({}, BY_PARSER):
-        settings = {**more, "hidden": 8, "seal": {"lr_scheduler": filled(NAMED[0], mark)}}
-        torch.save({**whole, "hyper_parameters": settings}, path)
-        assert SealHost.load_from_checkpoint(path, seal=configuration()).seal.draws == 5
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_file_of_the_command_line_is_restored(name, whole, tmp_path):
+@pytest.mark.parametrize(("name", "form"), [("fit", 1), ("validate", 2), ("test", 1), ("predict", 2)])
+def test_a_file_of_the_command_line_is_restored(name, form, whole, tmp_path):
     part = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 3}}
-    settings = {
-        **BY_PARSER,
-        "hidden": 8,
-        "note": "{a: b/c}",
-        "anything": "C:/a.b",
-        "part": part,
-        "seal": configuration().plain(),
-    }
-    torch.save({**whole, "hyper_parameters": settings}, tmp_path / "good.ckpt")
-    model = command(name, tmp_path / "good.ckpt", "--model=tests.training.test_trust.SealHost").model
+    host = {**BY_PARSER, "note": "{a: b/c}", "anything": "C:/a.b", "part": part}
+    torch.save(crafted(whole, form, SETTINGS, host), tmp_path / "good.ckpt")
+    model = command(name, tmp_path / "good.ckpt").model
     assert list(model.seal.energies) == ["points", "bones"]
     assert (model.hparams.note, model.hparams.anything) == ("{a: b/c}", "C:/a.b")
-
-
-def test_a_file_of_the_command_line_is_loaded(whole, tmp_path):
-    part = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 3}}
-    settings = {**BY_PARSER, "hidden": 8, "part": part, "seal": configuration().plain()}
-    torch.save({**whole, "hyper_parameters": settings}, tmp_path / "good.ckpt")
     assert list(SealHost.load_from_checkpoint(tmp_path / "good.ckpt").seal.energies) == ["points", "bones"]
 
 
 # Where the loss-nets come from.
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("mode", ["static", "dynamic"])
 @pytest.mark.parametrize("parser", [{}, BY_PARSER])
-def test_a_path_in_a_file_is_not_opened_where_the_file_holds_the_loss_nets(mode, parser, whole, tmp_path):
-    seal = {**configuration().plain(), "checkpoint": str(tmp_path / "gone.ckpt"), "mode": mode}
-    seal["warmup_steps"] = 0
+def test_a_path_in_a_file_is_not_opened_where_the_file_holds_the_loss_nets(mode, parser, form, whole, tmp_path):
+    gone = str(tmp_path / "gone.ckpt")
+    seal = {**SETTINGS, "checkpoint": gone, "mode": mode, "warmup_steps": 0}
     path = tmp_path / "warm.ckpt"
-    torch.save({**whole, "hyper_parameters": {"hidden": 8, **parser, "seal": seal}}, path)
+    torch.save(crafted(whole, form, seal, parser), path)
     model = SealHost.load_from_checkpoint(path)
     for name, values in model.seal.state_dict().items():
         if isinstance(values, torch.Tensor):
             assert torch.equal(values, whole["seal"]["criterion"][name])
-    assert model.hparams.seal["checkpoint"] == str(tmp_path / "gone.ckpt")
-    if parser:
-        assert command("validate", path, f"--model={__name__}.SealHost").model.seal.draws == model.seal.draws
-    without = {key: value for key, value in torch.load(path, weights_only=True).items() if key != "seal"}
-    torch.save(without, path)
-    with pytest.raises(ValueError, match=r"given anew, since the checkpoint has no entry `seal` .*not opened"):
-        SealHost.load_from_checkpoint(path)
+    assert model.hparams.seal["checkpoint"] == gone
+    if parser and mode == "static":
+        assert command("validate", path).model.seal.draws == model.seal.draws
+    asked = SealConfig.of(seal)
+    assert SealHost.load_from_checkpoint(path, seal=asked).seal.draws == model.seal.draws
+    if form == 1:
+        torch.save({key: value for key, value in crafted(whole, 1, seal, parser).items() if key != "seal"}, path)
+        with pytest.raises(ValueError, match=r"given anew, since the checkpoint has no entry `seal` .*not opened"):
+            SealHost.load_from_checkpoint(path)
+        with pytest.raises(FileNotFoundError, match="there is none at"):  # one's own is opened
+            SealHost.load_from_checkpoint(path, seal=asked)
 
 
 def test_a_configuration_of_ones_own_is_opened(tmp_path):
