@@ -22,7 +22,7 @@ BLOCK = re.compile(r"\.\. math::(?P<docstring>.*)|\$\$(?P<page>.*)\$\$", flags=r
 class Inline(InlineProcessor):
     """A formula within a line."""
 
-    def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # type: ignore[override]  # noqa: N802
+    def handleMatch(self, m: re.Match[str], data: str) -> tuple[str, int, int]:  # noqa: N802
         """Return the formula, and where it stood."""
         return self.md.htmlStash.store(convert(m.group(1))), m.start(0), m.end(0)
 
@@ -54,5 +54,5 @@ class MathML(Extension):
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Hook of MkDocs: add the extension to those of the configuration."""
-    config.markdown_extensions.append(MathML())  # type: ignore[arg-type]
+    config.markdown_extensions.append(MathML())
     return config

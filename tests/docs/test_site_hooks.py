@@ -91,3 +91,30 @@ def test_a_drawing_is_in_the_page_without_its_own_colours():
     assert made.endswith("</svg></figure>\n\n![b](b.png)")
     assert "<style>" not in made
     assert "var(--blue)" in made
+
+
+def test_docstrings_become_markdown():
+    pytest.importorskip("griffe")
+    from docs.site.docstrings import as_markdown
+
+    text = """Do it.
+
+    ====  =======
+    kind  what
+    ====  =======
+    one   a long
+          story
+    two   2|3
+    ====  =======
+
+    As in::
+
+        code
+
+    Example:
+        >>> 1"""
+    assert as_markdown(text) == (
+        "Do it.\n\n    | kind | what |\n    | --- | --- |\n    | one | a long story |\n    | two | 2\\|3 |\n\n"
+        "    As in:\n\n        code\n\n    Examples:\n        >>> 1"
+    )
+    assert as_markdown("A line.") == "A line."
