@@ -70,6 +70,11 @@ class MyLifter(L.LightningModule):
         self.log("train_loss", loss)
         return loss
 
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """The same on people that the training does not see."""
+        error = self(batch["keypoints_2d"]) - batch["target"]
+        self.log("val_loss", error.norm(dim=-1).mean())
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Adam."""
         return torch.optim.Adam(self.parameters(), lr=self.hparams["lr"])
@@ -128,7 +133,7 @@ config = SealConfig(
 model = SealLifter(seal=config)
 trainer = train(model)
 for name, value in trainer.callback_metrics.items():
-    print(f"{name:24} {value.item():8.3f}")
+    print(f"{name:24} {value.item():.3g}")
 
 # %% [markdown]
 # `seal/force_ratio` is what was asked for, or a little less. `seal/ranking_accuracy` is how often the loss-net tells
@@ -221,7 +226,7 @@ assert torch.equal(predict(deployed)[0], predict(model)[0])
 # ## The same with one command
 #
 # `compare` does all of this for several seeds, with intervals, rescaling and a verdict: helps, no evidence, or harms.
-# It scores a host in its `test_step` or `validation_step`, so add one to a model like the one above:
+# It scores a host in its `test_step` or `validation_step`.
 #
 # ```console
 # seal-lightning compare --model my_package.MyLifter --data my_package.MyData \
