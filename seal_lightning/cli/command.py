@@ -15,7 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 from seal_lightning._version import __version__
 from seal_lightning.cli._wandb import MetricDirections
 from seal_lightning.training import _reload as reload
-from seal_lightning.training._settings import check_parsed
+from seal_lightning.training._signature import accepted
 from seal_lightning.training._stored import settings_in
 from seal_lightning.training._trust import find_factory
 from seal_lightning.training.config import SealConfig
@@ -115,8 +115,8 @@ class SealCLI(LightningCLI):
             if "seal" not in given and isinstance(made, type) and issubclass(made, SealMixin):
                 settings = settings_in(checkpoint, stored)
             self._restoring = reload.restoring(None if settings is None else SealConfig.of(settings))
-            arguments = {name: value for name, value in reload.accepted(made, stored).items() if name not in given}
-            check_parsed(arguments, made)
+            arguments = {name: value for name, value in accepted(made, stored).items() if name not in given}
+            reload.check_parsed(arguments, made)
         except (ValueError, TypeError) as error:
             self.parser.error(f"{error} The settings are those in {path!r}.")
         if arguments:

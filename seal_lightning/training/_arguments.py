@@ -1,4 +1,7 @@
-"""Arguments out of a checkpoint: plain data, and factories by import path where the parameter is for one."""
+"""Arguments in a checkpoint: plain data, or a class by its import path where the parameter is for one.
+
+`_trust` says what an import path may stand for; this says where there may be one, and `_plain` which field is for what.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,10 @@ from seal_lightning.training._trust import find_factory, found_in_library
 __all__ = ["Reading", "check_name", "factory_of", "instance_of", "read_argument", "read_arguments", "split_class_path"]
 
 _CLASS_PATH = ("class_path", "init_args", "dict_kwargs")
-_TEXTS: tuple[Any, ...] = (str, Any, object, Path, os.PathLike)
-_PLAIN: tuple[Any, ...] = (*_TEXTS, bool, int, float, complex, NoneType)
+_STRINGS: tuple[Any, ...] = (str, Any, object, Path, os.PathLike)
+_PLAIN: tuple[Any, ...] = (*_STRINGS, bool, int, float, complex, NoneType)
 _A_PATH = re.compile(r"[./\\:{}\[\]\n]")  # what a parser of settings could take for a file, an import or YAML
-_YAML = re.compile(r"[{\[?&*!]|:(\s|$)")  # what a parser would read as more than a text where it may be anything
+_YAML = re.compile(r"[{\[?&*!]|:(\s|$)")  # what a parser would read as more than a string where it may be anything
 _GATHERING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 Kinds = tuple[type, ...]
@@ -38,7 +41,7 @@ class _Unknown:
 
 
 def split_class_path(value: Any, name: str) -> tuple[Any, dict[str, Any]]:
-    """Import path and keywords of a text or of ``{"class_path": ..., "init_args": {...}}``."""
+    """Import path and keywords of a string or of ``{"class_path": ..., "init_args": {...}}``."""
     if isinstance(value, str):
         return value, {}
     if not isinstance(value, Mapping) or "class_path" not in value or not {*value} <= {*_CLASS_PATH}:
@@ -108,7 +111,7 @@ def read_argument(value: Any, hint: Any, name: str, reading: Reading) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, str):
-        return _text(value, members, name, reading)
+        return _string(value, members, name, reading)
     if isinstance(value, list | tuple):
         inner = _item_hint(members)
         items = [read_argument(item, inner, name, reading) for item in value]
@@ -139,10 +142,10 @@ def _mapping(value: Mapping[Any, Any], members: tuple[Any, ...], name: str, read
     return {key: read_argument(item, inner, name, reading) for key, item in value.items()}
 
 
-def _text(value: str, members: tuple[Any, ...], name: str, reading: Reading) -> Any:
-    if all(map(_is_plain, members)) and any(m in _TEXTS or get_origin(m) is Literal for m in members):
-        only_text = not any(member in (Any, object) or _is_container(member) for member in members)
-        if only_text or not _YAML.search(value):
+def _string(value: str, members: tuple[Any, ...], name: str, reading: Reading) -> Any:
+    if all(map(_is_plain, members)) and any(m in _STRINGS or get_origin(m) is Literal for m in members):
+        only_string = not any(member in (Any, object) or _is_container(member) for member in members)
+        if only_string or not _YAML.search(value):
             return value
     if str in members and not _A_PATH.search(value) and not os.path.lexists(value):
         return value
@@ -151,7 +154,7 @@ def _text(value: str, members: tuple[Any, ...], name: str, reading: Reading) -> 
     if not reading.calls and any(isinstance(member, type) for member in members):
         return instance_of(value, _kinds_held(members, reading, name), name, reading)
     raise ValueError(
-        f"Expected `{name}` to be plain data of its kind, but the checkpoint gives the text {_short(value)}."
+        f"Expected `{name}` to be plain data of its kind, but the checkpoint gives the string {_short(value)}."
     )
 
 
@@ -228,8 +231,8 @@ def _hints_of(function: Any) -> dict[str, Any]:
     try:
         return named | get_type_hints(function)
     except (NameError, TypeError, AttributeError, SyntaxError):  # names that only a type checker imports
-        texts = getattr(function, "__annotations__", {})
-        return named | {name: str if hint in ("str", "str | None") else _Unknown for name, hint in texts.items()}
+        written = getattr(function, "__annotations__", {})
+        return named | {name: str if hint in ("str", "str | None") else _Unknown for name, hint in written.items()}
 
 
 def _check_keywords(made: Callable[..., Any], keywords: Mapping[str, Any], name: str) -> None:

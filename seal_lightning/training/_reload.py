@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
-from inspect import Parameter
 from pathlib import Path
-from types import CodeType, FunctionType
 from typing import Any
 from zipfile import is_zipfile
 
@@ -17,23 +14,22 @@ import torch
 from fsspec.core import url_to_fs
 
 from seal_lightning._version import __version__
+from seal_lightning.training._arguments import Reading, check_name, read_arguments
 from seal_lightning.training.config import SealConfig
 
 __all__ = [
-    "accepted",
     "asked_checkpoint",
+    "check_parsed",
     "for_loggers",
-    "has_default",
     "host_settings",
     "keep_settings",
-    "own_init",
     "restoring",
     "stored_checkpoint",
     "take_restored",
-    "takes_any",
     "without_settings",
 ]
 
+_FOR_A_PARSER = ("class_path", "init_args", "dict_kwargs")
 _SETTINGS = ("hparams", "module_arguments", "hyper_parameters")  # keys that Lightning reads settings from, in turn
 _RESTORING: ContextVar[tuple[SealConfig | None] | None] = ContextVar("_RESTORING", default=None)
 
@@ -87,16 +83,28 @@ def asked_checkpoint(cli: Any) -> str | None:
     return str(path) if path and Path(path).is_file() else None
 
 
-def takes_any(made: Callable[..., Any]) -> bool:
-    """Whether a class or function gathers whatever keywords it is given."""
-    return any(one.kind is Parameter.VAR_KEYWORD for one in inspect.signature(made).parameters.values())
+def check_parsed(settings: Mapping[Any, Any], made: Callable[..., Any]) -> None:
+    """Check a host's settings that a parser is about to import and make things of.
 
+    A class path may name a class that is imported already and is not of Python's own library; a string stays a string.
 
-def accepted(made: Callable[..., Any], arguments: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Those of a host's stored arguments that Lightning hands on to a class, without what is not the host's."""
-    known = None if takes_any(made) else inspect.signature(made).parameters
-    others = ("seal", "_class_path", "_instantiator")
-    return {name: one for name, one in arguments.items() if name not in others and (known is None or name in known)}
+    Args:
+        settings: Stored arguments of the model.
+        made: Class of the model, or a function that makes it.
+
+    Raises:
+        ValueError: If they name anything else.
+    """
+    try:
+        for key in settings:
+            check_name(key, "hyper_parameters")
+        if taken := sorted({*settings} & {*_FOR_A_PARSER}):
+            raise ValueError(f"Expected `hyper_parameters` to name no class but in `_class_path`, but got {taken}.")
+        read_arguments(made, settings, Reading((object,), calls=False))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"Expected the settings of the model in the checkpoint to be plain data of imported classes. {error}"
+        ) from error
 
 
 @contextmanager
@@ -128,7 +136,8 @@ def for_loggers(config: SealConfig) -> dict[str, Any] | str:
 
 def keep_settings(module: Any, config: SealConfig) -> None:
     """Bring SEAL's settings up to date among the hyperparameters, as plain data, where the host has saved them."""
-    for kept in (module.hparams, getattr(module, "_hparams_initial", {})):
+    saved = (vars(module).get(name) for name in ("_hparams", "_hparams_initial"))
+    for kept in (one for one in saved if isinstance(one, MutableMapping)):
         for name, value in kept.items():
             if name == "seal":
                 kept[name] = for_loggers(config)
@@ -142,41 +151,3 @@ def without_settings(checkpoint: dict[str, Any]) -> None:
     if "seal" in settings:
         checkpoint[_SETTINGS[-1]] = settings = copy(settings)
         del settings["seal"]
-
-
-def has_default(cls: type, name: str) -> bool:
-    """Whether a class has an argument that is something where it is not given."""
-    parameter = inspect.signature(cls).parameters.get(name)
-    return parameter is not None and parameter.default not in (None, Parameter.empty)
-
-
-def own_init(cls: type, mixin: type) -> None:
-    """Give a class the mixin's `__init__` under the signature that it really has: that of its host, and `seal`.
-
-    Lightning reads the signature to leave out stored hyperparameters that are no arguments; `help` and editors show it.
-    It is a copy rather than a wrapper, because jsonargparse reads the source of `__init__` to follow `super()`.
-
-    Args:
-        cls: A class with the mixin; one that has written an `__init__` keeps it.
-        mixin: The mixin.
-    """
-    ours: Any = vars(mixin)["__init__"]
-    code: CodeType = ours.__code__
-    if getattr(cls.__init__, "__code__", None) is not code:  # type: ignore[misc]
-        return
-    after = cls.__mro__[cls.__mro__.index(mixin) + 1 :]
-    theirs = next(vars(base)["__init__"] for base in after if "__init__" in vars(base))
-    try:
-        parameters = [*inspect.signature(theirs).parameters.values()]
-    except (ValueError, TypeError):  # one that is written in C says nothing
-        return
-    seal = inspect.signature(ours).parameters["seal"]
-    gathering = [one for one in parameters if one.kind is Parameter.VAR_KEYWORD]  # comes last
-    parameters = [*parameters[: len(parameters) - len(gathering)], seal, *gathering]
-    made: Any = FunctionType(code, ours.__globals__, ours.__name__, ours.__defaults__, ours.__closure__)
-    made.__kwdefaults__, made.__doc__, made.__qualname__ = ours.__kwdefaults__, ours.__doc__, ours.__qualname__
-    # Annotations that are strings are names in the host's module.
-    made.__module__ = theirs.__module__
-    made.__annotations__ = {**getattr(theirs, "__annotations__", {}), "seal": seal.annotation}
-    vars(made)["__signature__"] = inspect.Signature(parameters, return_annotation=None)
-    cls.__init__ = made  # type: ignore[misc]

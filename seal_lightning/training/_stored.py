@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from reprlib import Repr
 from typing import Any
 
 import torch
@@ -19,6 +20,8 @@ __all__ = ["FORMAT", "check_entry", "differences", "read_entry", "settings_in"]
 # Of the entry `seal` in a checkpoint, raised when an older version could not read a newer entry. All formats are read.
 # In format 1 the settings lie among the host's hyperparameters, in format 2 in the entry.
 FORMAT = 2
+_BRIEF = Repr()  # of settings in a file, which may be of any depth
+_BRIEF.maxstring, _BRIEF.maxdict = 80, 10
 # What an unpickler makes of bytes that were never pickled depends on the bytes.
 _UNREADABLE = (
     *(UnpicklingError, struct.error, EOFError, OSError, RuntimeError, LookupError, ValueError, TypeError),
@@ -98,13 +101,8 @@ def differences(asked: Any, stored: Any) -> str:
     if not isinstance(asked, Mapping) or not isinstance(stored, Mapping):
         return ""
     names = sorted(name for name in {*asked, *stored} if asked.get(name) != stored.get(name))
-    told = [f"`{name}` is {_short(asked.get(name))} and was {_short(stored.get(name))}" for name in names]
+    told = [f"`{name}` is {_BRIEF.repr(asked.get(name))} and was {_BRIEF.repr(stored.get(name))}" for name in names]
     return f" ({', '.join(told)})" if told else ""
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) < 200 else f"{text[:197]}..."
 
 
 def _check_format(entry: Mapping[str, Any]) -> Any:

@@ -17,7 +17,7 @@ from seal_lightning.training import _host as host
 from seal_lightning.training import _reload as reload
 from seal_lightning.training._first_look import FirstLook
 from seal_lightning.training._host import hide_from_torchscript
-from seal_lightning.training._settings import check_parsed
+from seal_lightning.training._signature import accepted, has_default, own_init, takes_any
 from seal_lightning.training._stored import settings_in
 from seal_lightning.training._trust import find_factory
 from seal_lightning.training.batch import SealBatch
@@ -81,7 +81,7 @@ class SealMixin(_Host):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         host.check_bases(cls, SealMixin, _OURS)
-        reload.own_init(cls, SealMixin)
+        own_init(cls, SealMixin)
         hide_from_torchscript(cls, ("seal", *_PROPERTIES))
         for name in _STEPS:
             step = getattr(cls, name, None)
@@ -258,12 +258,12 @@ class SealMixin(_Host):
         if given.get("_instantiator") is not None:  # a parser is to make the model, as it does for the command line
             path = given.get("_class_path")
             named = cls if path is None else find_factory(path, (cls,), "_class_path")
-            known = reload.accepted(cls, given)
-            check_parsed(known, named if reload.takes_any(cls) else cls)
+            known = accepted(cls, given)
+            reload.check_parsed(known, named if takes_any(cls) else cls)
         config = None
         if "seal" not in kwargs and (settings := settings_in(checkpoint, arguments)) is not None:
             config = SealConfig.of(settings)
-            if reload.has_default(cls, "seal") or "seal" in given:
+            if has_default(cls, "seal") or "seal" in given:
                 kwargs["seal"] = config
         options = {"strict": strict, "weights_only": weights_only, **kwargs}
         with reload.restoring(config):

@@ -198,6 +198,13 @@ def test_plain_data_make_only_what_the_field_is_for(field, path):
 
 
 # Entries that are missing, in excess, or of another version.
+def deep():
+    nested = []
+    for _ in range(5000):
+        nested = [nested]
+    return nested
+
+
 def test_a_newer_format_names_the_version_to_install(written, tmp_path):
     entry = {**written["seal"], "format": FORMAT + 1, "version": "7.8.9"}
     message = rf"have format {FORMAT} or less, got {FORMAT + 1}\. .*seal_lightning 7.8.9, .*install that version"
@@ -230,6 +237,10 @@ def test_an_entry_without_a_format_has_the_first(written):
         (
             lambda entry: {**entry, "criterion": {}},
             "loss-nets to be those that `seal` describes; pass the config.*(?s:.)*Missing",
+        ),
+        (
+            lambda entry: {**entry, "criterion": {}, "settings": {"energies": deep()}},
+            r"`energies` is .* and was \[\[(?s:.)*Missing",
         ),
         (lambda entry: {**entry, "criterion": {**entry["criterion"], "x": torch.ones(1)}}, "(?s:.)*Unexpected"),
         (
