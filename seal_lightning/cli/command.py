@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
@@ -17,7 +18,6 @@ from seal_lightning.cli._wandb import MetricDirections
 from seal_lightning.training import _reload as reload
 from seal_lightning.training._signature import accepted
 from seal_lightning.training._stored import settings_in
-from seal_lightning.training._trust import find_factory
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.mixin import SealMixin
 
@@ -104,10 +104,7 @@ class SealCLI(LightningCLI):
         asked = self.parser.parse_args(self._args, defaults=False)[subcommand].model.as_dict()
         given = {**asked.get("init_args", {}), **asked.get("dict_kwargs", {})}
         given = {name: value for name, value in given.items() if value is not None}
-        try:
-            made: Any = find_factory(asked["class_path"], (LightningModule,), "model")
-        except ValueError:  # a function that does not say what it returns: its arguments are not known
-            return
+        made: Any = locate(asked["class_path"])
         checkpoint = reload.stored_checkpoint(path, weights_only=True)
         stored = reload.host_settings(checkpoint, skip=("hparams", "module_arguments"))
         try:

@@ -11,6 +11,7 @@ from typing import Any
 from zipfile import is_zipfile
 
 import torch
+import yaml  # type: ignore[import-untyped]
 from fsspec.core import url_to_fs
 
 from seal_lightning._version import __version__
@@ -24,6 +25,7 @@ __all__ = [
     "host_settings",
     "keep_settings",
     "restoring",
+    "settings_in_yaml",
     "stored_checkpoint",
     "take_restored",
     "without_settings",
@@ -58,6 +60,16 @@ def host_settings(checkpoint: Mapping[str, Any], skip: Sequence[str] = ()) -> di
     """
     found = [checkpoint[key] for key in _SETTINGS if key in checkpoint and key not in skip]
     return {key: value for settings in found if isinstance(settings, Mapping) for key, value in settings.items()}
+
+
+def settings_in_yaml(path: Any) -> Any:
+    """SEAL's settings in a file of hyperparameters, as loggers write them: `hparams.yaml`."""
+    if not str(path).lower().endswith((".yaml", ".yml")):
+        return None
+    files, place = url_to_fs(str(path))
+    with files.open(place, "r") as file:
+        content = yaml.full_load(file)
+    return content.get("seal") if isinstance(content, Mapping) else None
 
 
 def _load(path: Any, weights_only: bool | None) -> Any:

@@ -255,12 +255,14 @@ class SealMixin(_Host):
         checkpoint = reload.stored_checkpoint(checkpoint_path, weights_only)
         arguments = reload.host_settings(checkpoint, () if hparams_file is None else ("hyper_parameters",))
         given = {key: value for key, value in arguments.items() if key not in kwargs}
-        if given.get("_instantiator") is not None:  # a parser is to make the model, as it does for the command line
+        # A parser makes the model where the command line made the checkpoint, or the file of hyperparameters.
+        if given.get("_instantiator") is not None or (given and hparams_file is not None):
             path = given.get("_class_path")
             named = cls if path is None else find_factory(path, (cls,), "_class_path")
-            known = accepted(cls, given)
-            reload.check_parsed(known, named if takes_any(cls) else cls)
+            reload.check_parsed(accepted(cls, given), named if takes_any(cls) else cls)
         config = None
+        if (theirs := reload.settings_in_yaml(hparams_file)) is not None:
+            kwargs.setdefault("seal", SealConfig.of(theirs))
         if "seal" not in kwargs and (settings := settings_in(checkpoint, arguments)) is not None:
             config = SealConfig.of(settings)
             if has_default(cls, "seal") or "seal" in given:

@@ -440,6 +440,10 @@ def test_saved_configs_hold_the_settings_in_use_and_the_versions(seal, config, t
     else:
         assert [one["weight"] for one in settings["energies"]] == [{"ratio": 0.1, "amplification": 10.0}, 0.5]
     again = Prepared(["fit", "--config", str(run / "config.yaml"), *QUIET]).model._seal_config.plain()
+    from my_lifters import SealLifter
+
+    loaded = SealLifter.load_from_checkpoint(checkpoint, hparams_file=run / "hparams.yaml")
+    assert loaded._seal_config.plain() == stored
     for one, other in [(again, stored)] if seal is None else zip(again["energies"], stored["energies"], strict=True):
         assert one.pop("optimizer")["init_args"].items() >= dict(other.pop("optimizer").get("init_args", {})).items()
         assert one == other

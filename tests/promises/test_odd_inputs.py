@@ -440,7 +440,8 @@ def test_plain_data_is_a_configuration_or_refused(fields):
         config = attempt(SealConfig.of, fields)
     if config is None:
         return
-    assert SealConfig.of(config.plain()) == config or "Expected" in str(config.plain())
+    plain = config.plain()
+    assert "Expected" in plain if isinstance(plain, str) else SealConfig.of(plain).plain() == plain
 
 
 # NumPy's texts end at their last character that is not NUL.

@@ -547,6 +547,16 @@ def test_settings_under_every_key_that_lightning_reads(key, parser, whole, mark)
         SealHost.load_from_checkpoint(path)
 
 
+def test_a_file_of_hyperparameters_makes_a_parser_follow_nothing_else(whole, mark, folder):
+    """A logger writes the name of the parser, too, and a checkpoint has more than one place for arguments."""
+    Path("hparams.yaml").write_text(yaml.safe_dump({"_instantiator": BY_PARSER["_instantiator"], "hidden": 8}))
+    for settings in CRAFTED_HOST[:7]:
+        torch.save(crafted(whole, 2, SETTINGS, filled(settings, mark), key="module_arguments"), "crafted.ckpt")
+        with pytest.raises(ValueError, match="Expected"):
+            SealHost.load_from_checkpoint("crafted.ckpt", hparams_file="hparams.yaml")
+        assert not mark.exists(), settings
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_settings_given_anew_go_over_those_in_the_file(form, whole, mark, make_trainer):
     path = mark.parent / "crafted.ckpt"
