@@ -145,7 +145,9 @@ class BodyFrame(nn.Module):
         total, count = torch.where(finite, total, 0.0), torch.where(finite, count, 0.0)
         self.bone_count.add_(count).clamp_(max=_MEMORY)
         self.bone_length.add_((total - self.bone_length * count) / self.bone_count.clamp(min=1))
-        self._surely_known = self._surely_known or (seen is None and len(truth) > 0)
+        # All ranks have to come to the same answer, or one of them would wait for the medians of the others.
+        counted = ranks.world_size() > 1 or (seen is None and len(truth) > 0)
+        self._surely_known = self._surely_known or counted
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
