@@ -159,7 +159,9 @@ class Joining:
         watch, calls = self.step.watch, self.step.calls
         compared = self._joined[-1]
         behind = watch.made_of(compared)
-        walk = any(watch.made_of(loss) & bit & ~behind for bit in (OPAQUE, *(call.bit for call in calls)))
+        walk = watch.ungraded or any(
+            watch.made_of(loss) & bit & ~behind for bit in (OPAQUE, *(call.bit for call in calls))
+        )
         factor = host.loss_factor(self.model, loss)  # small gradients would vanish in float16
         with watch.gates.looking(loss, compared, walk):
             gradient = gradient_at(loss * factor, read.prediction, place)

@@ -27,6 +27,7 @@ from seal_lightning.training.joining import Joining
 from seal_lightning.training.optimization import LossNetOptimization
 from seal_lightning.training.reading.calls import Call
 from seal_lightning.training.reading.record import Record
+from seal_lightning.training.reading.replay import Replay
 from seal_lightning.training.reading.step import Found, WatchedStep
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ else:
 __all__ = ["SealMixin"]
 
 _STEPS = ("training_step", "validation_step", "test_step")
-_PROPERTIES = ("seal_calls", "seal_captured", "seal_optimizer", "seal_reading")
-_OURS = ("seal", "seal_batch", "seal_step", *_PROPERTIES)
+_PROPERTIES = ("seal_calls", "seal_captured", "seal_optimizer", "seal_reading", "seal_replay_keypoints")
+_OURS = ("seal", "seal_batch", "seal_replay", "seal_step", *_PROPERTIES)
 
 
 class SealMixin(_Host):
@@ -106,6 +107,7 @@ class SealMixin(_Host):
         self._seal_step: WatchedStep | None = None
         self._seal_joining: Joining | None = None
         self._seal_last: SealBatch | Exception | None = None
+        self._seal_replay: Replay | str | None = None
         self._seal_key: tuple[int, int, int] | None = None
         self._seal_overridden = type(self).seal_batch is not SealMixin.seal_batch
         self._seal_build(config, warm=restored is None)
@@ -180,6 +182,37 @@ class SealMixin(_Host):
         if self._seal_last is None:
             raise RuntimeError("Expected a training, validation or test step before `seal_captured` is read.")
         return self._seal_last
+
+    def seal_replay(self, keypoints_2d: Tensor, *, eval_mode: bool = False) -> Tensor:
+        """Predict poses from other keypoints, by the network's call of the last step, once more.
+
+        Nothing is left behind: training flags, buffers and random state are restored bit for bit.
+
+        Args:
+            keypoints_2d: Keypoints of the shape that the network was given in the step (`seal_replay_keypoints`).
+            eval_mode: Whether the network runs in evaluation mode, rather than in that of the step.
+
+        Returns:
+            Poses (..., J, 3), without a gradient.
+
+        Raises:
+            ValueError: If the last step changes the keypoints before the call or the poses after it, so that the call
+                alone is not what predicts; or if the keypoints have another shape.
+            RuntimeError: If there was no step yet.
+        """
+        return self._seal_recorded()(keypoints_2d, eval_mode=eval_mode)
+
+    @property
+    def seal_replay_keypoints(self) -> Tensor:
+        """What the network was given in the last step: keypoints, or windows of them; raises as `seal_replay`."""
+        return self._seal_recorded().keypoints_2d
+
+    def _seal_recorded(self) -> Replay:
+        if self._seal_replay is None:
+            raise RuntimeError("Expected a training, validation or test step before `seal_replay`.")
+        if isinstance(self._seal_replay, str):
+            raise ValueError(f"Expected a step whose network can be run once more, but {self._seal_replay}.")
+        return self._seal_replay
 
     @property
     def seal_optimizer(self) -> Optimizer:
@@ -360,6 +393,8 @@ class SealMixin(_Host):
         read = self.seal_batch(step.batch, *((None, None) if call is None else (call.inputs, call.output)))
         if read is not None and not isinstance(read, SealBatch):
             raise TypeError(f"Expected `seal_batch` to return a SealBatch or None, but got {type(read).__name__}.")
+        if read is not None:
+            self._seal_replay = step.replay()
         if read is not None and loss is not None:
             self._seal_record.read(self, step, found, read)
         return read

@@ -32,6 +32,7 @@ class Call:
         host: The module whose step it is.
         bit: The call's bit: what comes out is made from it.
         named: Whether the last of the inputs is a dict of arguments by name.
+        autocast: Type of the device and, where autocast was on, its dtype.
     """
 
     inputs: Any
@@ -40,6 +41,7 @@ class Call:
     host: nn.Module
     bit: int
     named: bool
+    autocast: tuple[str, torch.dtype | None]
 
     @property
     def name(self) -> str:
@@ -167,7 +169,7 @@ class Calls:
             watch.note(tensor, bits | made_of | bit, 0 if known is None else known.bit)
             posed = posed or id(tensor) in watch.poses
         kept = (inputs, output) if posed or self.all_kept else (None, None)
-        self.found.append(Call(kept[0], kept[1], module, self.host, bit, named))
+        self.found.append(Call(kept[0], kept[1], module, self.host, bit, named, _autocast(output)))
 
 
 def _expect_our_hook() -> None:
@@ -184,3 +186,9 @@ def _may_be_truth(watch: Watch, tensor: Tensor) -> bool:
 
 def _predicted(watch: Watch, tensor: Tensor) -> bool:
     return bool(watch.made_of(tensor) & NETWORK) and watch.shapes.leading(tensor) is not None
+
+
+def _autocast(output: Any) -> tuple[str, torch.dtype | None]:
+    tensor = next(tensors_in(output), None)
+    device = "cpu" if tensor is None else tensor.device.type
+    return device, torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None

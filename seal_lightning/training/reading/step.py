@@ -15,6 +15,7 @@ from seal_lightning.training.reading.choice import choose, made_by, meetings_in
 from seal_lightning.training.reading.keypoints import find_keypoints
 from seal_lightning.training.reading.masks import find_mask
 from seal_lightning.training.reading.meeting import Meeting
+from seal_lightning.training.reading.replay import Replay, recorded_call
 from seal_lightning.training.reading.report import met, origin
 from seal_lightning.training.reading.shapes import PoseShapes
 from seal_lightning.training.reading.unseen import read_unseen
@@ -181,6 +182,13 @@ class WatchedStep:
             find_mask("visibility", self.batch, (*leading, shapes.joints)),
             find_mask("labelled", self.batch, leading[:1]),
         )
+
+    def replay(self) -> Replay | str:
+        """The call that made the prediction, to be run once more; or why it cannot be."""
+        prediction = self.current.prediction
+        if prediction is None:
+            return "the prediction of the step is not known"
+        return recorded_call(self.watch, self.calls, prediction, self.keypoints)
 
     def said(self, found: Found, read: SealBatch) -> str:
         """One line on what is read."""

@@ -96,6 +96,8 @@ class Watch(TorchFunctionMode):
         self.meetings = Meetings(self)
         self.stated: list[Stated] = []
         self.gates = Gates()
+        # Whether something was made of a network's output without a graph: the inside of a custom function, perhaps.
+        self.ungraded = False
         self._made: dict[int, tuple[Any, int]] = {}
         self._parts: dict[int, Part] = {}
         self._negated: dict[int, Tensor] = {}
@@ -188,7 +190,10 @@ class Watch(TorchFunctionMode):
             made_of |= self.meetings.compare(name_of(func), *operands(args, kwargs))
         if kind is Kind.MEETS or kind is Kind.ADDS:
             made_of |= self._noise(args)
-        met = made_of & self.meetings.bits and torch.is_grad_enabled()
+        trained = torch.is_grad_enabled()
+        if not trained and made_of & NETWORK:
+            self.ungraded = True
+        met = made_of & self.meetings.bits and trained
         for number, out in enumerate(outs):
             if not isinstance(out, Tensor):
                 continue
