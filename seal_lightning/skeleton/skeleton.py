@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -122,6 +122,10 @@ class Skeleton:
         """
         hierarchy = read_hierarchy(path)
         return cls(hierarchy.names, hierarchy.parents, *hierarchy.partners)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What follows from the fields is found again where it is needed: a data loader's worker gets the fields alone.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def num_joints(self) -> int:

@@ -315,3 +315,12 @@ def test_from_bvh_names_file_and_line(tmp_path):
         Skeleton.from_bvh(path)
     with pytest.raises(FileNotFoundError, match=r"absent\.bvh"):
         Skeleton.from_bvh(tmp_path / "absent.bvh")
+
+
+def test_a_pickle_holds_the_fields_alone():
+    skeleton = get_skeleton("h36m17")
+    assert skeleton.hops.shape == (17, 17)  # made when it is first asked for, and kept
+    again = pickle.loads(pickle.dumps(skeleton))
+    assert set(vars(again)) == {"names", "parents", "left", "right", "root", "limbs"}
+    assert again == skeleton
+    assert torch.equal(again.hops, skeleton.hops)
