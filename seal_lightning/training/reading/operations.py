@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Any
@@ -73,6 +74,7 @@ def kind_of(function: Any) -> Kind:
     return _KINDS.get(name_of(function), Kind.OTHER)
 
 
+@functools.cache
 def name_of(function: Any) -> str:
     """Its name; that of the attribute for a getter, as `data` of ``tensor.data``."""
     name = getattr(function, "__name__", "")

@@ -132,9 +132,9 @@ class Watch(TorchFunctionMode):
 
     def part(self, tensor: Tensor) -> Part | None:
         """Which batch of poses a tensor was taken out of; such a batch is its own whole."""
-        if self.shapes.leading(tensor) is not None:
-            return Part(tensor, tensor, ALL_AXES, None)
-        return self._parts.get(id(tensor))
+        known = self.poses.get(id(tensor))
+        leading = self.shapes.leading(tensor) if known is None else known.leading
+        return self._parts.get(id(tensor)) if leading is None else Part(tensor, tensor, ALL_AXES, None)
 
     def note(self, tensor: Tensor, made_of: int, bit: int = 0, made: bool = False) -> None:
         """Note what a tensor is made from.
@@ -239,8 +239,8 @@ class Watch(TorchFunctionMode):
             self.note(out, made_of, whole.bit, whole.made)
         else:
             self.note(out, made_of, made=True)
-        part = self.part(source)
-        if part is None or self.shapes.leading(out) is not None or picks_rows(func, args, kwargs):
+        part, known = self.part(source), self.poses.get(id(out))
+        if part is None or (known is not None and known.leading is not None) or picks_rows(func, args, kwargs):
             return
         axes = axes_kept(func, args, kwargs, number, part.axes)
         row = row_of(func, args, kwargs, number) if source is part.pose else part.row
