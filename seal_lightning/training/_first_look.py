@@ -120,6 +120,13 @@ def _seen(read: SealBatch) -> Tensor:
 
 
 def _look_at_keypoints(keypoints_2d: Tensor, seen: Tensor) -> None:
+    third = torch.where(seen, keypoints_2d[..., -1].float(), 0.0)
+    if keypoints_2d.shape[-1] == 3 and bool(((third < 0) | (third > 1)).any()):
+        warnings.warn(
+            "The third channel of the keypoints is no confidence from 0 to 1. If the network is given something else "
+            f"than keypoints, {_OVERRIDE} and return what the keypoints are, or None for them.",
+            stacklevel=5,
+        )
     size = torch.where(seen[..., None], keypoints_2d[..., :2].float(), torch.nan).abs().nanmean()
     if float(size) > _PIXELS:
         warnings.warn(

@@ -16,6 +16,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Meeting", "Meetings"]
 
+_IN_PLACE = (
+    "sub_",
+    "subtract_",
+    "__isub__",
+    "add_",
+    "__iadd__",
+)  # one of the two becomes the difference
+
 
 @dataclass(eq=False)
 class Meeting:
@@ -112,7 +120,7 @@ class Meetings:
                 watch.made_of(truth),
                 bits,
                 get_gradient_edge(prediction) if prediction.requires_grad else None,
-                versions=(_version(prediction), _version(truth)),
+                versions=(_version(prediction) - (operation in _IN_PLACE), _version(truth)),
             )
         self.bits |= meeting.bit
         if part.axes == true_part.axes and part.row == true_part.row:

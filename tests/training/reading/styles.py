@@ -337,6 +337,11 @@ def overwritten_after_it_met(host, b, i):
     return loss
 
 
+@style(ERROR)
+def subtracted_in_place(host, b, i):
+    return (host.net(b[0]) * 1.0).sub_(b[1]).abs().mean()
+
+
 # Masks.
 @style(batch=with_visibility)
 def weighted_by_visibility(host, b, i):

@@ -11,7 +11,7 @@ from torch import nn
 
 from seal_lightning import ForceRatio, SealBatch, SealConfig, SealMixin
 from tests import hosts
-from tests.training.reading.styles import StyleHost, distance, pair
+from tests.training.reading.styles import StyleHost, distance, net, pair
 
 X, Y = pair()
 
@@ -308,3 +308,12 @@ def test_calls_are_public_while_the_step_is_read():
     model.log = lambda *args, **kwargs: None
     model.training_step((X, Y), 0)
     assert seen == [("forward", (8, 17, 3))]
+
+
+def test_a_third_channel_that_is_no_confidence_is_warned_of():
+    def build(host):
+        host.net = net(51)
+
+    batch = torch.randn(8, 17, 3), Y
+    with pytest.warns(UserWarning, match="The third channel of the keypoints is no confidence from 0 to 1"):
+        step(lambda host, b, i: distance(host.net(b[0]), b[1]), build, batch=batch)
