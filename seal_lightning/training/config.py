@@ -41,11 +41,12 @@ class SealConfig:
         skeleton: Name of a built-in skeleton, or a `Skeleton`.
         energies: The learned energies, as EnergyTerms; not together with the fields of a single one.
         loss_net: Makes the loss-net of the one energy: a class, or ``class_path`` with ``init_args`` in YAML.
-        objective: What that loss-net minimises.
-        negatives: Where its implausible poses come from.
-        weight: How hard it pulls: `ForceRatio`, or a float as in the paper.
-        gradient_penalty: What it pays for its slope: a `GradientPenalty`, or the weight of `R1`.
-        optimizer: Makes its optimizer.
+        objective: What the loss-net of the one energy minimises.
+        negatives: Where the implausible poses of the one energy come from.
+        weight: How hard the one energy pulls: `ForceRatio`, or a float as in the paper.
+        gradient_penalty: What the loss-net of the one energy pays for its slope: a `GradientPenalty`, or the weight of
+            `R1`.
+        optimizer: Makes the optimizer of the one energy's loss-net.
         warmup_steps: Steps in which the loss-nets train and the pose-net does not feel them yet. A few hundred keep the
             pulls of a loss-net that knows nothing yet out of the training.
         lr_scheduler: Learning-rate scheduler of the loss-nets, stepped after each of their updates.
