@@ -17,7 +17,7 @@ from seal_lightning._version import __version__
 from seal_lightning.cli._wandb import MetricDirections
 from seal_lightning.training import _reload as reload
 from seal_lightning.training._signature import accepted
-from seal_lightning.training._stored import settings_in
+from seal_lightning.training._stored import UNREADABLE, settings_in
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.mixin import SealMixin
 
@@ -103,9 +103,13 @@ class SealCLI(LightningCLI):
         subcommand = self.config.subcommand
         asked = self.parser.parse_args(self._args, defaults=False)[subcommand].model.as_dict()
         given = {**asked.get("init_args", {}), **asked.get("dict_kwargs", {})}
-        given = {name: value for name, value in given.items() if value is not None}
+        if given.get("seal", ...) is None:  # as in a printed config that says nothing of SEAL
+            del given["seal"]
         made: Any = locate(asked["class_path"])
-        checkpoint = reload.stored_checkpoint(path, weights_only=True)
+        try:
+            checkpoint = reload.stored_checkpoint(path, weights_only=True)
+        except UNREADABLE as error:
+            self.parser.error(f"Expected `ckpt_path` to be a file of tensors and plain data, but got {path!r}: {error}")
         stored = reload.host_settings(checkpoint, skip=("hparams", "module_arguments"))
         try:
             settings = None

@@ -15,7 +15,12 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
-from seal_lightning.training._trust import find_factory, found_in_library
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from seal_lightning.skeleton import Skeleton
+from seal_lightning.training._trust import find_factory, found_in_library, in_library
 
 __all__ = ["Reading", "check_name", "factory_of", "instance_of", "read_argument", "read_arguments", "split_class_path"]
 
@@ -27,12 +32,14 @@ _YAML = re.compile(r"[{\[?&*!]|:(\s|$)")  # what a parser would read as more tha
 _GATHERING = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
 Kinds = tuple[type, ...]
+# What a host's argument that may be anything may be made of: other classes open files or start processes.
+_ANYWHERE: Kinds = (nn.Module, Optimizer, LRScheduler)
 
 
 class Reading(NamedTuple):
     """How arguments are read."""
 
-    kinds: Kinds  # what a class path among them may stand for; `object` for all but Python's own library
+    kinds: Kinds  # what a class path among them may stand for; `object` for whatever the annotation says
     calls: bool = True  # whether instances are made; otherwise the arguments are checked, for a parser to make them
 
 
@@ -85,6 +92,8 @@ def _read(value: Any, kinds: Kinds, name: str, reading: Reading) -> tuple[Callab
     made = find_factory(path, kinds, name)
     if object in reading.kinds and found_in_library(made):
         raise ValueError(f"Expected `{name}` to be no part of Python's own library, but the checkpoint names {path!r}.")
+    if Skeleton in kinds and not isinstance(made, type):  # one that reads a file would read whatever is named
+        raise ValueError(f"Expected `{name}` to be a Skeleton by its joints, but the checkpoint names {path!r}.")
     keywords = read_arguments(made, keywords, reading)
     _check_keywords(made, keywords, name)
     return made, keywords
@@ -196,10 +205,8 @@ def _item_hint(members: tuple[Any, ...]) -> Any:
 
 
 def _kinds_held(members: tuple[Any, ...], reading: Reading, name: str) -> Kinds:
-    """The classes of a parameter's annotation, where it may hold an instance of one of the kinds."""
-    if Any in members and object in reading.kinds:
-        return (object,)
-    kinds = tuple(one for one in members if isinstance(one, type) and issubclass(one, reading.kinds))
+    """The classes that a parameter may hold an instance of, by its annotation, as far as the reading goes."""
+    kinds = tuple(kind for one in members for kind in _kinds_said(one, reading))
     if not kinds:
         raise ValueError(f"Expected `{name}` to be plain data, but the checkpoint names a class for it.")
     return kinds
@@ -208,8 +215,14 @@ def _kinds_held(members: tuple[Any, ...], reading: Reading, name: str) -> Kinds:
 def _kinds_made(members: tuple[Any, ...], reading: Reading) -> Kinds:
     """The classes that a factory may make by its parameter's annotation, else all of the kinds."""
     parts = [get_args(member)[-1] for member in members if _is_for_factories(member) and get_args(member)]
-    kinds = tuple(one for part in parts for one in _members(part) if isinstance(one, type))
-    return tuple(kind for kind in kinds if issubclass(kind, reading.kinds)) or reading.kinds
+    kinds = tuple(kind for part in parts for one in _members(part) for kind in _kinds_said(one, reading))
+    return kinds or (_ANYWHERE if object in reading.kinds else reading.kinds)
+
+
+def _kinds_said(member: Any, reading: Reading) -> Kinds:
+    if object in reading.kinds and (member is Any or (isinstance(member, type) and in_library(member))):
+        return _ANYWHERE  # the annotation says next to nothing
+    return (member,) if isinstance(member, type) and issubclass(member, reading.kinds) else ()
 
 
 def _hints(made: Callable[..., Any]) -> dict[str, Any]:

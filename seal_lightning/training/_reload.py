@@ -98,7 +98,9 @@ def asked_checkpoint(cli: Any) -> str | None:
 def check_parsed(settings: Mapping[Any, Any], made: Callable[..., Any]) -> None:
     """Check a host's settings that a parser is about to import and make things of.
 
-    A class path may name a class that is imported already and is not of Python's own library; a string stays a string.
+    A class path may name a class of the kind that the argument's annotation says, of a module that is imported already
+    and not of Python's own library; where the annotation says nothing, a module, optimizer or scheduler of torch's kind.
+    A string stays a string.
 
     Args:
         settings: Stored arguments of the model.
@@ -113,7 +115,7 @@ def check_parsed(settings: Mapping[Any, Any], made: Callable[..., Any]) -> None:
         if taken := sorted({*settings} & {*_FOR_A_PARSER}):
             raise ValueError(f"Expected `hyper_parameters` to name no class but in `_class_path`, but got {taken}.")
         read_arguments(made, settings, Reading((object,), calls=False))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(
             f"Expected the settings of the model in the checkpoint to be plain data of imported classes. {error}"
         ) from error

@@ -15,7 +15,7 @@ import torch
 
 from seal_lightning._version import __version__
 
-__all__ = ["FORMAT", "check_entry", "differences", "read_entry", "settings_in"]
+__all__ = ["FORMAT", "UNREADABLE", "check_entry", "differences", "read_entry", "settings_in"]
 
 # Of the entry `seal` in a checkpoint, raised when an older version could not read a newer entry. All formats are read.
 # In format 1 the settings lie among the host's hyperparameters, in format 2 in the entry.
@@ -23,7 +23,7 @@ FORMAT = 2
 _BRIEF = Repr()  # of settings in a file, which may be of any depth
 _BRIEF.maxstring, _BRIEF.maxdict = 80, 10
 # What an unpickler makes of bytes that were never pickled depends on the bytes.
-_UNREADABLE = (
+UNREADABLE = (
     *(UnpicklingError, struct.error, EOFError, OSError, RuntimeError, LookupError, ValueError, TypeError),
     *(AttributeError, AssertionError, ArithmeticError, MemoryError),
 )
@@ -40,7 +40,7 @@ def read_entry(path: str) -> Mapping[str, Any]:
         raise FileNotFoundError(f"Expected `checkpoint` to be the path of a file, but there is none at {path!r}.")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         named = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it asks for {named[1]}" if named else "it cannot be read"
         raise ValueError(

@@ -9,7 +9,7 @@ from importlib import import_module
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple
 
-__all__ = ["ROOMS", "find_factory", "found_in_library"]
+__all__ = ["ROOMS", "find_factory", "found_in_library", "in_library"]
 
 _HERE = "seal_lightning"
 # What a configuration names of this package lies in these; they, and what is below them, may be imported for a file.
@@ -65,9 +65,12 @@ def found_in_library(factory: Callable[..., Any]) -> bool:
     """Whether a class or function, or what the function makes, is of Python's own library, like a file or a process."""
     function = getattr(factory, "__func__", factory)
     names = _dict_of(function, "__globals__") if isinstance(function, FunctionType) else {}
-    made = _made_by(function, getattr(factory, "__self__", None), names)
-    homes = {str(getattr(thing, "__module__", "builtins")).partition(".")[0] for thing in (function, made)}
-    return not homes.isdisjoint(sys.stdlib_module_names)
+    return in_library(function) or in_library(_made_by(function, getattr(factory, "__self__", None), names))
+
+
+def in_library(thing: Any) -> bool:
+    """Whether a class or function is of Python's own library."""
+    return str(getattr(thing, "__module__", "builtins")).partition(".")[0] in sys.stdlib_module_names
 
 
 def _find(path: str) -> _Found | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -91,14 +92,21 @@ class LossNetOptimization:
 
     def _restore(self, optimizer: Optimizer) -> None:
         try:
-            optimizer.load_state_dict(self._restored["optimizer"])
-            if self._scheduler is not None and self._restored.get("lr_scheduler") is not None:
-                self._scheduler.load_state_dict(self._restored["lr_scheduler"])
+            changed = _changed(optimizer.param_groups, self._restored["optimizer"]["param_groups"], self._scheduler)
+            if not changed:
+                optimizer.load_state_dict(self._restored["optimizer"])
+                if self._scheduler is not None and self._restored.get("lr_scheduler") is not None:
+                    self._scheduler.load_state_dict(self._restored["lr_scheduler"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
                 "Expected the state of the loss-nets' optimizer in the checkpoint to fit `optimizer` of `seal`; pass "
                 f"the configuration of the run that wrote it. {error}"
             ) from error
+        if changed:  # a state brings its options along, which would go over those that are asked for
+            warnings.warn(
+                f"The loss-nets' optimizer starts anew: `seal` asks for another {changed} than the checkpoint has.",
+                stacklevel=2,
+            )
         self._restored = {}
 
     def step(self, ranking_loss: Tensor) -> None:
@@ -149,7 +157,8 @@ class LossNetOptimization:
         """
         self._load_criterion(entry)
         self.awaited = False
-        self.guard.load_state_dict(entry.get("guard", Guard(None).state_dict()))
+        guard = {**Guard(None).state_dict(), **_counts(entry.get("guard", {}))}
+        self.guard.load_state_dict(guard)
         # The optimizer is made anew when it is next asked for, on the device that the loss-nets are on by then.
         self._optimizer = self._scheduler = None
         self._restored = {key: entry[key] for key in _PARTS if key in entry}
@@ -176,3 +185,30 @@ class LossNetOptimization:
             for group in other.param_groups:
                 first.add_param_group(group)
         return first
+
+
+def _changed(asked: Sequence[Mapping[str, Any]], stored: Sequence[Mapping[str, Any]], scheduler: Any) -> list[str]:
+    """Names of the options in which an optimizer differs from a stored one, before any schedule changed them."""
+    names: set[str] = set()
+    for mine, theirs in zip(asked, stored, strict=True):
+        names |= {*theirs} - {*mine} - {"initial_lr"}  # those that only the optimizer has may be of another torch
+        # A scheduler changes what it likes; what it started from it keeps as `initial_lr`.
+        compared = ["initial_lr"] if scheduler is not None else [name for name in mine if name != "params"]
+        for name in compared:
+            value = theirs.get("initial_lr", theirs.get("lr")) if name in ("lr", "initial_lr") else theirs.get(name)
+            if name in theirs and _listed(value) != _listed(mine[name]):
+                names.add("lr" if name == "initial_lr" else name)
+    return sorted(names)
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _counts(guard: Any) -> dict[str, Tensor]:
+    if not isinstance(guard, Mapping) or not all(isinstance(value, Tensor) for value in guard.values()):
+        raise ValueError(
+            "Expected `guard` of the checkpoint's `seal` entry to be the counts of skipped updates, but got "
+            f"{type(guard).__name__}. Take it out of the entry to count anew."
+        )
+    return dict(guard)

@@ -28,7 +28,7 @@ class Lifter(L.LightningModule):
         hidden: Width of its one hidden layer.
     """
 
-    def __init__(self, hidden: int = 8):
+    def __init__(self, hidden: int = 8, note: str | None = None):
         super().__init__()
         self.save_hyperparameters()
         self.net = torch.nn.Sequential(
@@ -411,6 +411,22 @@ def test_the_arguments_that_were_asked_for_are_the_models(checkpoints, tmp_path)
     assert prepared(tmp_path, "SealLifter", "--model.hidden=5", **asked).model.hparams.hidden == 5
     with pytest.raises(RuntimeError, match="size mismatch"):
         main(["validate", "--config", "asked.yaml", *QUIET, "--ckpt_path=SealLifter.ckpt"])
+
+
+def test_null_is_asked_for_like_any_value(checkpoints, tmp_path):
+    asked = {"class_path": "my_lifters.SealLifter"}
+    torch.save({**(saved := torch.load("Lifter.ckpt", weights_only=True)),
+                "hyper_parameters": {**saved["hyper_parameters"], "note": "abc"}}, "noted.ckpt")  # fmt: skip
+    assert prepared(tmp_path, "noted", **asked).model.hparams.note == "abc"
+    assert prepared(tmp_path, "noted", "--model.note=null", **asked).model.hparams.note is None
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK\x03\x04"])
+def test_what_is_no_checkpoint_is_named(content, config, tmp_path, capsys):
+    (tmp_path / "some.ckpt").write_bytes(content)
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", config, *QUIET, "--ckpt_path=some.ckpt"])
+    assert "Expected `ckpt_path` to be a file of tensors and plain data, but got 'some.ckpt'" in capsys.readouterr().err
 
 
 def test_a_model_has_to_be_asked_for(checkpoints, capsys):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import sys
 import tempfile
 import warnings
@@ -289,6 +290,40 @@ def test_another_optimizers_state_says_what_to_do(change, written):
     model.on_load_checkpoint({"seal": {**written["seal"], "optimizer": change(written["seal"]["optimizer"])}})
     with pytest.raises(ValueError, match="state of the loss-nets' optimizer in the checkpoint to fit `optimizer`"):
         _ = model.seal_optimizer
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "names"),
+    [
+        (partial(torch.optim.SGD, lr=1e-3), "'amsgrad', 'betas'"),
+        (partial(torch.optim.Adam, lr=1e-2), r"\['lr'\]"),
+        (partial(torch.optim.Adam, lr=1e-3, betas=[0.5, 0.9]), r"\['betas'\]"),
+        (partial(torch.optim.Adam, lr=1e-3, betas=[0.9, 0.999]), None),
+    ],
+)
+def test_the_optimizer_that_is_asked_for_goes_over_the_stored_one(optimizer, names, make_trainer, tmp_path):
+    asked = {"loss_net": partial(MLPLossNet, hidden=8, stages=1)}
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(SealTinyLifter(seal=SealConfig(**asked, optimizer=partial(torch.optim.Adam, lr=1e-3))), loader())
+    trainer.save_checkpoint(tmp_path / "adam.ckpt")
+    model = SealTinyLifter(seal=SealConfig(**asked, optimizer=optimizer))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        make_trainer(max_epochs=2).fit(model, loader(), ckpt_path=tmp_path / "adam.ckpt")
+    told = [str(one.message) for one in caught if "optimizer starts anew" in str(one.message)]
+    assert len(told) == (names is not None)
+    assert names is None or re.search(names, told[0])
+    (group,) = model.seal_optimizer.param_groups
+    assert all(group[name] == value for name, value in optimizer.keywords.items() if name != "betas")
+    if optimizer.func is torch.optim.Adam:
+        assert {int(state["step"]) for state in model.seal_optimizer.state.values()} == {4 if names else 8}
+
+
+@pytest.mark.parametrize("guard", [3, None, {"skipped": 1, "in_row": 0}, ["skipped"]])
+def test_a_guard_of_another_kind_says_what_to_do(guard, written):
+    model = SealTinyLifter(seal=configuration())
+    with pytest.raises(ValueError, match="Expected `guard` of the checkpoint's `seal` entry to be the counts"):
+        model.on_load_checkpoint({"seal": {**written["seal"], "guard": guard}})
 
 
 def test_settings_of_another_version_say_what_to_do(written, tmp_path):

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import warnings
+from collections.abc import Callable, Sized
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -224,6 +225,8 @@ def test_the_arguments_would_leave_a_mark(path, mark):
         {"loss_net": {"class_path": None}},
         {"weight": {"ratio": {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}}}},
         {"skeleton": {"names": ["a"], "parents": {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}}}},
+        {"skeleton": {"class_path": "seal_lightning.Skeleton.from_bvh", "init_args": {"path": "settings.yaml"}}},
+        {"skeleton": {"class_path": "seal_lightning.skeleton.Skeleton.from_bvh", "init_args": {"path": "{mark}"}}},
         {"seed": {"class_path": "os.makedirs", "init_args": {"name": "{mark}"}}},
         {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": {"class_path": "os.makedirs"}}}},
         {
@@ -324,6 +327,10 @@ class Host(TinyLifter):
         note: str | None = None,
         anything: Any = None,
         table: dict[str, Any] | None = None,
+        bare=None,
+        whatever: object = None,
+        makes: Callable[..., Any] | None = None,
+        sized: Sized | None = None,
     ):
         super().__init__(hidden)
         self.save_hyperparameters(ignore=["part"])
@@ -431,6 +438,13 @@ CRAFTED_SEAL = [
 CRAFTED_HOST = [
     *({"part": named} for named in NAMED),
     *({"part": {"class_path": "torch.nn.Sequential", "dict_kwargs": {"x": named}}} for named in NAMED[:3]),
+    *(
+        {name: {"class_path": "torch.serialization._open_file", "init_args": {"name": "{mark}", "mode": "w"}}}
+        for name in ("anything", "bare", "whatever", "makes", "sized")
+    ),
+    {"bare": {"class_path": "lightning.pytorch.loggers.csv_logs.ExperimentWriter", "init_args": {"log_dir": "{mark}"}}},
+    {"anything": {"class_path": "lightning.pytorch.Trainer", "init_args": {"default_root_dir": "{mark}"}}},
+    {"table": {"x": {"class_path": "torch.serialization._open_file", "init_args": {"name": "{mark}", "mode": "w"}}}},
     {"part": "{class_path: leaves_a_mark.Net}"},
     {"part": "settings.yaml"},
     {"anything": "{class_path: leaves_a_mark.Net}"},
@@ -517,7 +531,7 @@ def test_no_command_follows_crafted_settings_of_seal(name, form, whole, mark, fo
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_follows_crafted_settings_of_the_host(name, whole, mark, folder):
     one = COMMANDS.index(name)
-    for settings in [*CRAFTED_HOST[one:4:4], *CRAFTED_HOST[7 + one : 16 : 4]]:
+    for settings in [*CRAFTED_HOST[one:4:4], *CRAFTED_HOST[7 + one : 24 : 4]]:
         torch.save(crafted(whole, 2, None, {**BY_PARSER, **filled(settings, mark)}), "crafted.ckpt")
         with pytest.raises(ValueError, match=r"error: Expected .* The settings are those in 'crafted.ckpt'"):
             command(name, "crafted.ckpt")
@@ -570,11 +584,12 @@ def test_settings_given_anew_go_over_those_in_the_file(form, whole, mark, make_t
 @pytest.mark.parametrize(("name", "form"), [("fit", 1), ("validate", 2), ("test", 1), ("predict", 2)])
 def test_a_file_of_the_command_line_is_restored(name, form, whole, tmp_path):
     part = {"class_path": "torch.nn.Linear", "init_args": {"in_features": 2, "out_features": 3}}
-    host = {**BY_PARSER, "note": "{a: b/c}", "anything": "C:/a.b", "part": part}
+    host = {**BY_PARSER, "note": "{a: b/c}", "anything": "C:/a.b", "part": part, "bare": part}
     torch.save(crafted(whole, form, SETTINGS, host), tmp_path / "good.ckpt")
     model = command(name, tmp_path / "good.ckpt").model
     assert list(model.seal.energies) == ["points", "bones"]
     assert (model.hparams.note, model.hparams.anything) == ("{a: b/c}", "C:/a.b")
+    assert model.hparams.bare["class_path"] == "torch.nn.Linear"
     assert list(SealHost.load_from_checkpoint(tmp_path / "good.ckpt").seal.energies) == ["points", "bones"]
 
 
