@@ -99,8 +99,8 @@ def check_parsed(settings: Mapping[Any, Any], made: Callable[..., Any]) -> None:
     """Check a host's settings that a parser is about to import and make things of.
 
     A class path may name a class of the kind that the argument's annotation says, of a module that is imported already
-    and not of Python's own library; where the annotation says nothing, a module, optimizer or scheduler of torch's kind.
-    A string stays a string.
+    and not of Python's own library; where the annotation says nothing, a `nn.Module`, an optimizer or a scheduler. A
+    string stays a string.
 
     Args:
         settings: Stored arguments of the model.
