@@ -16,9 +16,13 @@ from fsspec.core import url_to_fs
 
 from seal_lightning._version import __version__
 from seal_lightning.training._arguments import Reading, check_name, read_arguments
+from seal_lightning.training._signature import accepted, has_default, takes_any
+from seal_lightning.training._stored import settings_in
+from seal_lightning.training._trust import find_factory
 from seal_lightning.training.config import SealConfig
 
 __all__ = [
+    "arguments_for",
     "asked_checkpoint",
     "check_parsed",
     "for_loggers",
@@ -34,6 +38,38 @@ __all__ = [
 _FOR_A_PARSER = ("class_path", "init_args", "dict_kwargs")
 _SETTINGS = ("hparams", "module_arguments", "hyper_parameters")  # keys that Lightning reads settings from, in turn
 _RESTORING: ContextVar[tuple[SealConfig | None] | None] = ContextVar("_RESTORING", default=None)
+
+
+def arguments_for(
+    cls: type, path: Any, hparams_file: Any, weights_only: bool | None, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], SealConfig | None]:
+    """Arguments with which a checkpoint's model is to be made, and the SEAL settings in the checkpoint, if any.
+
+    Args:
+        cls: Class of the model.
+        path: The checkpoint, as `load_from_checkpoint` takes it.
+        hparams_file: A file of settings of the user's own, which goes before those in the checkpoint.
+        weights_only: As in `load_from_checkpoint`.
+        given: Arguments that the user gives, which go before all others.
+
+    Raises:
+        ValueError: If the checkpoint's settings name what they are not for, or what is not imported.
+    """
+    checkpoint = stored_checkpoint(path, weights_only)
+    stored = host_settings(checkpoint, () if hparams_file is None else ("hyper_parameters",))
+    used = {key: value for key, value in stored.items() if key not in given}
+    # A parser makes the model where the command line made the checkpoint, or the file of hyperparameters.
+    if used.get("_instantiator") is not None or (used and hparams_file is not None):
+        named = cls if (name := used.get("_class_path")) is None else find_factory(name, (cls,), "_class_path")
+        check_parsed(accepted(cls, used), named if takes_any(cls) else cls)
+    arguments, config = dict(given), None
+    if (theirs := settings_in_yaml(hparams_file)) is not None:
+        arguments.setdefault("seal", SealConfig.of(theirs))
+    if "seal" not in arguments and (settings := settings_in(checkpoint, stored)) is not None:
+        config = SealConfig.of(settings)
+        if has_default(cls, "seal") or "seal" in used:
+            arguments["seal"] = config
+    return arguments, config
 
 
 def stored_checkpoint(path: Any, weights_only: bool | None) -> Mapping[str, Any]:

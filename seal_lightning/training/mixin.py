@@ -17,9 +17,8 @@ from seal_lightning.training import _host as host
 from seal_lightning.training import _reload as reload
 from seal_lightning.training._first_look import FirstLook
 from seal_lightning.training._host import hide_from_torchscript
-from seal_lightning.training._signature import accepted, has_default, own_init, takes_any
+from seal_lightning.training._signature import own_init
 from seal_lightning.training._stored import settings_in
-from seal_lightning.training._trust import find_factory
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.capture import watched_step
 from seal_lightning.training.config import SealConfig
@@ -285,21 +284,7 @@ class SealMixin(_Host):
         Raises:
             ValueError: If the settings name what they are not for, or what is not imported.
         """
-        checkpoint = reload.stored_checkpoint(checkpoint_path, weights_only)
-        arguments = reload.host_settings(checkpoint, () if hparams_file is None else ("hyper_parameters",))
-        given = {key: value for key, value in arguments.items() if key not in kwargs}
-        # A parser makes the model where the command line made the checkpoint, or the file of hyperparameters.
-        if given.get("_instantiator") is not None or (given and hparams_file is not None):
-            path = given.get("_class_path")
-            named = cls if path is None else find_factory(path, (cls,), "_class_path")
-            reload.check_parsed(accepted(cls, given), named if takes_any(cls) else cls)
-        config = None
-        if (theirs := reload.settings_in_yaml(hparams_file)) is not None:
-            kwargs.setdefault("seal", SealConfig.of(theirs))
-        if "seal" not in kwargs and (settings := settings_in(checkpoint, arguments)) is not None:
-            config = SealConfig.of(settings)
-            if has_default(cls, "seal") or "seal" in given:
-                kwargs["seal"] = config
+        kwargs, config = reload.arguments_for(cls, checkpoint_path, hparams_file, weights_only, kwargs)
         options = {"strict": strict, "weights_only": weights_only, **kwargs}
         with reload.restoring(config):
             return super().load_from_checkpoint(checkpoint_path, map_location, hparams_file, **options)
