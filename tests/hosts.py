@@ -11,9 +11,9 @@ JOINTS = 17
 class Poses(Dataset):
     """Random keypoints and, linearly tied to them, poses; each item as `pack` shapes it."""
 
-    def __init__(self, pack, count=96, frames=None, channels=2, seed=0):
+    def __init__(self, pack, count=96, frames=None, channels=2, seed=0, joints=JOINTS):
         generator = torch.Generator().manual_seed(seed)
-        shape = (count, JOINTS) if frames is None else (count, frames, JOINTS)
+        shape = (count, joints) if frames is None else (count, frames, joints)
         self.x = torch.randn(*shape, channels, generator=generator)
         mix = torch.randn(2, 3, generator=generator)
         self.y = self.x[..., :2] @ mix * 0.1 + 0.2 * torch.randn(*shape, 3, generator=generator)

@@ -4,6 +4,7 @@
    tests/training/test_mixin.py::test_weight_zero_is_the_host_bit_for_bit
    tests/training/test_mixin.py::test_initial_weights_and_random_state_are_the_hosts
    tests/loss/test_criterion.py::test_random_numbers_are_its_own
+   tests/promises/test_host_styles.py::test_a_style_is_itself_at_weight_zero_and_read_right_above
 2. The host keeps its own optimization mode; the loss-nets are stepped by hand inside the training step.
    tests/training/test_mixin.py::test_every_host_trains_and_its_loss_net_too
    tests/training/test_mixin.py::test_the_trainer_counts_as_with_the_host_alone
@@ -17,12 +18,14 @@
 4. Plain `ddp` works: equal loss-nets, and two processes equal one at the summed batch.
    tests/promises/test_ddp.py::test_processes_equal_one_at_the_summed_batch
    tests/promises/test_ddp.py::test_processes_draw_numbers_of_their_own
+   tests/promises/test_host_styles.py::test_processes_equal_each_other_and_one_on_the_whole_batch
 5. Keypoints, prediction and truth are found where that is unambiguous; elsewhere an error names `seal_batch`.
    tests/training/test_mixin.py::test_every_host_trains_and_its_loss_net_too
    tests/training/test_mixin.py::test_an_ambiguous_step_raises_and_names_the_override
    tests/training/test_mixin.py::test_normalised_targets_warn_once_and_the_override_mends_it
    tests/training/test_batch.py::test_anything_else_is_refused
    tests/training/test_mixin.py::test_the_host_works_on_pytorch_lightning
+   tests/promises/test_host_styles.py::test_a_style_is_itself_at_weight_zero_and_read_right_above
 6. Arguments of host and mixin stand together; saved arguments are plain data; other names of ours are refused.
    tests/cli/test_command.py::test_arguments_of_host_and_mixin_are_explained_together
    tests/training/test_mixin.py::test_arguments_of_the_seal_subclass_are_saved_as_plain_data

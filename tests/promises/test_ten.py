@@ -14,6 +14,7 @@
    tests/promises/test_steps.py::test_01_detecting_anomalies_and_profiling_do_not_mind
    tests/promises/test_steps.py::test_01_a_net_that_is_run_again_in_the_backward_pass
    tests/promises/test_ranks.py::test_01_weight_zero_is_the_host_on_two_processes
+   tests/promises/test_host_styles.py::test_a_style_is_itself_at_weight_zero_and_read_right_above
 2. `global_step`, `max_steps` and `every_n_train_steps` count as with the host.
    tests/training/test_mixin.py::test_the_trainer_counts_as_with_the_host_alone
    tests/promises/test_steps.py::test_02_counters_checkpoints_and_validation_come_when_the_hosts_come
@@ -32,6 +33,7 @@
    tests/promises/test_ddp.py::test_processes_equal_one_at_the_summed_batch
    tests/promises/test_ddp.py::test_processes_draw_numbers_of_their_own
    tests/promises/test_ranks.py::test_05_the_energy_acts_and_the_processes_stay_equal
+   tests/promises/test_host_styles.py::test_processes_equal_each_other_and_one_on_the_whole_batch
 6. Under a gradient scaler with clipping weights stay finite, and the norm is taken after unscaling.
    tests/training/test_mixin.py::test_loss_scaling_does_not_change_the_force
    tests/promises/test_precision.py::test_06_the_norm_is_taken_after_unscaling

@@ -1,0 +1,87 @@
+"""Promises 1, 4 and 5 on hosts in the styles of the wild, each trained by a real Trainer."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+
+from tests import host_styles
+from tests.promises.twins import assert_energy_acts, assert_same_training, config, same, seal, train
+
+SCRIPT = Path(__file__).with_name("style_ranks_run.py")
+ROOT = Path(__file__).resolve().parents[2]
+SITS_OUT = "no energy joined it"
+
+each_style = pytest.mark.parametrize("host", host_styles.STYLES, ids=lambda host: host.__name__)
+
+
+class Held(L.Callback):
+    """Holds what was read of each step against what the host's loss compared."""
+
+    def __init__(self):
+        self.steps = 0
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if module.used is None:
+            return
+        keypoints_2d, prediction, truth = module.used
+        read = module.seal_captured
+        assert torch.equal(read.prediction.detach(), prediction)
+        assert torch.equal(read.target, truth)
+        none = torch.zeros_like(read.keypoints_2d)
+        assert torch.equal(read.keypoints_2d, none if keypoints_2d is None else keypoints_2d)
+        self.steps += 1
+
+
+@each_style
+def test_a_style_is_itself_at_weight_zero_and_read_right_above(make_trainer, host):
+    held = Held()
+    plain = train(make_trainer, host)
+    zero = train(make_trainer, seal(host), seal=config(weight=0.0, skeleton=host.skeleton))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        felt = train(
+            make_trainer, seal(host), trainer=lambda: {"callbacks": [held]}, seal=config(skeleton=host.skeleton)
+        )
+    sat_out = [warning for warning in caught if SITS_OUT in str(warning.message)]
+    assert_same_training(plain, zero)
+    if host.reads:
+        assert held.steps == 12
+        assert_energy_acts(plain, felt)
+        assert not sat_out
+        assert felt.model.seal_reading.startswith("SEAL reads: keypoints = ")
+    else:
+        assert len(sat_out) == 1
+        assert felt.model.seal_reading is None
+        assert same(plain.model.state_dict(), felt.model.state_dict())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """What the one process wrote, then each of the two."""
+    folder = tmp_path_factory.mktemp("styles")
+    foreign = ("LOCAL_", "NODE_", "MASTER_", "WORLD_")
+    env = {key: value for key, value in os.environ.items() if not key.startswith(foreign)}
+    env |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, SCRIPT, folder], env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [torch.load(folder / f"{name}.pt", weights_only=True) for name in ("alone", 0, 1)]
+
+
+@each_style
+def test_processes_equal_each_other_and_one_on_the_whole_batch(runs, host):
+    alone, first, second = (run[host.__name__] for run in runs)
+    assert same(first["host"], second["host"])
+    assert same(first["seal"], second["seal"])
+    assert (first["reading"] is not None) == (second["reading"] is not None) == host.reads
+    if host.reads:
+        assert first["ratio"] == pytest.approx(0.1, abs=0.02)
+    if not host.draws:
+        assert first["ratio"] == pytest.approx(alone["ratio"], rel=1e-4)
+        for part in ("host", "seal"):
+            torch.testing.assert_close(first[part], alone[part], rtol=1e-4, atol=1e-6)
