@@ -23,7 +23,7 @@
    tests/training/test_mixin.py::test_every_host_trains_and_its_loss_net_too
    tests/training/test_mixin.py::test_an_ambiguous_step_raises_and_names_the_override
    tests/training/test_mixin.py::test_normalised_targets_warn_once_and_the_override_mends_it
-   tests/training/test_batch.py::test_anything_else_is_refused
+   tests/training/reading/test_styles.py::test_a_style
    tests/training/test_mixin.py::test_the_host_works_on_pytorch_lightning
    tests/promises/test_host_styles.py::test_a_style_is_itself_at_weight_zero_and_read_right_above
 6. Arguments of host and mixin stand together; saved arguments are plain data; other names of ours are refused.
