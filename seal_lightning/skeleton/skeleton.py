@@ -152,12 +152,15 @@ class Skeleton:
     @cached_property
     def order(self) -> tuple[int, ...]:
         """All joints from the tree root outwards: every joint comes after its parent."""
-        depth = [0] * self.num_joints
-        for joint in range(self.num_joints):
-            ancestor = self.parents[joint]
-            while ancestor >= 0:
-                ancestor, depth[joint] = self.parents[ancestor], depth[joint] + 1
-        return tuple(sorted(range(self.num_joints), key=lambda joint: (depth[joint], joint)))
+        children: list[list[int]] = [[] for _ in self.parents]
+        for child, parent in self.bones:
+            children[parent].append(child)
+        found: list[int] = []
+        level = [self.parents.index(-1)]
+        while level:
+            found += level
+            level = sorted(child for joint in level for child in children[joint])
+        return tuple(found)
 
     @cached_property
     def partners(self) -> tuple[int, ...]:
@@ -212,12 +215,8 @@ class Skeleton:
         roots = [joint for joint, parent in enumerate(self.parents) if parent == -1]
         if len(roots) != 1:
             raise ValueError(f"Expected `parents` to have exactly one tree root (-1), but got {len(roots)}: {roots}.")
-        for joint in range(count):
-            ancestor, steps = joint, 0
-            while ancestor != -1:
-                ancestor, steps = self.parents[ancestor], steps + 1
-                if steps > count:
-                    raise ValueError(f"Expected `parents` to be a tree, but joint {joint} runs into a cycle.")
+        if loose := {*range(count)} - {*self.order}:
+            raise ValueError(f"Expected `parents` to be a tree, but joint {min(loose)} runs into a cycle.")
 
     def _check_partners(self) -> None:
         if len(self.left) != len(self.right):

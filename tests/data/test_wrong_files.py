@@ -84,6 +84,7 @@ DETECTOR_FILES = [
     ("MMPose in the order of Human3.6M", mmpose(numbered(H36M)), {}, "joint 0 to be 'nose'"),
     ("MMPose read as Human3.6M", mmpose(numbered(COCO)), {"mapping": None}, "joint 0 to be 'Hip', .* calls it 'nose'"),
     ("MMPose of another data set", mmpose({"dataset_name": "h36m"}), {}, "joint 0 to be 'nose', .* calls it 'Hip'"),
+    ("MMPose by name", mmpose({"keypoint_name2id": {n: i for i, n in enumerate(H36M)}}), {}, "joint 0 to be 'nose'"),
     ("MMPose with a gap", mmpose({"keypoint_id2name": {"1": "nose"}}), {}, "the names of joints, each a string"),
     # Three columns are not always keypoints with a confidence.
     ("MMPose in 3D", mmpose(keypoints=LIFTED.tolist()), {}, "`keypoints` to be J times .* Poses in 3D are not"),
@@ -105,6 +106,14 @@ DETECTOR_FILES = [
         [result(keypoints=[0.1, -0.2, 0.9] * 17)],
         {"image_size": None},
         "Keypoints in json files are pixels",
+    ),
+    ("pictures of another size", [result()], {"image_size": (160, 120)}, "% of the joints are far outside, at up to"),
+    ("a pose in millimetres", [result(keypoints=np.c_[LIFTED[:, :2] * 9, [0.9] * 17].tolist())], {}, "far outside, at"),
+    (
+        "depths beside pixels",
+        [result(keypoints=np.c_[PIXELS, LIFTED[:, 0] / 999].tolist())],
+        {},
+        "third column of",
     ),
     ("far outside", [result(keypoints=[1e9, 2.0, 0.9] * 17)], {}, "numbers up to 1e.09"),
     # Videos.
@@ -291,6 +300,18 @@ ARRAYS = [
     ("predict", {"keypoints_2d": SEEN / 1000}, {}, "in pixels since `image_size` is given"),
     ("keypoints", {"keypoints_2d": NORMAL}, {}, "in pixels since `image_size` is given"),
     ("predict", {}, {"image_size": None}, "Give `image_size` for pixels"),
+    *(
+        (reader, {"keypoints_2d": SEEN / 1000 * scale + shift}, {"image_size": None}, "hardly any number is negative")
+        for reader in ("predict", "keypoints")
+        for scale, shift in (((1.0, 2.0), 0.0), ((1.0, 1.0), (np.arange(17)[:, None] == 3) * -2.0))
+    ),
+    *((reader, {}, {"image_size": (90, 90)}, "100% of the joints are far") for reader in ("predict", "keypoints")),
+    # A third column that is none of confidences.
+    *(
+        (reader, {"keypoints_2d": np.concatenate((SEEN, column), axis=-1)}, {}, "third column .* to be confidences")
+        for reader in ("predict", "keypoints")
+        for column in (BODIES[..., 2:] / 1000, BODIES[..., :1] / 1000, np.full((12, 17, 1), 87.5))
+    ),
     ("keypoints", {"positions_3d": BODIES / 1000}, {}, "targets of x/a 'c' in millimetres"),
     ("keypoints", {"positions_3d": BODIES}, {"positions_unit": "m"}, "targets of x/a 'c' in millimetres"),
     # One clip of two in another unit, and axes that point the other way.

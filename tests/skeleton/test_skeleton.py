@@ -201,6 +201,7 @@ def test_frozen():
         ({"parents": (-1, -1, 0)}, r"exactly one tree root \(-1\), but got 2: \[0, 1\]"),
         ({"parents": (1, 2, 0)}, r"exactly one tree root \(-1\), but got 0: \[\]"),
         ({"parents": (-1, 2, 1)}, "Expected `parents` to be a tree, but joint 1 runs into a cycle"),
+        ({"parents": (-1, 0, 2)}, "Expected `parents` to be a tree, but joint 2 runs into a cycle"),
         ({"left": (1,)}, "Expected `left` and `right` to have the same length, but got 1 and 0"),
         ({"left": (3,), "right": (1,)}, r"Expected `left` to hold joint indices from 0 to 2, but got \(3,\)"),
         ({"left": (1, 1), "right": (2, 0)}, "Expected `left` to hold every joint once"),

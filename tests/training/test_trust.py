@@ -65,6 +65,7 @@ CALLS = {
     "tests.training.test_trust.quoted": {},
     "tests.training.test_trust.a_class": {},
     "tests.training.test_trust.Host": {},
+    "seal_lightning.Skeleton.from_bvh": {"path": "{folder}/arm.bvh"},
     "os.system;touch {mark}": {},
 }
 MODULES = ("torch.nn.Linear", "tests.training.test_trust.Host")  # of torch, and of no field's kind
@@ -424,6 +425,12 @@ NAMED = [
     {"class_path": "leaves_a_mark.Net", "init_args": {}},
     "lazy_here.Net",
 ]
+WRITING = [
+    {"class_path": "torch.serialization._open_file", "init_args": {"name": "{mark}", "mode": "w"}},
+    {"class_path": "lightning.pytorch.loggers.csv_logs.ExperimentWriter", "init_args": {"log_dir": "{mark}"}},
+    {"class_path": "numpy.memmap", "dict_kwargs": {"filename": "{mark}", "mode": "w+", "shape": [4]}},
+    {"class_path": "lightning.pytorch.Trainer", "init_args": {}},
+]
 CRAFTED_SEAL = [
     *({name: named} for named in NAMED for name in ("loss_net", "lr_scheduler")),
     *({"energies": [{"loss_net": named}]} for named in NAMED),
@@ -460,6 +467,13 @@ CRAFTED_HOST = [
     {"_class_path": "lazy_here.Net"},
     {"_class_path": "tests.training.test_trust.unannotated"},
     {"_class_path": "tests.training.test_trust.Lax", "part": "leaves_a_mark.Net"},
+    # Classes that are imported, and not of Python's own library, for an argument that does not say what it is for.
+    *({"anything": named} for named in WRITING),
+    *({"anything": [named]} for named in WRITING),
+    *({"table": {"x": named}} for named in WRITING),
+    *({"part": {"class_path": "torch.nn.Sequential", "dict_kwargs": {"x": named}}} for named in WRITING),
+    *({"bare": named} for named in WRITING),
+    *({"makes": named} for named in WRITING),
 ]
 NO_ARGUMENTS = [
     {"part.class_path": "leaves_a_mark.Net"},
@@ -591,6 +605,8 @@ def test_a_file_of_the_command_line_is_restored(name, form, whole, tmp_path):
     assert (model.hparams.note, model.hparams.anything) == ("{a: b/c}", "C:/a.b")
     assert model.hparams.bare["class_path"] == "torch.nn.Linear"
     assert list(SealHost.load_from_checkpoint(tmp_path / "good.ckpt").seal.energies) == ["points", "bones"]
+    if name == "validate":  # null is an answer, too
+        assert command(name, tmp_path / "good.ckpt", "--model.note=null").model.hparams.note is None
 
 
 # Where the loss-nets come from.

@@ -23,7 +23,7 @@ _JOINTS = 133
 _SPELLINGS = {"2d": ("keypoints_2d", "keypont_2d"), "3d": ("keypoints_3d", "keypont_3d")}
 _PICTURE = re.compile(
     r"(?P<clip>(?P<subject>S\d+)[_/](?:Images/)?(?P<action>[A-Za-z]+)[ _]?\d*)"
-    r"\.(?P<camera>\d{8})[_/](?:frame_)?(?P<frame>\d+)"
+    r"\.(?P<camera>\d{8})[_/](?:frame_)?(?P<frame>[0-9]{1,18})(?![0-9])"
 )
 
 _Key = tuple[str, str, str, str]
@@ -103,7 +103,7 @@ def _clip_of(sample: Mapping[str, Any], where: str) -> tuple[_Key, int]:
     if match is None or match["camera"] not in INTRINSICS:
         raise ValueError(
             f"{where}: Expected `image_path` to be like 'S5_Waiting_1.60457274_003051.jpg', but got "
-            f"{sample['image_path']!r}."
+            f"{str(sample['image_path'])[:80]!r}."
         )
     key = match["clip"], match["subject"], merged_action(match["action"], where), match["camera"]
     return key, int(match["frame"])

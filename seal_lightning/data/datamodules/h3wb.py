@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +142,9 @@ class H3WBDataModule(RecordedDataModule):
 def _clip(subject: str, action: str, entry: Any, where: str) -> list[Recording]:
     """What the cameras saw of a clip."""
     cameras = [name for name in mapping(entry, where) if str(name) in INTRINSICS]
-    if not cameras:
-        raise ValueError(f"{where}: Expected entries of the cameras {list(INTRINSICS)}, but got {list(entry)}.")
+    if not cameras or (unknown := [name for name in entry if name not in cameras and isinstance(entry[name], Mapping)]):
+        found = unknown if cameras else [*entry]
+        raise ValueError(f"{where}: Expected entries of the cameras {list(INTRINSICS)}, but got {found}.")
     found = []
     for name in cameras:
         there = f"{where}, camera {name}"

@@ -33,6 +33,8 @@ __all__ = [
 
 Shape = tuple[int | tuple[int, ...] | None, ...]
 
+_LARGEST_PICTURE = 1e6  # pixels
+
 _REMEDIES = {
     **dict.fromkeys((".csv", ".tsv", ".trc"), "Read the table with `numpy.genfromtxt` or pandas"),
     **dict.fromkeys((".h5", ".hdf5"), "Read it with h5py, or with pandas if DeepLabCut wrote it"),
@@ -196,7 +198,7 @@ def image_size(value: Any) -> tuple[float, float] | None:
     if value is None:
         return None
     pair = list(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else []
-    if len(pair) != 2 or not all(is_number(side) and 0 < side < np.inf for side in pair):
+    if len(pair) != 2 or not all(is_number(side) and 0 < side < _LARGEST_PICTURE for side in pair):
         raise ValueError(f"Expected `image_size` to be a width and a height in pixels, but got {value!r}.")
     return pair[0], pair[1]
 

@@ -15,13 +15,23 @@ from seal_lightning._values import is_number
 from seal_lightning.data.formats._checks import entries, located, mapping
 from seal_lightning.skeleton import get_skeleton
 
-__all__ = ["People", "Person", "coco", "coco_results", "mmpose", "natural_order", "openpose", "told_by_content"]
+__all__ = [
+    "SUREST",
+    "People",
+    "Person",
+    "coco",
+    "coco_results",
+    "mmpose",
+    "natural_order",
+    "openpose",
+    "told_by_content",
+]
 
 Floats = npt.NDArray[np.float32]
 # By the name of a data set of MMPose, the skeleton that has its joints in the same order.
 _MMPOSE = {"coco": "coco17", "coco_wholebody": "h3wb133", "h36m": "h36m17", "mpi_inf_3dhp": "mpi_inf_3dhp17"}
 # Far outside of any picture, and of any confidence: such numbers are poses in millimetres, or a damaged file.
-_FARTHEST, _SUREST = 1e6, 100.0
+_FARTHEST, SUREST = 1e6, 100.0
 
 
 class Person(NamedTuple):
@@ -162,7 +172,7 @@ def _person(entry: Mapping[str, Any], key: str, score: str = "", confidences: st
     if joints.ndim != 2 or joints.shape[1] != 3:
         raise ValueError(f"Expected a person's keypoints to be J times (x, y, confidence), but got {joints.shape}.")
     # NaN compares as false: a missing joint is no reason to refuse the others.
-    if (np.abs(joints[:, :2]) > _FARTHEST).any() or (joints[:, 2] < -1.0).any() or (joints[:, 2] > _SUREST).any():
+    if (np.abs(joints[:, :2]) > _FARTHEST).any() or (joints[:, 2] < -1.0).any() or (joints[:, 2] > SUREST).any():
         raise ValueError(
             "Expected pixels, and confidences from 0 to 1 (or -1 where a joint is missing), but got numbers up to "
             f"{np.nanmax(np.abs(joints[:, :2])):.4g} and confidences from {np.nanmin(joints[:, 2]):.4g} to "
@@ -242,6 +252,9 @@ def _mmpose_joints(meta: Any) -> list[str] | None:
     """Names of the joints in the `meta_info` of MMPose, or those of the data set that it names."""
     meta = meta if isinstance(meta, Mapping) else {}
     by_number = meta.get("keypoint_id2name")
+    by_name = meta.get("keypoint_name2id")
+    if not by_number and isinstance(by_name, Mapping):
+        by_number = {str(number): name for name, number in by_name.items()}
     if not isinstance(by_number, Mapping) or not by_number:
         dataset = meta.get("dataset_name")
         known = isinstance(dataset, str) and dataset in _MMPOSE

@@ -17,7 +17,7 @@ from seal_lightning.data.formats.recording import Recording
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.skeleton.mapping import KeypointMapping
 
-__all__ = ["check_scale", "read_keypoint_arrays", "to_screen"]
+__all__ = ["check_confidences", "check_scale", "read_keypoint_arrays", "to_screen"]
 
 Floats = npt.NDArray[np.float32]
 Arrays = dict[str, npt.NDArray[Any]]
@@ -26,6 +26,10 @@ _OPTIONAL = ("positions_3d", "visibility", "clip_start", "clip_length", "subject
 _MILLIMETRES = {"m": 1e3, "mm": 1.0}
 # Normalised x runs from -1 to 1 and y not far from it: numbers that are mostly farther out are pixels.
 _ON_SCREEN = 2.0
+# How far outside of the picture, in its widths and heights, joints of somebody at its edge may be estimated.
+_BEYOND = 0.25
+# Confidences are from 0 to 1; heights of a heatmap may be a little more, or less.
+_SUREST = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,12 @@ def to_screen(keypoints: Floats, image_size: npt.ArrayLike | None, mapping: Keyp
     return np.concatenate((places, keypoints[..., 2:]), axis=-1)
 
 
+def _of_frames(size: Any, some: slice) -> npt.NDArray[Any]:
+    """The size of some frames' pictures, where there is one for every frame, or that of all."""
+    sizes = np.asarray(size, dtype=np.float64)
+    return sizes if sizes.ndim == 1 else sizes[some, None]
+
+
 def check_scale(keypoints: npt.NDArray[Any], visibility: npt.NDArray[np.bool_], size: Any) -> None:
     """Raise where keypoints are neither pixels of pictures of a size nor, without one, x from -1 to 1 across them."""
     # Some thousand frames tell as much as all of them, which may lie on a disk.
@@ -89,12 +99,35 @@ def check_scale(keypoints: npt.NDArray[Any], visibility: npt.NDArray[np.bool_], 
             "Coordinates from 0 to 1 become pixels times width and height. Those whose x runs from -1 to 1 belong into "
             "an npz, without `image_size`."
         )
+    if size is not None:
+        share = (np.asarray(keypoints[some])[..., :2] / _of_frames(size, some))[visibility[some]]
+        outside = (np.abs(share - 0.5) > 0.5 + _BEYOND).any(axis=-1)
+        if outside.mean() > 0.5:
+            raise ValueError(
+                f"Expected `keypoints_2d` in pixels of pictures of `image_size`, but {outside.mean():.0%} of the "
+                f"joints are far outside, at up to {np.abs(share).max():.3g} times their width or height. Is "
+                "`image_size` that of the pictures, and in the order width, height?"
+            )
     # Across a picture half of x, and about half of y, is negative; of 0 to 1 nothing is, but for a few joints outside.
-    if size is None and (np.quantile(places, 0.02, axis=0) >= 0).all() and reach <= 1.0:
+    if size is None and (np.quantile(places, 0.1, axis=0) >= 0).all():
         raise ValueError(
             "Expected `keypoints_2d` to be normalised, x from -1 to 1 across the picture and y from its middle, but "
             "hardly any number is negative: coordinates from 0 to 1, as MediaPipe and Ultralytics give them, are "
             "others. Multiply x by the width and y by the height of the picture, and give `image_size`."
+        )
+
+
+def check_confidences(keypoints: npt.NDArray[Any], visibility: npt.NDArray[np.bool_], surest: float = _SUREST) -> None:
+    """Raise where a third column holds something else than confidences, such as depths; -1 says that one is missing."""
+    if keypoints.shape[-1] != 3:
+        return
+    some = slice(None, None, max(len(keypoints) // 5000, 1))
+    sure = np.asarray(keypoints[some, :, 2])[visibility[some]]
+    sure = sure[sure != -1.0]
+    if len(sure) and np.mean((sure < 0.0) | (sure > surest)) > 0.1:
+        raise ValueError(
+            "Expected the third column of `keypoints_2d` to be confidences from 0 to 1, but got numbers from "
+            f"{sure.min():.4g} to {sure.max():.4g}. Leave out a depth; divide scores by their largest value."
         )
 
 
@@ -169,6 +202,7 @@ def _recordings(
     if "visibility" in arrays:
         seen &= np.asarray(arrays["visibility"] > 0)
     check_scale(keypoints, seen, image_size)
+    check_confidences(keypoints, seen)
     visible = seen if mapping is None else mapping.visibility(seen)
     clips = len(arrays["clip_start"])
     subjects = arrays.get("subject", np.full(clips, "all")).tolist()

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from seal_lightning._values import is_number, is_whole
 from seal_lightning.data.formats import _detector_formats as formats
 from seal_lightning.data.formats._checks import located, numbers, read_json, strings
+from seal_lightning.data.formats._keypoints_npz import check_confidences
 from seal_lightning.data.formats._memory_map import load_npz_mapped
 
 __all__ = ["Detections", "Format", "read_detections"]
@@ -89,6 +90,7 @@ def read_detections(
         else:
             people, sizes, joints = _people(path, format, video)
             keypoints, names = _one_a_frame(people, person)
+            check_confidences(keypoints, np.asarray(np.isfinite(keypoints).all(axis=-1)), formats.SUREST)
     missing = ~np.isfinite(keypoints).all(axis=-1) | ~(keypoints[..., 2] > min_confidence)
     keypoints[..., 2] = keypoints[..., 2].clip(0.0, 1.0)
     keypoints[missing] = np.nan, np.nan, 0.0
@@ -176,6 +178,7 @@ def _npz(path: Path, person: int | None) -> tuple[npt.NDArray[np.float32], list[
     arrays = load_npz_mapped(path, ["keypoints_2d"], ("visibility", "joint_names"))
     given = numbers(arrays["keypoints_2d"], (None, None, (2, 3)), "`keypoints_2d`")
     keypoints = np.ones((*given.shape[:2], 3), dtype=np.float32)
+    check_confidences(given, np.asarray(np.isfinite(given).all(axis=-1)))
     keypoints[..., : given.shape[2]] = given
     if "visibility" in arrays:
         keypoints[~(numbers(arrays["visibility"], given.shape[:2], "`visibility`", "bfiu") > 0)] = np.nan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -20,6 +19,7 @@ UpAxis = Literal["y", "z", "-y"]
 
 MILLIMETRES: dict[str, float] = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4, "cmu": 25.4 / 0.45}
 """Millimetres in a unit; ``cmu`` is that of the CMU Graphics Lab Motion Capture Database, 1/0.45 inch."""
+_KILOMETRE = 1e6  # in millimetres: nobody measures people in larger units, whose numbers would overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +64,15 @@ def to_world(positions: npt.NDArray[np.floating], unit: Unit | float, up: UpAxis
         up: Their axis that points up.
 
     Raises:
-        ValueError: If the unit is neither known nor a positive number, or the axis is none of ``y``, ``z`` and ``-y``.
+        ValueError: If the unit is neither known nor a positive number up to a kilometre, or the axis is none of ``y``,
+            ``z`` and ``-y``.
 
     Example:
         >>> to_world(np.array([1.0, 2.0, 3.0]), "cm", "y")
         array([ 10., -30.,  20.], dtype=float32)
     """
     scale: Any = MILLIMETRES.get(unit) if isinstance(unit, str) else unit
-    if not is_number(scale) or not 0 < scale < math.inf:
+    if not is_number(scale) or not 0 < scale <= _KILOMETRE:
         raise ValueError(
             f"Expected `unit` to be one of {sorted(MILLIMETRES)} or how many millimetres it is, but got {unit!r}."
         )

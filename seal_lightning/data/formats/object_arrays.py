@@ -69,7 +69,8 @@ def read_object(path: str | os.PathLike[str], name: str) -> Any:
                 return np.lib.format.read_array(file, allow_pickle=False)
             array = _Unpickler(file, encoding="latin1").load()
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path.name}, array {name!r}: {error}") from error
+        told = str(error) if str(error).startswith("Expected") else f"Expected a readable array, but {error}."
+        raise ValueError(f"{path.name}, array {name!r}: {told}") from error
     except (*BROKEN, AttributeError, IndexError, KeyError) as error:
         raise ValueError(f"{path.name}, array {name!r}: Expected a readable array, but {error}.") from error
     if not isinstance(array, np.ndarray):
