@@ -59,10 +59,16 @@ class FirstLook:
             self._look_at_unit(read.prediction.detach().float(), target, seen)
 
     def trusts(self, keypoints: Tensor) -> bool:
-        """Whether the third channel of keypoints that are made from the truth is a confidence; looked at once."""
+        """Whether the third channel of what may be keypoints is a confidence; looked at once."""
         if self._confidence is None:
             third = keypoints[..., 2]
             self._confidence = bool(((third >= 0) & (third <= 1)).all())
+            if not self._confidence:
+                warnings.warn(
+                    f"The network was given {tuple(keypoints.shape)}, whose third channel is no confidence in [0, 1]: "
+                    f"these are not taken for keypoints. If they are some, {_OVERRIDE}.",
+                    stacklevel=2,
+                )
         return self._confidence
 
     def _look_at_truth(self, target: Tensor, seen: Tensor) -> None:

@@ -156,6 +156,8 @@ class Calls:
         watch = self.watch
         made_of, posed, given = NETWORK, False, list(tensors_in(inputs))
         for tensor in given:
+            if not watch.made_of(tensor):
+                watch.note(tensor, 0)  # keypoints that the step made of an array, say
             made_of |= watch.made_of(tensor)
             posed = posed or (id(tensor) in watch.poses and bool(watch.made_of(tensor) & BATCH))
         if any(_may_be_truth(watch, tensor) for tensor in given) and any(_predicted(watch, tensor) for tensor in given):

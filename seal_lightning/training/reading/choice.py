@@ -10,7 +10,7 @@ from seal_lightning.training.reading.calls import Call
 from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.meeting import Meeting
 from seal_lightning.training.reading.report import met
-from seal_lightning.training.reading.watch import NETWORK, Watch
+from seal_lightning.training.reading.watch import BATCH, NETWORK, Watch
 
 __all__ = ["OVERRIDE", "choose", "made_by", "meetings_in"]
 
@@ -37,13 +37,18 @@ def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> 
     """
     # What comes out of a comparison and meets the truth again was no comparison: a noised truth less its noise.
     kept = [one for one in meetings if not any(other.made_of & one.bit for other in meetings)]
-    fed = _fed(watch, calls)
+    fed, leaves = _fed(watch, calls)
+    # A mean pose, an earlier prediction or what a teacher makes of the keypoints is a truth where there is no other.
+    kept = [meeting for meeting in kept if meeting.truth_made_of & BATCH] or kept
     kept = [meeting for meeting in kept if not meeting.bits[1] & fed] or kept
+    kept = [meeting for meeting in kept if meeting.truth_made_of & sum(watch.names) & ~leaves] or kept
     if not kept:
         return None
     for root in kept:
         if all(other.made_of & root.bits[0] and other.truth_made_of & root.bits[1] for other in kept):
-            return _as_it_met(watch, calls, root)
+            last = _last_stage(calls, kept, root)
+            if last is not None:
+                return _as_it_met(watch, calls, last)
     pairs = "; ".join(dict.fromkeys(met(watch, calls, meeting) for meeting in kept))
     raise ValueError(
         f"Expected one prediction to meet one truth in the loss, but found several pairs: {pairs}. {OVERRIDE}."
@@ -64,14 +69,26 @@ def made_by(calls: Sequence[Call], watch: Watch, made_of: int) -> Call | None:
     return chosen[-1] if chosen else None
 
 
-def _fed(watch: Watch, calls: Sequence[Call]) -> int:
-    """Bits of the poses of the batch that a network was given."""
-    fed = 0
+def _last_stage(calls: Sequence[Call], meetings: Sequence[Meeting], first: Meeting) -> Meeting | None:
+    """Of predictions that networks refine one after the other, all compared with one truth, the last."""
+    networks = sum(call.bit for call in calls)
+    stages = [one for one in meetings if one.bits[1] == first.bits[1]]
+    behind = first.made_of & networks
+    for stage in stages:
+        behind |= stage.made_of & networks
+    last = [stage for stage in stages if not behind & ~stage.made_of]
+    return next((one for one in last if all(other.made_of & one.bits[0] for other in last)), None)
+
+
+def _fed(watch: Watch, calls: Sequence[Call]) -> tuple[int, int]:
+    """Bits of the poses of the batch that a network was given, and of the tensors of the batch they are made from."""
+    fed = leaves = 0
     for call in calls:
         for tensor in tensors_in(call.inputs):
-            if id(tensor) in watch.poses and not watch.made_of(tensor) & NETWORK:
-                fed |= watch.poses[id(tensor)].bit
-    return fed
+            if not watch.made_of(tensor) & NETWORK:
+                leaves |= watch.made_of(tensor)
+                fed |= watch.poses[id(tensor)].bit if id(tensor) in watch.poses else 0
+    return fed, leaves
 
 
 def _as_it_met(watch: Watch, calls: Sequence[Call], meeting: Meeting) -> Meeting:

@@ -10,6 +10,7 @@ from seal_lightning.training.reading.calls import Call
 from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.shapes import PoseShapes, centre_frame
+from seal_lightning.training.reading.takes import Take, same_take
 from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, OPAQUE, RANDOM, Watch
 
 __all__ = ["find_keypoints", "fitting"]
@@ -22,11 +23,14 @@ def find_keypoints(
     truth: tuple[int, int],
     leading: tuple[int, ...],
     trusted: Callable[[Tensor], bool],
-) -> tuple[Tensor | None, Tensor | None]:
+) -> list[tuple[Tensor, Tensor]]:
     """What the calls upstream of a prediction were given, two channels before three; else what that is made from.
 
-    Three channels are keypoints with a confidence. Where they are made from the truth they may as well be the truth in
-    another form, noised perhaps: then they have to look like it.
+    Three channels are keypoints with a confidence, or poses that a network refines, accelerations or the truth in
+    another form: the third has to look like a confidence. Of several, those that the others are made from are taken, as
+    the keypoints of which mirrored ones are given beside them.
+
+    Samples and frames that the step took out of the prediction are taken out of the keypoints as well.
 
     Args:
         watch: The watch of the step.
@@ -37,49 +41,102 @@ def find_keypoints(
         trusted: Whether the third channel of a tensor is a confidence.
 
     Returns:
-        The keypoints (..., J, 2 or 3), and the tensor of the step that they are; None twice where there are none.
+        The keypoints (..., J, 2 or 3), and the tensor of the step that they are: none, one, or several among which
+        nothing tells.
 
     Raises:
         ValueError: If there are keypoints, but none of them fits the frames of the prediction.
     """
     refused = None
-    leaves = sum(watch.names)
-    for tensor, channels in _candidates(watch, calls, made_of):
-        bits = watch.made_of(tensor)
-        if channels == 3:
-            if watch.pose(tensor).bit == truth[0]:
+    own = _take(watch, made_of, leading, predicted=True)
+    of_truth = _take(watch, truth[1], leading, predicted=False)
+    for tensors, channels in _candidates(watch, calls, made_of):
+        found: dict[int, tuple[Tensor, Tensor]] = {}
+        for tensor in tensors:
+            if channels == 3 and (watch.pose(tensor).bit == truth[0] or not _confident(watch, tensor, trusted)):
                 continue
-            if bits & truth[1] & leaves and (bits & NOISE or not trusted(watch.shapes.batch(tensor))):
-                continue
-        found = fitting(watch.shapes, tensor, channels, leading)
-        if found is not None:
-            return found.detach(), tensor
-        refused = refused if refused is not None else tensor
+            fit = None if own is None else _taken(watch, tensor, channels, own)
+            if fit is None:
+                fit = fitting(watch.shapes, tensor, channels, leading, centred=own is None, take=of_truth)
+            if fit is not None:
+                found.setdefault(watch.pose(tensor).bit, (fit.detach(), tensor))
+            elif refused is None:
+                refused = tensor
+        for bit, pair in found.items():
+            if all(watch.made_of(other) & bit for _, other in found.values()):
+                return [pair]
+        if found:
+            return list(found.values())
     if refused is not None:
         raise ValueError(
             f"Expected the keypoints to have the frames of the prediction {leading}, or an odd number of which it is "
             f"the centre, but got {tuple(refused.shape)}. {OVERRIDE}."
         )
-    return None, None
+    return []
 
 
-def fitting(shapes: PoseShapes, tensor: Tensor, channels: int, leading: tuple[int, ...]) -> Tensor | None:
-    """A tensor as keypoints (..., J, channels) with these leading dimensions, or the centre frame of its windows."""
+def fitting(
+    shapes: PoseShapes,
+    tensor: Tensor,
+    channels: int,
+    leading: tuple[int, ...],
+    *,
+    centred: bool = True,
+    take: Take | None = None,
+) -> Tensor | None:
+    """A tensor as keypoints (..., J, channels) with these leading dimensions, or one frame of its windows.
+
+    Args:
+        shapes: What is a pose.
+        tensor: The tensor.
+        channels: Its channels.
+        leading: The leading dimensions.
+        centred: Whether the centre frame may be the one.
+        take: What the step took out of the truth, which says which frame it is.
+    """
     keypoints = shapes.batch(tensor, channels)
     own = tuple(keypoints.shape[:-2])
     if own == leading:
         return keypoints
     if _without_units(own) == _without_units(leading):
         return keypoints.reshape(*leading, shapes.joints, channels)
-    return centre_frame(keypoints, (*leading, shapes.joints, channels))
+    if take is not None and shapes.leading(take.source) == own:
+        return keypoints[take.rows]
+    return centre_frame(keypoints, (*leading, shapes.joints, channels)) if centred else None
+
+
+def _take(watch: Watch, made_of: int, leading: tuple[int, ...], *, predicted: bool) -> Take | None:
+    """The samples or frames that were taken out of poses to make these."""
+    return same_take(
+        [
+            take
+            for take in watch.takes
+            if made_of & take.bit and take.leading == leading
+            if bool(watch.made_of(take.source) & NETWORK) == predicted
+        ]
+    )
+
+
+def _taken(watch: Watch, tensor: Tensor, channels: int, take: Take) -> Tensor | None:
+    """The same samples or frames of keypoints; None where these do not fit what was taken from."""
+    leading = watch.shapes.leading(take.source) or ()
+    before = _take(watch, watch.made_of(take.source), leading, predicted=True)
+    whole = None if before is None else _taken(watch, tensor, channels, before)
+    if whole is None:
+        whole = fitting(watch.shapes, tensor, channels, leading, centred=False)
+    return None if whole is None else whole[take.rows]
+
+
+def _confident(watch: Watch, tensor: Tensor, trusted: Callable[[Tensor], bool]) -> bool:
+    return not watch.made_of(tensor) & NOISE and trusted(watch.shapes.batch(tensor))
 
 
 def _without_units(leading: tuple[int, ...]) -> tuple[int, ...]:
     return (leading[0], *(size for size in leading[1:] if size != 1))
 
 
-def _candidates(watch: Watch, calls: Sequence[Call], made_of: int) -> Iterator[tuple[Tensor, int]]:
-    """Tensors that may be the keypoints, the likeliest first, each with its number of channels."""
+def _candidates(watch: Watch, calls: Sequence[Call], made_of: int) -> Iterator[tuple[list[Tensor], int]]:
+    """Tensors that may be the keypoints with their number of channels, the likeliest first."""
     went_in = [
         tensor
         for call in calls
@@ -98,11 +155,11 @@ def _candidates(watch: Watch, calls: Sequence[Call], made_of: int) -> Iterator[t
         pose.tensor
         for tensor in given
         for pose in reversed(watch.poses.values())
-        if watch.made_of(tensor) & pose.bit and pose.tensor.numel() == tensor.numel()
-        if watch.made_of(pose.tensor) & (BATCH | RANDOM) != RANDOM
+        if watch.made_of(tensor) & pose.bit and watch.made_of(pose.tensor) & (BATCH | RANDOM) != RANDOM
     ]
-    for tensors in (given, ancestors):
+    alike = [pose for pose in ancestors if any(pose.numel() == tensor.numel() for tensor in given)]
+    for tensors in (given, alike, ancestors):
         for channels in (2, 3):
-            yield from ((t, channels) for t in tensors if watch.shapes.leading(t, channels) is not None)
+            yield [tensor for tensor in tensors if watch.shapes.leading(tensor, channels) is not None], channels
     # Last, keypoints that an earlier network found in an image; flattened, they could as well be features.
-    yield from ((t, 2) for t in went_in if watch.made_of(t) & NETWORK and t.shape[-2:] == (watch.shapes.joints, 2))
+    yield [t for t in went_in if watch.made_of(t) & NETWORK and t.shape[-2:] == (watch.shapes.joints, 2)], 2

@@ -77,6 +77,7 @@ class Meetings:
         self._found: dict[tuple[int, int], Meeting] = {}
         self.bits = 0
         self.misfits: list[tuple[int, ...]] = []  # shapes of what was compared and is no pose
+        self.differences: dict[int, tuple[Tensor, int]] = {}  # prediction less truth, or a multiple of it
 
     def __iter__(self) -> Any:
         return iter(self._found.values())
@@ -102,9 +103,36 @@ class Meetings:
         if part is None or true_part is None:
             return self._misfit(one, other)
         shapes = self._watch.shapes
-        if shapes.leading(part.pose) != shapes.leading(true_part.pose):
+        if shapes.leading(part.pose) != shapes.leading(true_part.pose) or not self._alike(part.mask, true_part.mask):
             return 0
-        return self._meet(operation, part, true_part)
+        if operation == "cdist" and one.shape[-1] != 3:
+            return 0  # each sample with each: these are no pairs
+        bit = self._meet(operation, part, true_part)
+        if part.mask is None:
+            return bit
+        return bit | self._watch.weighings.add(bit, tuple(part.mask.shape), part.mask)
+
+    def moved(self, args: Any) -> int:
+        """Of an addition: bits of meetings that were none, since the difference moves a pose towards the other."""
+        for one, other in (args[:2], args[1::-1]):
+            known = self.differences.get(id(one))
+            if known is None or not isinstance(other, Tensor) or self._watch.shapes.leading(other) is None:
+                continue
+            made_of = self._watch.made_of(other)
+            met = [meeting for meeting in self if known[1] & meeting.bit and not made_of & meeting.bit]
+            return sum(m.bit for m in met if made_of & (m.bits[0] | m.bits[1]))
+        return 0
+
+    def scaled(self, args: Any) -> int:
+        """Bits of the meeting whose difference is multiplied here."""
+        return next((self.differences[id(value)][1] for value in args[:2] if id(value) in self.differences), 0)
+
+    def _alike(self, mask: Tensor | None, other: Tensor | None) -> bool:
+        """Whether two parts were picked by the same mask, or neither by one."""
+        if mask is None or other is None or mask is other:
+            return mask is other
+        made_of = self._watch.made_of
+        return mask.shape == other.shape and made_of(mask) == made_of(other)
 
     def _meet(self, operation: str, part: Part, true_part: Part) -> int:
         watch, prediction, truth = self._watch, part.pose, true_part.pose

@@ -12,7 +12,9 @@ from torch import Tensor
 
 __all__ = [
     "ALL_AXES",
+    "ONE_SOURCE",
     "Kind",
+    "argument",
     "axes_kept",
     "keeps_order",
     "kind_of",
@@ -37,6 +39,8 @@ class Kind(IntEnum):
     NEGATES = 7
     SETS = 8  # writes into its first argument
     STATES = 9  # is the criterion, called by the host itself
+    WEIGHS = 10  # may weigh one tensor by another
+    DIFFERS = 11  # takes neighbours from one another
 
 
 _NAMES = {
@@ -48,7 +52,7 @@ _NAMES = {
     Kind.SELECTS: (
         "__getitem__ view reshape flatten unflatten ravel squeeze unsqueeze transpose permute swapaxes swapdims "
         "moveaxis movedim select narrow unbind chunk split tensor_split index_select contiguous clone to float double "
-        "half bfloat16 type detach expand expand_as view_as reshape_as alias cuda cpu t requires_grad_ data"
+        "half bfloat16 type type_as detach expand expand_as view_as reshape_as alias cuda cpu t requires_grad_ data"
     ),
     Kind.EMPTY: "empty_like zeros_like ones_like full_like new_empty new_zeros new_ones new_full new_tensor shape size",
     Kind.RANDOM: (
@@ -58,6 +62,10 @@ _NAMES = {
     Kind.HOOKS: "register_hook retain_grad",
     Kind.NEGATES: "neg __neg__ negative",
     Kind.SETS: "__setitem__",
+    Kind.WEIGHS: (
+        "mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ masked_select einsum"
+    ),
+    Kind.DIFFERS: "diff",
 }
 _KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 # Of those that select, the ones that may leave values out, or change their order.
@@ -66,6 +74,7 @@ _REARRANGE = (
     "index_select expand expand_as t"
 )
 _ORDERED = frozenset(_NAMES[Kind.SELECTS].split()) - frozenset(_REARRANGE.split())
+ONE_SOURCE = frozenset(["to", "type_as", "expand_as", "view_as", "reshape_as"])
 ALL_AXES = 7  # bits of x, y and z
 
 
@@ -111,7 +120,7 @@ def picks_rows(function: Any, args: Sequence[Any], kwargs: Any) -> bool:
     A tensor of indices into another than the first axis picks the same joints of all samples, and is none of these.
     """
     if name_of(function) == "index_select":
-        return bool(_argument(args, kwargs, 1, "dim", 0) == 0)
+        return bool(argument(args, kwargs, 1, "dim", 0) == 0)
     if name_of(function) != "__getitem__":
         return False
     items = args[1] if isinstance(args[1], tuple) else (args[1],)
@@ -122,8 +131,8 @@ def picks_rows(function: Any, args: Sequence[Any], kwargs: Any) -> bool:
 def row_of(function: Any, args: Sequence[Any], kwargs: Any, number: int) -> int | None:
     """The one sample that a selection leaves; None where it leaves all of them."""
     name = name_of(function)
-    if name in ("select", "unbind") and _argument(args, kwargs, 1, "dim", 0) == 0:
-        return number if name == "unbind" else _whole(_argument(args, kwargs, 2, "index", None))
+    if name in ("select", "unbind") and argument(args, kwargs, 1, "dim", 0) == 0:
+        return number if name == "unbind" else _whole(argument(args, kwargs, 2, "index", None))
     if name != "__getitem__":
         return None
     first = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
@@ -150,24 +159,25 @@ def axes_kept(function: Any, args: Sequence[Any], kwargs: Any, number: int, befo
     last = pose.dim() - 1
     if name == "__getitem__":
         return _axes_of_index(args[1], pose)
-    dim = _argument(args, kwargs, 1, "dim", 0) if name in ("select", "narrow", "index_select", "unbind") else None
+    dim = argument(args, kwargs, 1, "dim", 0) if name in ("select", "narrow", "index_select", "unbind") else None
     if name in ("chunk", "split", "tensor_split"):
-        dim = _argument(args, kwargs, 2, "dim", 0)
+        dim = argument(args, kwargs, 2, "dim", 0)
         return 0 if dim in (-1, last) else ALL_AXES
     if dim not in (-1, last) or dim is None:
         return ALL_AXES
     if name == "unbind":
         return 1 << number
-    start = _argument(args, kwargs, 2, "index" if name == "select" else "start", None)
+    start = argument(args, kwargs, 2, "index" if name == "select" else "start", None)
     if name == "select" and isinstance(start, int):
         return 1 << (start % 3)
-    length = _argument(args, kwargs, 3, "length", None)
+    length = argument(args, kwargs, 3, "length", None)
     if name == "narrow" and isinstance(start, int) and isinstance(length, int):
         return sum(1 << axis for axis in range(start, start + length))
     return 0
 
 
-def _argument(args: Sequence[Any], kwargs: Any, place: int, name: str, default: Any) -> Any:
+def argument(args: Sequence[Any], kwargs: Any, place: int, name: str, default: Any) -> Any:
+    """An argument that is given by its place or by its name."""
     return args[place] if len(args) > place else (kwargs or {}).get(name, default)
 
 

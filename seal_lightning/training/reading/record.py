@@ -11,6 +11,7 @@ from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.other_skeletons import which_fit
 from seal_lightning.training.reading.step import Found, WatchedStep
+from seal_lightning.training.reading.watch import BATCH
 
 __all__ = ["Record"]
 
@@ -34,6 +35,17 @@ class Record:
     def read(self, module: Any, step: WatchedStep, found: Found, read: SealBatch) -> None:
         """Note what a training step was read as; the first time, say it."""
         self.met = self.met or found.meeting is not None
+        if found.meeting is not None and not (found.meeting.truth_made_of & BATCH or module._seal_overridden):
+            self.warn(
+                "The loss compares the prediction with a tensor that comes from neither the batch nor a network, and "
+                "it is taken for the true pose. If it is a mean pose, noise or an earlier prediction, the loss-nets "
+                f"learn nothing from it: {OVERRIDE}."
+            )
+        if len(step.fitting_keypoints) > 1:
+            self.warn(
+                f"Of the tensors that the prediction was made from, {len(step.fitting_keypoints)} may be its "
+                f"keypoints: {', '.join(step.fitting_keypoints)}. The first is taken; to be sure: {OVERRIDE}."
+            )
         if self.line is None:
             self.line = f"SEAL reads: {step.said(found, read)}"
             host.tell(module, self.line)

@@ -19,7 +19,7 @@ from seal_lightning.training.reading.replay import Replay, recorded_call
 from seal_lightning.training.reading.report import met, origin
 from seal_lightning.training.reading.shapes import PoseShapes
 from seal_lightning.training.reading.unseen import read_unseen
-from seal_lightning.training.reading.watch import OPAQUE, Pose, Stated, Watch
+from seal_lightning.training.reading.watch import BATCH, OPAQUE, Pose, Stated, Watch
 
 __all__ = ["Found", "RecordedIterator", "WatchedStep"]
 
@@ -33,12 +33,14 @@ class Found:
         unseen: A prediction and a truth, where the loss could not be followed.
         stated: What the host told the criterion that it called itself.
         error: Why there is no pair, where there is more than one reading.
+        loss: Bits of all that the loss is made from; all bits where there is no loss.
     """
 
     meeting: Meeting | None = None
     unseen: tuple[Pose, Pose] | None = None
     stated: Stated | None = None
     error: ValueError | None = None
+    loss: int = ~0
 
     def __bool__(self) -> bool:
         return bool(self.meeting or self.unseen or self.stated or self.error)
@@ -104,6 +106,7 @@ class WatchedStep:
         self._source, self._trusted = source, trusted
         self.current = Found()  # what `read` is to make a batch of
         self.keypoints: Tensor | None = None
+        self.fitting_keypoints: list[str] = []  # where there are several, none of which the others are made from
 
     def __deepcopy__(self, memo: Any) -> None:
         """A copy of the host that is made inside of its step is in no step."""
@@ -137,13 +140,15 @@ class WatchedStep:
 
     def find(self, loss: Tensor | None) -> Found:
         """Find prediction and truth in a loss; where there is none, in the whole step."""
-        watch, found = self.watch, Found()
+        watch, found = self.watch, Found(loss=~0 if loss is None else self.watch.made_of(loss))
         made_of = OPAQUE if loss is None else watch.made_of(loss)
         found.stated = next((stated for stated in watch.stated if made_of & stated.bit), None)
         try:
             found.meeting = choose(watch, self.calls, meetings_in(watch, loss))
-            if found.meeting is None and found.stated is None and made_of & OPAQUE:
+            meeting = found.meeting  # with what is no part of the batch, beside a loss that cannot be followed
+            if (meeting is None or not meeting.truth_made_of & BATCH) and found.stated is None and made_of & OPAQUE:
                 found.unseen = read_unseen(watch, self.calls, trained=loss is not None)
+                found.meeting = None if found.unseen is not None else meeting
         except ValueError as error:
             found.error = error
         return found
@@ -174,13 +179,23 @@ class WatchedStep:
         pose_batch = shapes.batch(prediction)
         leading = tuple(pose_batch.shape[:-2])
         made_of = self._made_of(found, None)
-        keypoints, self.keypoints = find_keypoints(self.watch, self.calls, made_of, of, leading, self._trusted)
+        fit = find_keypoints(self.watch, self.calls, made_of, of, leading, self._trusted)
+        keypoints, self.keypoints = fit[0] if fit else (None, None)
+        self.fitting_keypoints = [
+            f"{origin(self.watch, self.calls, tensor, self.watch.made_of(tensor))} {tuple(tensor.shape)}"
+            for _, tensor in fit
+        ]
+        visibility = find_mask("visibility", self.batch, (*leading, shapes.joints))
+        labelled = find_mask("labelled", self.batch, leading[:1])
+        if found.meeting is not None:
+            counted = self.watch.weighings.counted(found.meeting, found.loss, leading)
+            visibility, labelled = _both(visibility, counted.visibility), _both(labelled, counted.labelled)
         return SealBatch(
-            keypoints,
+            None if keypoints is None else _floating(keypoints),
             pose_batch,
-            shapes.batch(truth).detach(),
-            find_mask("visibility", self.batch, (*leading, shapes.joints)),
-            find_mask("labelled", self.batch, leading[:1]),
+            _floating(shapes.batch(truth)).detach(),
+            visibility,
+            labelled,
         )
 
     def replay(self) -> Replay | str:
@@ -227,3 +242,11 @@ class WatchedStep:
             stated.visibility,
             stated.labelled,
         )
+
+
+def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    return one & other if one is not None and other is not None else (other if one is None else one)
+
+
+def _floating(tensor: Tensor) -> Tensor:
+    return tensor if tensor.is_floating_point() else tensor.float()

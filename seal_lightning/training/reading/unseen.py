@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from seal_lightning.training.reading.calls import Call
 from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.containers import tensors_in
-from seal_lightning.training.reading.watch import NETWORK, NOISE, Pose, Watch
+from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, Pose, Watch
 
 __all__ = ["read_unseen"]
 
@@ -26,15 +26,17 @@ def read_unseen(watch: Watch, calls: Sequence[Call], trained: bool) -> tuple[Pos
     Raises:
         ValueError: If there are several pairs of one shape, or none.
     """
-    given = {id(tensor) for call in calls for tensor in tensors_in(call.inputs)}
+    given = {id(tensor) for call in calls for tensor in tensors_in(call.inputs) if not _compares(watch, call)}
     fed = {watch.poses[key].bit for key in given if key in watch.poses}
     poses = [pose for pose in watch.poses.values() if pose.leading is not None]
-    predictions = [pose for pose in poses if watch.made_of(pose.tensor) & NETWORK]
+    compared = watch.meetings.bits  # what is left of a comparison is no prediction
+    predictions = [pose for pose in poses if (made := watch.made_of(pose.tensor)) & NETWORK and not made & compared]
     if trained:
         predictions = [pose for pose in predictions if pose.tensor.requires_grad]
     if not predictions:
         return None
     truths = [pose for pose in poses if not watch.made_of(pose.tensor) & (NETWORK | NOISE) and pose.bit not in fed]
+    truths = [pose for pose in truths if watch.made_of(pose.tensor) & BATCH] or truths
     pairs = [
         (prediction, truth)
         for prediction in _last(watch, predictions)
@@ -49,6 +51,12 @@ def read_unseen(watch: Watch, calls: Sequence[Call], trained: bool) -> tuple[Pos
         "Expected one prediction and one truth of its shape in a step whose comparison of the two cannot be seen, but "
         f"found {len(pairs)} such pairs among predictions {outputs} and truths {shapes}. {OVERRIDE}."
     )
+
+
+def _compares(watch: Watch, call: Call) -> bool:
+    """Whether a module was given a prediction: it may be a loss, whose other inputs are truths."""
+    inputs = tensors_in(call.inputs)
+    return any(watch.made_of(tensor) & NETWORK and watch.shapes.leading(tensor) is not None for tensor in inputs)
 
 
 def _last(watch: Watch, poses: Sequence[Pose]) -> list[Pose]:

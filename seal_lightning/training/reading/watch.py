@@ -17,6 +17,7 @@ from seal_lightning.training.reading.hooks import Gates
 from seal_lightning.training.reading.meeting import Meetings
 from seal_lightning.training.reading.operations import (
     ALL_AXES,
+    ONE_SOURCE,
     Kind,
     axes_kept,
     keeps_order,
@@ -28,6 +29,8 @@ from seal_lightning.training.reading.operations import (
     taken_away,
 )
 from seal_lightning.training.reading.shapes import PoseShapes
+from seal_lightning.training.reading.takes import Take, rows_taken
+from seal_lightning.training.reading.weights import Weighings
 
 __all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Part", "Pose", "Stated", "Watch"]
 
@@ -41,12 +44,21 @@ FIRST_BIT = 32
 
 
 class Part(NamedTuple):
-    """A tensor that was taken out of a batch of poses."""
+    """A tensor that was taken out of a batch of poses.
+
+    Args:
+        tensor: The tensor.
+        pose: The batch of poses.
+        axes: Which of the axes x, y and z it has.
+        row: The one sample that it has; None for all.
+        mask: Which joints it has; None for those of all samples alike.
+    """
 
     tensor: Tensor
     pose: Tensor
     axes: int
     row: int | None
+    mask: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -94,12 +106,16 @@ class Watch(TorchFunctionMode):
         self.names: dict[int, str] = {}  # of the tensors of the batch, by their bits
         self.poses: dict[int, Pose] = {}
         self.meetings = Meetings(self)
+        self.weighings = Weighings(self)
+        self.takes: list[Take] = []
         self.stated: list[Stated] = []
         self.gates = Gates()
         # Whether something was made of a network's output without a graph: the inside of a custom function, perhaps.
         self.ungraded = False
         self._made: dict[int, tuple[Any, int]] = {}
         self._parts: dict[int, Part] = {}
+        self._whole: dict[int, Tensor] = {}  # the batch of poses out of which others were taken
+        self._displacements: set[int] = set()  # between joints or frames of one batch: no poses, though of their shape
         self._negated: dict[int, Tensor] = {}
         self._bit = FIRST_BIT
 
@@ -132,9 +148,12 @@ class Watch(TorchFunctionMode):
 
     def part(self, tensor: Tensor) -> Part | None:
         """Which batch of poses a tensor was taken out of; such a batch is its own whole."""
-        known = self.poses.get(id(tensor))
-        leading = self.shapes.leading(tensor) if known is None else known.leading
-        return self._parts.get(id(tensor)) if leading is None else Part(tensor, tensor, ALL_AXES, None)
+        known = self._parts.get(id(tensor))
+        if known is not None:
+            return known
+        pose = self.poses.get(id(tensor))
+        leading = self.shapes.leading(tensor) if pose is None else pose.leading
+        return None if leading is None else Part(tensor, tensor, ALL_AXES, None)
 
     def note(self, tensor: Tensor, made_of: int, bit: int = 0, made: bool = False) -> None:
         """Note what a tensor is made from.
@@ -146,7 +165,7 @@ class Watch(TorchFunctionMode):
             made: Whether an operation of the step made them.
         """
         shape = tensor.shape
-        if len(shape) > 1 and shape[-1] in self.shapes.last and tensor.is_floating_point():
+        if len(shape) > 1 and shape[-1] in self.shapes.last and tensor.dtype != torch.bool:
             leading = self.shapes.leading(tensor)
             if leading is not None or self.shapes.leading(tensor, 2) is not None:
                 bit = bit or self.new_bit()
@@ -181,15 +200,29 @@ class Watch(TorchFunctionMode):
     def _follow(self, func: Any, kind: Kind, args: Sequence[Any], kwargs: Any, outs: Sequence[Any]) -> None:
         if kind is Kind.EMPTY:
             return
-        made_of = RANDOM if kind is Kind.RANDOM else self._all(args)
+        if kind is Kind.RANDOM:
+            made_of = RANDOM
+        else:  # another view or type of a tensor, as another tensor has it, is made from the first alone
+            made_of = self._all(args[:1] if kind is Kind.SELECTS and name_of(func) in ONE_SOURCE else args)
         if kwargs:
             made_of |= self._all(kwargs.values())
         if not made_of:
             return
+        difference = 0
+        displaced = kind is Kind.DIFFERS
         if kind is Kind.MEETS or (kind is Kind.ADDS and taken_away(args, kwargs, self._negated)):
-            made_of |= self.meetings.compare(name_of(func), *operands(args, kwargs))
+            one, other = operands(args, kwargs)
+            difference = self.meetings.compare(name_of(func), one, other)
+            made_of |= difference
+            displaced = self._of_one(one, other)
+        elif kind is Kind.ADDS:
+            made_of &= ~self.meetings.moved(args)
+        elif kind is Kind.WEIGHS or kind is Kind.SETS or (kind is Kind.SELECTS and len(args) > 1):
+            made_of |= self.weighings.weigh(name_of(func), args, kwargs)
         if kind is Kind.MEETS or kind is Kind.ADDS:
             made_of |= self._noise(args)
+        if kind is Kind.WEIGHS or kind is Kind.NEGATES:
+            difference = self.meetings.scaled(args)
         trained = torch.is_grad_enabled()
         if not trained and made_of & NETWORK:
             self.ungraded = True
@@ -210,6 +243,10 @@ class Watch(TorchFunctionMode):
                 self.note(out, made_of, made=True)
             if kind is Kind.NEGATES:
                 self._negated[id(out)] = out
+            if difference:
+                self.meetings.differences[id(out)] = (out, difference)
+            if displaced or (self._displacements and kind is not Kind.SELECTS and self._only_displacements(args)):
+                self._displace(args, out)
 
     def _all(self, values: Iterable[Any]) -> int:
         """Bits of all tensors among the arguments of an operation."""
@@ -240,11 +277,58 @@ class Watch(TorchFunctionMode):
         else:
             self.note(out, made_of, made=True)
         part, known = self.part(source), self.poses.get(id(out))
-        if part is None or (known is not None and known.leading is not None) or picks_rows(func, args, kwargs):
+        if part is None:
             return
+        displaced, leading = id(source) in self._displacements, None if known is None else known.leading
+        if leading is not None and not displaced:
+            self._take(func, args, kwargs, out, leading)
+            return
+        mask = part.mask
+        if picks_rows(func, args, kwargs):
+            mask = args[1] if len(args) > 1 else None
+            joints = (*(self.shapes.leading(source) or ()), self.shapes.joints)
+            picked = isinstance(mask, Tensor) and mask.dtype == torch.bool and tuple(mask.shape) == joints
+            if not picked:
+                return
         axes = axes_kept(func, args, kwargs, number, part.axes)
         row = row_of(func, args, kwargs, number) if source is part.pose else part.row
-        self._parts[id(out)] = Part(out, part.pose, axes, row)
+        self._parts[id(out)] = Part(out, part.pose, axes, row, mask)
+        if displaced:
+            self._displacements.add(id(out))
+
+    def _take(self, func: Any, args: Sequence[Any], kwargs: Any, out: Tensor, leading: tuple[int, ...]) -> None:
+        """Note poses that were taken out of poses."""
+        source = args[0]
+        own = self.shapes.leading(source)
+        taken = self.poses.get(id(out))
+        if own is None or taken is None or taken.bit == self.pose(source).bit:
+            return
+        self._whole[id(out)] = self._whole.get(id(source), source)
+        index = rows_taken(func, args, kwargs, out, len(own))
+        if index is not None:
+            self.takes.append(Take(taken.bit, leading, source, index))
+
+    def _of_one(self, one: Any, other: Any) -> bool:
+        """Whether two operands are different parts, of one shape, of one batch of poses."""
+        if not isinstance(one, Tensor) or not isinstance(other, Tensor) or one.shape != other.shape:
+            return False
+        parts = [self.part(tensor) for tensor in (one, other)]
+        wholes = [None if part is None else self._whole.get(id(part.pose), part.pose) for part in parts]
+        return wholes[0] is not None and wholes[0] is wholes[1] and one is not other
+
+    def _only_displacements(self, args: Sequence[Any]) -> bool:
+        """Whether all poses among the operands are displacements, and there is one."""
+        posed = [value for value in args[:2] if isinstance(value, Tensor) and self.part(value) is not None]
+        return bool(posed) and all(id(value) in self._displacements for value in posed)
+
+    def _displace(self, args: Sequence[Any], out: Tensor) -> None:
+        """Note displacements: what is compared with them is compared with the poses themselves."""
+        source = next((value for value in args if isinstance(value, Tensor) and self.part(value) is not None), None)
+        part = None if source is None else self.part(source)
+        if part is None or source is None or out.dim() != source.dim():
+            return
+        self._parts[id(out)] = Part(out, self._whole.get(id(part.pose), part.pose), ALL_AXES, None)
+        self._displacements.add(id(out))
 
     def _state(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
         """Run a method of the criterion that the host calls itself; what it says is what is read."""

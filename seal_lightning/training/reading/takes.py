@@ -1,0 +1,94 @@
+"""Samples and frames that a step takes out of poses, so that the same can be taken out of keypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seal_lightning.training.reading.operations import argument, name_of
+
+__all__ = ["Take", "rows_taken", "same_take"]
+
+_ALL = slice(None)
+
+
+class Take(NamedTuple):
+    """Poses that were taken out of a larger batch.
+
+    Args:
+        bit: The bit of the values that were taken.
+        leading: Leading dimensions of what was taken.
+        source: What it was taken from.
+        rows: Which samples and frames, as an index of the leading dimensions.
+    """
+
+    bit: int
+    leading: tuple[int, ...]
+    source: Tensor
+    rows: tuple[Any, ...]
+
+
+def rows_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, leading: int) -> tuple[Any, ...] | None:
+    """Which samples and frames a selection takes, as an index of the leading dimensions; None where it takes all.
+
+    Args:
+        function: The selecting function.
+        args: Its positional arguments, the poses first.
+        kwargs: Its arguments by name.
+        out: What came out.
+        leading: How many leading dimensions the poses have.
+    """
+    name, source = name_of(function), args[0]
+    if name == "__getitem__":
+        return _of_index(args[1], source.dim(), leading)
+    if name not in ("select", "narrow", "index_select", "unbind", "chunk", "split", "tensor_split"):
+        return None
+    dim = argument(args, kwargs, 2 if name in ("chunk", "split", "tensor_split") else 1, "dim", 0)
+    if not isinstance(dim, int) or dim % source.dim() >= leading:
+        return None
+    dim %= source.dim()
+    index: Any
+    if name == "index_select":
+        index = argument(args, kwargs, 2, "index", None)
+    else:
+        # A view: where it starts in memory tells which rows it holds.
+        start = (out.storage_offset() - source.storage_offset()) // max(1, source.stride(dim))
+        index = start if name in ("select", "unbind") else slice(start, start + out.shape[dim])
+    return (*[_ALL] * dim, index)
+
+
+def same_take(takes: Sequence[Take]) -> Take | None:
+    """The one take where all took the same of the same; None where several stand side by side."""
+    if not takes:
+        return None
+    last = takes[-1]
+    return last if all(_equal(take, last) for take in takes) else None
+
+
+def _equal(one: Take, other: Take) -> bool:
+    if one.source is not other.source or len(one.rows) != len(other.rows):
+        return False
+    pairs = zip(one.rows, other.rows, strict=True)
+    return all(a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b) for a, b in pairs)
+
+
+def _of_index(index: Any, dims: int, leading: int) -> tuple[Any, ...] | None:
+    items = list(index) if isinstance(index, tuple) else [index]
+    if any(item is None for item in items):
+        return None
+    taken = sum(item.dim() if isinstance(item, Tensor) and item.dtype == torch.bool else 1 for item in items)
+    for place, item in enumerate(items):
+        if item is Ellipsis:
+            items[place : place + 1] = [_ALL] * (dims - taken + 1)
+            break
+    kept, axes = [], 0
+    for item in items:
+        width = item.dim() if isinstance(item, Tensor) and item.dtype == torch.bool else 1
+        if axes + width > leading:
+            break
+        kept.append(item)
+        axes += width
+    return None if all(isinstance(item, slice) and item == _ALL for item in kept) else tuple(kept)

@@ -1,0 +1,175 @@
+"""Which joints and samples a loss counts: what the host weighs, picks or fills its errors or poses with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from seal_lightning.training.reading.meeting import Meeting
+    from seal_lightning.training.reading.watch import Watch
+
+__all__ = ["Counted", "Weighings"]
+
+_PRODUCTS = frozenset(["mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply", "multiply_"])
+_FILLS = frozenset(["masked_fill", "masked_fill_", "__setitem__"])
+
+
+class Weighing(NamedTuple):
+    """Errors, or poses, to which a part of the batch said which of them count.
+
+    Args:
+        bit: Its bit: what comes out is made from it.
+        made_of: Bits of what was weighed.
+        shape: Its shape.
+        weight: Bool, or numbers of which zero stands for what does not count; of a shape that spreads over ``shape``.
+        left_out: Whether the weight names what does not count.
+    """
+
+    bit: int
+    made_of: int
+    shape: tuple[int, ...]
+    weight: Tensor
+    left_out: bool
+
+
+class Counted(NamedTuple):
+    """What counts: joints ``(..., J)``, or samples ``(B,)``; None for all."""
+
+    visibility: Tensor | None = None
+    labelled: Tensor | None = None
+
+
+class Weighings:
+    """The weighings of a step; no value of a weight is read on the host.
+
+    Args:
+        watch: The watch of the step.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._found: list[Weighing] = []
+
+    def weigh(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> int:
+        """Look at an operation; return the bit of its weighing, 0 where it is none."""
+        for weighed, weight, left_out in _operands(name, args, kwargs or {}):
+            if self._weighs(weighed, weight):
+                bits = self._watch.made_of(weighed)
+                return self.add(bits, tuple(weighed.shape), _aligned(name, weight, weighed), left_out)
+        return 0
+
+    def add(self, made_of: int, shape: tuple[int, ...], weight: Tensor, left_out: bool = False) -> int:
+        """Note a weighing; return its bit."""
+        bit = self._watch.new_bit()
+        self._found.append(Weighing(bit, made_of, shape, weight, left_out))
+        return bit
+
+    def counted(self, meeting: Meeting, loss: int, leading: tuple[int, ...]) -> Counted:
+        """What counts in the comparison of a pair.
+
+        One weighing after another leaves what both count; of several terms of the loss, what one of them counts.
+
+        Args:
+            meeting: The pair.
+            loss: Bits of all that the loss is made from.
+            leading: Leading dimensions of the prediction.
+        """
+        mine = [
+            (one, mask)
+            for one in self._found
+            if loss & one.bit and (one.made_of & meeting.bit or meeting.made_of & one.bit)
+            if not self._is_truth(one.weight, meeting)
+            if (mask := _mask(one, leading, self._watch.shapes.joints)) is not None
+        ]
+        total = None
+        for last, mask in mine:
+            if any(other.made_of & last.bit for other, _ in mine):
+                continue
+            for earlier, before in mine:
+                mask = mask & before if last.made_of & earlier.bit else mask
+            total = mask if total is None else total | mask
+        if total is None:
+            return Counted()
+        if total.numel() == total.shape[0]:
+            return Counted(labelled=total.reshape(-1).expand(leading[0]))
+        return Counted(visibility=total.expand(*leading, self._watch.shapes.joints))
+
+    def _weighs(self, weighed: Any, weight: Any) -> bool:
+        from seal_lightning.training.reading.watch import BATCH, NETWORK
+
+        if not isinstance(weighed, Tensor) or not isinstance(weight, Tensor) or weight.numel() < 2:
+            return False
+        watch = self._watch
+        bits, of_weight = watch.made_of(weighed), watch.made_of(weight)
+        known = bits & watch.meetings.bits or (bits & NETWORK and watch.shapes.leading(weighed) is not None)
+        return bool(known) and bool(of_weight & BATCH) and not of_weight & NETWORK
+
+    def _is_truth(self, weight: Tensor, meeting: Meeting) -> bool:
+        """Whether a weight is the truth itself, by which a prediction is scaled, say."""
+        made_of, pose = self._watch.made_of(weight), self._watch.shapes.leading(weight) is not None
+        return pose and weight.is_floating_point() and bool(made_of & meeting.bits[1])
+
+
+def _operands(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[tuple[Any, Any, bool]]:
+    """What may be weighed, by what, and whether that names what is left out."""
+    given = [*args, *(kwargs[key] for key in ("input", "condition", "other", "mask", "value") if key in kwargs)]
+    if name in _PRODUCTS:
+        yield given[0], given[1], False
+        yield given[1], given[0], False
+    elif name == "where" and len(given) == 3:
+        yield given[1], given[0], False
+        yield given[2], given[0], True
+    elif name in _FILLS and isinstance(given[1], Tensor) and given[1].dtype == torch.bool:
+        yield given[0], given[1], True
+    elif name in ("masked_select", "__getitem__") and isinstance(given[1], Tensor) and given[1].dtype == torch.bool:
+        yield given[0], given[1], False
+    elif name == "einsum":
+        tensors = [item for item in given[1:] if isinstance(item, Tensor)] or list(given[-1])
+        if len(tensors) == 2:
+            yield tensors[0], tensors[1], False
+            yield tensors[1], tensors[0], False
+
+
+def _aligned(name: str, weight: Tensor, weighed: Tensor) -> Tensor:
+    """A weight whose axes stand where those are that it weighs: an index, and as a rule a sum, begins at the first."""
+    if name in ("__getitem__", "__setitem__", "einsum") and weight.dim() < weighed.dim():
+        return weight.reshape(*weight.shape, *[1] * (weighed.dim() - weight.dim()))
+    return weight
+
+
+def _mask(one: Weighing, leading: tuple[int, ...], joints: int) -> Tensor | None:
+    """What a weighing counts, (B, 1), (B, J), (B, 1, 1), (B, T, 1) or (B, T, J); None where that cannot be told."""
+    shape, weight = one.shape, one.weight
+    if weight.dim() > len(shape):
+        return None
+    counted = weight if weight.dtype == torch.bool else weight != 0
+    counted = ~counted if one.left_out else counted
+    counted = counted.reshape(*[1] * (len(shape) - counted.dim()), *counted.shape)
+    frames = leading[0] * leading[-1] if len(leading) == 2 else leading[0]
+    if len(leading) == 2 and shape[:1] == (frames,) and shape[:2] != leading:  # clips in one row
+        if counted.shape[0] != frames:
+            return None
+        counted, shape = counted.reshape(*leading, *counted.shape[1:]), (*leading, *shape[1:])
+    elif shape[:1] == (frames * joints,) and frames * joints != leading[0]:  # joints in one row
+        if counted.shape[0] != frames * joints:
+            return None
+        counted, shape = counted.reshape(*leading, joints, *counted.shape[1:]), (*leading, joints, *shape[1:])
+    if shape[0] != leading[0]:
+        return None
+    if counted.shape[1:].numel() == 1:
+        return counted.reshape(-1, *[1] * len(leading))
+    if shape[: len(leading)] != leading:
+        return None
+    axes = shape[len(leading) :]
+    if axes[:1] == (3 * joints,):
+        counted = counted.expand(*counted.shape[: len(leading)], *axes).reshape(
+            *counted.shape[: len(leading)], joints, 3
+        )
+    elif axes[:1] not in ((), (1,), (joints,)):
+        return None
+    counted = counted.reshape(*counted.shape[: len(leading) + 1], -1) if axes else counted[..., None, None]
+    return counted.any(-1)
