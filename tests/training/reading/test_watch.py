@@ -310,10 +310,11 @@ def test_calls_are_public_while_the_step_is_read():
     assert seen == [("forward", (8, 17, 3))]
 
 
-def test_a_third_channel_that_is_no_confidence_is_warned_of():
+def test_a_third_channel_that_is_no_confidence_makes_no_keypoints():
     def build(host):
         host.net = net(51)
 
     batch = torch.randn(8, 17, 3), Y
-    with pytest.warns(UserWarning, match="The third channel of the keypoints is no confidence from 0 to 1"):
-        step(lambda host, b, i: distance(host.net(b[0]), b[1]), build, batch=batch)
+    with pytest.warns(UserWarning, match=r"whose third channel is no confidence in \[0, 1\]"):
+        model, _ = step(lambda host, b, i: distance(host.net(b[0]), b[1]), build, batch=batch)
+    assert not model.seal_captured.keypoints_2d.any()
