@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from seal_lightning.training.reading.calls import Call
 from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.shapes import PoseShapes, centre_frame
-from seal_lightning.training.reading.takes import Take, same_take
+from seal_lightning.training.reading.takes import same_rows
 from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, OPAQUE, RANDOM, Watch
 
 __all__ = ["find_keypoints", "fitting"]
@@ -82,7 +83,7 @@ def fitting(
     leading: tuple[int, ...],
     *,
     centred: bool = True,
-    take: Take | None = None,
+    take: _Taken | None = None,
 ) -> Tensor | None:
     """A tensor as keypoints (..., J, channels) with these leading dimensions, or one frame of its windows.
 
@@ -100,30 +101,40 @@ def fitting(
         return keypoints
     if _without_units(own) == _without_units(leading):
         return keypoints.reshape(*leading, shapes.joints, channels)
-    if take is not None and shapes.leading(take.source) == own:
+    if take is not None and take.leading == own:
         return keypoints[take.rows]
     return centre_frame(keypoints, (*leading, shapes.joints, channels)) if centred else None
 
 
-def _take(watch: Watch, made_of: int, leading: tuple[int, ...], *, predicted: bool) -> Take | None:
-    """The samples or frames that were taken out of poses to make these."""
-    return same_take(
-        [
-            take
-            for take in watch.takes
-            if made_of & take.bit and take.leading == leading
-            if bool(watch.made_of(take.source) & NETWORK) == predicted
-        ]
-    )
+class _Taken(NamedTuple):
+    """Samples or frames that were taken out of poses."""
+
+    source: Tensor
+    leading: tuple[int, ...]
+    rows: tuple[Any, ...]
 
 
-def _taken(watch: Watch, tensor: Tensor, channels: int, take: Take) -> Tensor | None:
+def _take(watch: Watch, made_of: int, leading: tuple[int, ...], *, predicted: bool) -> _Taken | None:
+    """What was taken out of poses to make these; None where nothing was, or one thing here and another there."""
+    found: list[_Taken] = []
+    for take in watch.takes:
+        if not made_of & take.bit or take.leading != leading:
+            continue
+        if bool(watch.made_of(take.source) & NETWORK) == predicted:
+            before = watch.shapes.leading(take.source) or ()
+            rows = take.rows(len(before))
+            if rows is not None:
+                found.append(_Taken(take.source, before, rows))
+    alike = all(one.source is found[0].source and same_rows(one.rows, found[0].rows) for one in found)
+    return found[0] if found and alike else None
+
+
+def _taken(watch: Watch, tensor: Tensor, channels: int, take: _Taken) -> Tensor | None:
     """The same samples or frames of keypoints; None where these do not fit what was taken from."""
-    leading = watch.shapes.leading(take.source) or ()
-    before = _take(watch, watch.made_of(take.source), leading, predicted=True)
+    before = _take(watch, watch.made_of(take.source), take.leading, predicted=True)
     whole = None if before is None else _taken(watch, tensor, channels, before)
     if whole is None:
-        whole = fitting(watch.shapes, tensor, channels, leading, centred=False)
+        whole = fitting(watch.shapes, tensor, channels, take.leading, centred=False)
     return None if whole is None else whole[take.rows]
 
 

@@ -114,7 +114,7 @@ class Meetings:
 
     def moved(self, args: Any) -> int:
         """Of an addition: bits of meetings that were none, since the difference moves a pose towards the other."""
-        for one, other in (args[:2], args[1::-1]):
+        for one, other in (args[:2], args[1::-1]) if self.differences and len(args) > 1 else ():
             known = self.differences.get(id(one))
             if known is None or not isinstance(other, Tensor) or self._watch.shapes.leading(other) is None:
                 continue

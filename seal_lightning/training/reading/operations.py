@@ -12,7 +12,6 @@ from torch import Tensor
 
 __all__ = [
     "ALL_AXES",
-    "ONE_SOURCE",
     "Kind",
     "argument",
     "axes_kept",
@@ -74,7 +73,6 @@ _REARRANGE = (
     "index_select expand expand_as t"
 )
 _ORDERED = frozenset(_NAMES[Kind.SELECTS].split()) - frozenset(_REARRANGE.split())
-ONE_SOURCE = frozenset(["to", "type_as", "expand_as", "view_as", "reshape_as"])
 ALL_AXES = 7  # bits of x, y and z
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seal_lightning.training.reading.operations import argument, name_of
 
-__all__ = ["Take", "rows_taken", "same_take"]
+__all__ = ["Take", "rows_taken", "same_rows"]
 
 _ALL = slice(None)
 
@@ -22,13 +22,23 @@ class Take(NamedTuple):
         bit: The bit of the values that were taken.
         leading: Leading dimensions of what was taken.
         source: What it was taken from.
-        rows: Which samples and frames, as an index of the leading dimensions.
+        out: What was taken.
+        function: The selecting function.
+        args: Its positional arguments.
+        kwargs: Its arguments by name.
     """
 
     bit: int
     leading: tuple[int, ...]
     source: Tensor
-    rows: tuple[Any, ...]
+    out: Tensor
+    function: Any
+    args: Sequence[Any]
+    kwargs: Any
+
+    def rows(self, leading: int) -> tuple[Any, ...] | None:
+        """Which samples and frames, as an index of so many leading dimensions; None where they are all there."""
+        return rows_taken(self.function, self.args, self.kwargs, self.out, leading)
 
 
 def rows_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, leading: int) -> tuple[Any, ...] | None:
@@ -60,18 +70,11 @@ def rows_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, lea
     return (*[_ALL] * dim, index)
 
 
-def same_take(takes: Sequence[Take]) -> Take | None:
-    """The one take where all took the same of the same; None where several stand side by side."""
-    if not takes:
-        return None
-    last = takes[-1]
-    return last if all(_equal(take, last) for take in takes) else None
-
-
-def _equal(one: Take, other: Take) -> bool:
-    if one.source is not other.source or len(one.rows) != len(other.rows):
+def same_rows(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether two indices say the same, as far as can be told without a look at tensors."""
+    if len(one) != len(other):
         return False
-    pairs = zip(one.rows, other.rows, strict=True)
+    pairs = zip(one, other, strict=True)
     return all(a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b) for a, b in pairs)
 
 

@@ -17,7 +17,6 @@ from seal_lightning.training.reading.hooks import Gates
 from seal_lightning.training.reading.meeting import Meetings
 from seal_lightning.training.reading.operations import (
     ALL_AXES,
-    ONE_SOURCE,
     Kind,
     axes_kept,
     keeps_order,
@@ -29,7 +28,7 @@ from seal_lightning.training.reading.operations import (
     taken_away,
 )
 from seal_lightning.training.reading.shapes import PoseShapes
-from seal_lightning.training.reading.takes import Take, rows_taken
+from seal_lightning.training.reading.takes import Take
 from seal_lightning.training.reading.weights import Weighings
 
 __all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Part", "Pose", "Stated", "Watch"]
@@ -202,8 +201,10 @@ class Watch(TorchFunctionMode):
             return
         if kind is Kind.RANDOM:
             made_of = RANDOM
-        else:  # another view or type of a tensor, as another tensor has it, is made from the first alone
-            made_of = self._all(args[:1] if kind is Kind.SELECTS and name_of(func) in ONE_SOURCE else args)
+        elif kind is Kind.SELECTS:  # the type or shape of another tensor is not its values; an index counts
+            made_of = self._all([value for value in args if value is args[0] or not _has_numbers(value)])
+        else:
+            made_of = self._all(args)
         if kwargs:
             made_of |= self._all(kwargs.values())
         if not made_of:
@@ -214,10 +215,10 @@ class Watch(TorchFunctionMode):
             one, other = operands(args, kwargs)
             difference = self.meetings.compare(name_of(func), one, other)
             made_of |= difference
-            displaced = self._of_one(one, other)
+            displaced = not difference and self._of_one(one, other)
         elif kind is Kind.ADDS:
             made_of &= ~self.meetings.moved(args)
-        elif kind is Kind.WEIGHS or kind is Kind.SETS or (kind is Kind.SELECTS and len(args) > 1):
+        elif made_of & BATCH and made_of & NETWORK and (kind in _MAY_WEIGH or _index_of(kind, args)):
             made_of |= self.weighings.weigh(name_of(func), args, kwargs)
         if kind is Kind.MEETS or kind is Kind.ADDS:
             made_of |= self._noise(args)
@@ -304,9 +305,7 @@ class Watch(TorchFunctionMode):
         if own is None or taken is None or taken.bit == self.pose(source).bit:
             return
         self._whole[id(out)] = self._whole.get(id(source), source)
-        index = rows_taken(func, args, kwargs, out, len(own))
-        if index is not None:
-            self.takes.append(Take(taken.bit, leading, source, index))
+        self.takes.append(Take(taken.bit, leading, source, out, func, args, kwargs))
 
     def _of_one(self, one: Any, other: Any) -> bool:
         """Whether two operands are different parts, of one shape, of one batch of poses."""
@@ -338,6 +337,18 @@ class Watch(TorchFunctionMode):
         self.stated.append(Stated(bit, **given))
         self.note(out, bit | self._all((*args, *kwargs.values())) | NETWORK)
         return out
+
+
+_MAY_WEIGH = (Kind.WEIGHS, Kind.SETS)
+
+
+def _index_of(kind: Kind, args: Sequence[Any]) -> bool:
+    """Whether a selection is by a tensor."""
+    return kind is Kind.SELECTS and len(args) > 1 and isinstance(args[1], Tensor)
+
+
+def _has_numbers(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_floating_point()
 
 
 def _of_forward(
