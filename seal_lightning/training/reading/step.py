@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from seal_lightning.training.batch import SealBatch
@@ -179,17 +181,19 @@ class WatchedStep:
         pose_batch = shapes.batch(prediction)
         leading = tuple(pose_batch.shape[:-2])
         made_of = self._made_of(found, None)
-        fit = find_keypoints(self.watch, self.calls, made_of, of, leading, self._trusted)
-        keypoints, self.keypoints = fit[0] if fit else (None, None)
-        self.fitting_keypoints = [
-            f"{origin(self.watch, self.calls, tensor, self.watch.made_of(tensor))} {tuple(tensor.shape)}"
-            for _, tensor in fit
-        ]
         visibility = find_mask("visibility", self.batch, (*leading, shapes.joints))
         labelled = find_mask("labelled", self.batch, leading[:1])
         if found.meeting is not None:
             counted = self.watch.weighings.counted(found.meeting, found.loss, leading)
             visibility, labelled = _both(visibility, counted.visibility), _both(labelled, counted.labelled)
+        masks = [mask for mask in (_stated_mask(self.batch), visibility) if mask is not None]
+        trusted = functools.partial(_trusted_where_seen, self._trusted, masks)
+        fit = find_keypoints(self.watch, self.calls, made_of, of, leading, trusted)
+        keypoints, self.keypoints = fit[0] if fit else (None, None)
+        self.fitting_keypoints = [
+            f"{origin(self.watch, self.calls, tensor, self.watch.made_of(tensor))} {tuple(tensor.shape)}"
+            for _, tensor in fit
+        ]
         return SealBatch(
             None if keypoints is None else _floating(keypoints),
             pose_batch,
@@ -250,3 +254,16 @@ def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
 
 def _floating(tensor: Tensor) -> Tensor:
     return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def _stated_mask(batch: Any) -> Tensor | None:
+    mask = batch.get("visibility") if isinstance(batch, Mapping) else None
+    return mask if isinstance(mask, Tensor) and mask.dtype == torch.bool else None
+
+
+def _trusted_where_seen(trusted: Callable[[Tensor], bool], masks: Sequence[Tensor], keypoints: Tensor) -> bool:
+    """Whether keypoints are trusted, whatever stands in joints that are not visible."""
+    for mask in masks:
+        if mask.shape == keypoints.shape[:-1]:
+            keypoints = keypoints.masked_fill(~mask[..., None], 0.0)
+    return trusted(keypoints)
