@@ -8,11 +8,22 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["TextFile", "regular_file"]
+__all__ = ["TextFile", "as_path", "regular_file"]
 
 _COMMENT = re.compile(r"(?:^|(?<=\s))(?:#|//).*")
 # Far beyond any recording, and small enough that sums and products of such numbers stay finite in float32.
 _LARGEST = 1e12
+
+
+def as_path(path: str | os.PathLike[str]) -> Path:
+    """The path.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"Expected the path of a file or folder, but got {path!r}.")
+    return Path(path)
 
 
 def regular_file(path: str | os.PathLike[str]) -> Path:
@@ -20,9 +31,10 @@ def regular_file(path: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileNotFoundError: If nothing lies there.
+        TypeError: If it is no path.
         ValueError: If it is a folder or a device.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"Expected a file at {str(path)!r}, but there is none.")
     if not path.is_file():

@@ -428,6 +428,13 @@ def test_folders_devices_and_nothing_in_place_of_a_file(tmp_path, monkeypatch, r
         PATHS[reader](Path(path))
 
 
+@pytest.mark.parametrize("reader", ["mocap", "bvh", "detections", "amc", "object"])
+@pytest.mark.parametrize("path", [None, 3, ["a.npz"]])
+def test_what_is_no_path(reader, path):
+    with pytest.raises(TypeError, match=r"Expected the path of a file or folder, but got (None|3|\['a.npz'\])"):
+        PATHS[reader](path)
+
+
 # The benchmarks.
 
 

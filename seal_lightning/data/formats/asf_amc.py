@@ -13,7 +13,7 @@ from seal_lightning.data.formats._asf import Bone, read_asf
 from seal_lightning.data.formats.motion import Motion, Unit, UpAxis, rotations, to_world
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.skeleton.sides import partners_by_name
-from seal_lightning.skeleton.text import TextFile
+from seal_lightning.skeleton.text import TextFile, as_path
 
 __all__ = ["read_amc"]
 
@@ -69,7 +69,7 @@ def read_amc(
         >>> read_amc(amc, asf, unit="cm", up="y", fps=120).positions[0].round().tolist()  # the arm points up
         [[10.0, 0.0, 0.0], [10.0, 0.0, 30.0]]
     """
-    path = Path(path)
+    path = as_path(path)
     bones = read_asf(_find_asf(path) if asf is None else asf)
     channels = _read_amc(TextFile(path), bones)
     names, parents = tuple(bone.name for bone in bones), tuple(bone.parent for bone in bones)

@@ -16,6 +16,7 @@ from seal_lightning.data.formats import _detector_formats as formats
 from seal_lightning.data.formats._checks import located, numbers, read_json, strings
 from seal_lightning.data.formats._keypoints_npz import check_confidences
 from seal_lightning.data.formats._memory_map import load_npz_mapped
+from seal_lightning.skeleton.text import as_path
 
 __all__ = ["Detections", "Format", "read_detections"]
 
@@ -72,7 +73,7 @@ def read_detections(
         ValueError: If it is not of the format, people differ in their number of joints, or there is nobody.
             Coordinates beyond any picture and columns that are no confidences are refused too.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(f"Expected keypoints at {str(path)!r}, but there is nothing.")
     if format is not None and format not in _FORMATS:

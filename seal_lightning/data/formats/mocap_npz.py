@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from seal_lightning.data.formats._checks import (
 )
 from seal_lightning.data.formats._memory_map import load_npz_mapped, npz_names
 from seal_lightning.skeleton import Skeleton, get_skeleton
+from seal_lightning.skeleton.text import as_path
 
 __all__ = ["Mocap", "read_mocap"]
 
@@ -148,7 +148,7 @@ def read_mocap(path: str | os.PathLike[str], *, name: str | None = None, skeleto
         FileNotFoundError: If there is no such file.
         ValueError: If it is no npz, lacks an array, or an array is not what `Mocap` expects.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(
             f"Expected a mocap file at {str(path)!r}, but there is none; docs/data.md says how to get one. "

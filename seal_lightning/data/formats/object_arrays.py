@@ -7,7 +7,6 @@ import os
 import pickle
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from seal_lightning.data.formats._checks import located
 from seal_lightning.data.formats._memory_map import BROKEN, npz_names, open_npz, read_header
+from seal_lightning.skeleton.text import as_path
 
 __all__ = ["array_names", "read_object"]
 
@@ -28,7 +28,7 @@ def array_names(path: str | os.PathLike[str]) -> list[str]:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no npz.
     """
-    path = Path(path)
+    path = as_path(path)
     with located(path.name):
         return npz_names(path)
 
@@ -56,7 +56,7 @@ def read_object(path: str | os.PathLike[str], name: str) -> Any:
         >>> read_object(path, "positions_3d")["S1"]["Walking"].shape
         (4, 32, 3)
     """
-    path = Path(path)
+    path = as_path(path)
     if name not in (names := array_names(path)):
         raise ValueError(f"{path.name}: Expected an array {name!r}, but got {names}.")
     try:
