@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
+from seal_lightning.training.reading.bits import BATCH, NETWORK, NOISE, RANDOM
 from seal_lightning.training.reading.operations import ALL_AXES
 
 if TYPE_CHECKING:
@@ -87,8 +88,6 @@ class Meetings:
 
     def compare(self, operation: str, one: Any, other: Any) -> int:
         """Look at two operands that are compared; return the bit of their meeting, 0 where it is none."""
-        from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, RANDOM
-
         if not isinstance(one, Tensor) or not isinstance(other, Tensor):
             return 0
         made_of, truth_made_of = self._watch.made_of(one), self._watch.made_of(other)

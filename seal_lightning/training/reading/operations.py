@@ -42,6 +42,10 @@ class Kind(IntEnum):
     DIFFERS = 11  # takes neighbours from one another
 
 
+# Python 3.11 calls a function for each `Kind.NAME`, and every operation of a step asks for several of them.
+for _kind in Kind:
+    type.__setattr__(Kind, _kind.name, _kind)
+
 _NAMES = {
     Kind.MEETS: (
         "sub sub_ __sub__ __isub__ rsub __rsub__ subtract subtract_ mse_loss l1_loss smooth_l1_loss huber_loss cdist "
@@ -100,7 +104,9 @@ def operands(args: Sequence[Any], kwargs: Any) -> tuple[Any, Any]:
 def taken_away(args: Sequence[Any], kwargs: Any, negated: Mapping[int, Tensor]) -> bool:
     """Whether an addition is a subtraction: of a negated tensor, or with a negative `alpha`."""
     alpha = kwargs.get("alpha", 1) if kwargs else 1
-    return (isinstance(alpha, int | float) and alpha < 0) or any(id(tensor) in negated for tensor in args[:2])
+    if isinstance(alpha, int | float) and alpha < 0:
+        return True
+    return bool(negated) and any(id(tensor) in negated for tensor in args[:2])
 
 
 def keeps_order(function: Any, args: Sequence[Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 __all__ = ["PoseShapes", "centre_frame"]
@@ -20,10 +21,16 @@ class PoseShapes:
     def __init__(self, joints: int) -> None:
         self.joints = joints
         self.last = frozenset((1, 2, 3, 2 * joints, 3 * joints))  # a quick look: other last axes are neither
+        self._leading: dict[tuple[torch.Size, int], tuple[int, ...] | None] = {}  # few shapes, asked for often
 
     def leading(self, tensor: Tensor, channels: int = 3) -> tuple[int, ...] | None:
         """Leading dimensions (B,) or (B, T) of a batch with so many channels; None where it is none."""
-        shape = tensor.shape
+        key = tensor.shape, channels
+        if key not in self._leading:
+            self._leading[key] = self._of_shape(*key)
+        return self._leading[key]
+
+    def _of_shape(self, shape: torch.Size, channels: int) -> tuple[int, ...] | None:
         dims = len(shape)
         if dims > 2 and shape[-1] == channels and shape[-2] == self.joints:
             leading = shape[:-2]

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.overrides import TorchFunctionMode
 
 from seal_lightning.loss.criterion import SealLoss
+from seal_lightning.training.reading.bits import BATCH, FIRST_BIT, NETWORK, NOISE, OPAQUE, RANDOM
 from seal_lightning.training.reading.containers import named_tensors
 from seal_lightning.training.reading.hooks import Gates
 from seal_lightning.training.reading.meeting import Meetings
@@ -33,13 +35,7 @@ from seal_lightning.training.reading.weights import Weighings
 
 __all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Part", "Pose", "Stated", "Watch"]
 
-# What a tensor is made from, as the bits of an integer. Further bits stand for single tensors, calls and meetings.
-NETWORK = 1  # parameters, or what a network returned
-RANDOM = 2
-BATCH = 4
-OPAQUE = 8  # something that was not followed: a compiled function, a custom `autograd.Function`
-NOISE = 16  # random numbers of its own shape were added, as a diffusion model does: no truth any more
-FIRST_BIT = 32
+_WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
 
 
 class Part(NamedTuple):
@@ -181,7 +177,7 @@ class Watch(TorchFunctionMode):
         if kind is None:
             kind = _KINDS[func] = kind_of(func)
         # A function of the step that is being compiled stays what it is, and what it returns is opaque.
-        if not self.active or torch.compiler.is_compiling():
+        if not self.active or is_compiling():
             return func(*args, **(kwargs or {}))
         if kind is Kind.HOOKS:
             return self.gates.register(func, args, kwargs or {})
@@ -256,6 +252,8 @@ class Watch(TorchFunctionMode):
             known = made.get(id(value))
             if known is not None and known[0]() is value:
                 bits |= known[1]
+            elif type(value) in _WITHOUT_TENSORS:
+                continue
             elif isinstance(value, Tensor):
                 bits |= self.made_of(value)
             elif isinstance(value, tuple | list):

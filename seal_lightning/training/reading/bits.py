@@ -1,0 +1,12 @@
+"""What a tensor is made from, as the bits of an integer. Further bits stand for single tensors, calls and meetings."""
+
+from __future__ import annotations
+
+__all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM"]
+
+NETWORK = 1  # parameters, or what a network returned
+RANDOM = 2
+BATCH = 4
+OPAQUE = 8  # something that was not followed: a compiled function, a custom `autograd.Function`
+NOISE = 16  # random numbers of its own shape were added, as a diffusion model does: no truth any more
+FIRST_BIT = 32
