@@ -128,8 +128,10 @@ def picks_rows(function: Any, args: Sequence[Any], kwargs: Any) -> bool:
     if name_of(function) != "__getitem__":
         return False
     items = args[1] if isinstance(args[1], tuple) else (args[1],)
-    masked = any(isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8) for item in items)
-    return masked or isinstance(items[0], Tensor | list)
+    for item in items:
+        if isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8):
+            return True
+    return isinstance(items[0], Tensor | list)
 
 
 def row_of(function: Any, args: Sequence[Any], kwargs: Any, number: int) -> int | None:

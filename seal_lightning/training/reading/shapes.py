@@ -20,8 +20,16 @@ class PoseShapes:
 
     def __init__(self, joints: int) -> None:
         self.joints = joints
-        self.last = frozenset((1, 2, 3, 2 * joints, 3 * joints))  # a quick look: other last axes are neither
         self._leading: dict[tuple[torch.Size, int], tuple[int, ...] | None] = {}  # few shapes, asked for often
+        self._fits: dict[torch.Size, bool] = {}
+
+    def fits(self, tensor: Tensor) -> bool:
+        """Whether it is a batch of poses or of keypoints."""
+        shape = tensor.shape
+        known = self._fits.get(shape)
+        if known is None:
+            known = self._fits[shape] = self.leading(tensor) is not None or self.leading(tensor, 2) is not None
+        return known
 
     def leading(self, tensor: Tensor, channels: int = 3) -> tuple[int, ...] | None:
         """Leading dimensions (B,) or (B, T) of a batch with so many channels; None where it is none."""

@@ -159,12 +159,9 @@ class Watch(TorchFunctionMode):
             bit: The bit of its values, if they have one.
             made: Whether an operation of the step made them.
         """
-        shape = tensor.shape
-        if len(shape) > 1 and shape[-1] in self.shapes.last and tensor.dtype != torch.bool:
-            leading = self.shapes.leading(tensor)
-            if leading is not None or self.shapes.leading(tensor, 2) is not None:
-                bit = bit or self.new_bit()
-                self.poses[id(tensor)] = Pose(tensor, bit, leading, made)
+        if tensor.dim() > 1 and self.shapes.fits(tensor) and tensor.dtype != torch.bool:
+            bit = bit or self.new_bit()
+            self.poses[id(tensor)] = Pose(tensor, bit, self.shapes.leading(tensor), made)
         self._made[id(tensor)] = (weakref.ref(tensor), made_of | bit)
 
     def add(self, tensor: Tensor, made_of: int) -> None:
@@ -197,8 +194,8 @@ class Watch(TorchFunctionMode):
             return
         if kind is Kind.RANDOM:
             made_of = RANDOM
-        elif kind is Kind.SELECTS:  # the type or shape of another tensor is not its values; an index counts
-            made_of = self._all([value for value in args if value is args[0] or not _has_numbers(value)])
+        elif kind is Kind.SELECTS and len(args) > 1 and _has_numbers(args[1]):
+            made_of = self._all(args[:1])  # the type or shape of another tensor is not its values; an index counts
         else:
             made_of = self._all(args)
         if kwargs:
@@ -214,16 +211,19 @@ class Watch(TorchFunctionMode):
             displaced = not difference and self._of_one(one, other)
         elif kind is Kind.ADDS:
             made_of &= ~self.meetings.moved(args)
-        elif made_of & BATCH and made_of & NETWORK and (kind in _MAY_WEIGH or _index_of(kind, args)):
+        elif (
+            made_of & BATCH
+            and made_of & NETWORK
+            and (kind is Kind.WEIGHS or kind is Kind.SETS or (kind is Kind.SELECTS and _by_tensor(args)))
+        ):
             made_of |= self.weighings.weigh(name_of(func), args, kwargs)
-        if kind is Kind.MEETS or kind is Kind.ADDS:
+        if made_of & RANDOM and (kind is Kind.MEETS or kind is Kind.ADDS):
             made_of |= self._noise(args)
         if kind is Kind.WEIGHS or kind is Kind.NEGATES:
             difference = self.meetings.scaled(args)
-        trained = torch.is_grad_enabled()
-        if not trained and made_of & NETWORK:
-            self.ungraded = True
-        met = made_of & self.meetings.bits and trained
+        met = made_of & self.meetings.bits
+        if made_of & NETWORK and not torch.is_grad_enabled():
+            self.ungraded, met = True, 0
         for number, out in enumerate(outs):
             if not isinstance(out, Tensor):
                 continue
@@ -337,12 +337,9 @@ class Watch(TorchFunctionMode):
         return out
 
 
-_MAY_WEIGH = (Kind.WEIGHS, Kind.SETS)
-
-
-def _index_of(kind: Kind, args: Sequence[Any]) -> bool:
+def _by_tensor(args: Sequence[Any]) -> bool:
     """Whether a selection is by a tensor."""
-    return kind is Kind.SELECTS and len(args) > 1 and isinstance(args[1], Tensor)
+    return len(args) > 1 and isinstance(args[1], Tensor)
 
 
 def _has_numbers(value: Any) -> bool:
