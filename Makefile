@@ -6,7 +6,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 READY := .venv/.ready
 
-.PHONY: demo test test-oldest test-newest wheel lint type docs bench clean
+.PHONY: demo test test-oldest test-newest test-gpu wheel lint type docs bench clean
 
 demo: $(READY)  ## train a lifter with and without SEAL; table and picture in runs/demo
 	$(BIN)/seal-lightning demo $(ARGS)
@@ -16,6 +16,9 @@ test: $(READY)  ## the whole test suite, doctests included
 
 test-oldest test-newest: test-%:  ## the test suite with the oldest versions that setup.cfg admits, or the newest
 	PYTHON=$(PYTHON) .ci/versions $* $(ARGS)
+
+test-gpu: $(READY)  ## the promises on one GPU
+	SEAL_TEST_ACCELERATOR=gpu $(BIN)/pytest -m gpu $(ARGS)
 
 wheel: $(READY)  ## sdist and wheel, and the README run from the wheel alone
 	PYTHON=$(PYTHON) .ci/wheel

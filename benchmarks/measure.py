@@ -41,16 +41,20 @@ def matmul_rate(rows: int, width: int, columns: int, dtype: torch.dtype, rounds:
     return 2 * rows * width * columns / median(seconds)
 
 
-class Meter(TorchDispatchMode):
-    """Counts the arithmetic and the memory of what runs inside.
+_FREE = ("empty", "new_empty", "_unsafe_view", "lift_fresh")  # no work for a device, like views
 
+
+class Meter(TorchDispatchMode):
+    """Counts the operations, the arithmetic and the memory of what runs inside.
+
+    An operation is what PyTorch dispatches, other than views and the reservation of memory: on a GPU, about a kernel.
     The arithmetic is that of matrix products and convolutions, backward passes included; the memory is the most bytes
     that were alive at once, beyond what was there before.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.flops = self.peak = self._now = 0
+        self.operations = self.flops = self.peak = self._now = 0
         self.products: Counter[tuple[Any, ...]] = Counter()
         self._known: weakref.WeakValueDictionary[int, torch.UntypedStorage] = weakref.WeakValueDictionary()
 
@@ -61,6 +65,7 @@ class Meter(TorchDispatchMode):
         kwargs = kwargs or {}
         given = {tensor.untyped_storage().data_ptr() for tensor in _tensors((args, kwargs))}
         result = function(*args, **kwargs)
+        self.operations += not (function.is_view or function.overloadpacket.__name__.startswith(_FREE))
         if function.overloadpacket in flop_registry:
             self.flops += flop_registry[function.overloadpacket](*args, **kwargs, out_val=result)
             leaves, tree = tree_flatten((args, kwargs))

@@ -16,6 +16,7 @@ __all__ = [
     "broadcast",
     "mean_over_ranks",
     "rank",
+    "several",
     "sum_of_numbers",
     "sum_over_ranks",
     "unshare",
@@ -40,6 +41,11 @@ def world_size() -> int:
     """Number of processes that train together."""
     together = dist.is_available() and dist.is_initialized() and not _ALONE.get()
     return dist.get_world_size() if together else 1
+
+
+def several() -> bool:
+    """Whether there are other ranks, even while this one goes on `alone`."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def rank() -> int:
@@ -75,6 +81,7 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     """Replace the gradients by their means over all processes, in one collective call.
 
     A parameter that has no gradient counts as one with a gradient of zero: another process may have one for it.
+    The gradients come in the memory layout of their parameters, which a fused optimizer relies on.
     """
     if world_size() == 1:
         return
@@ -84,7 +91,8 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     gradients = [torch.zeros_like(parameter) if parameter.grad is None else parameter.grad for parameter in trained]
     flat = sum_over_ranks(torch.cat([gradient.flatten() for gradient in gradients])) / world_size()
     for parameter, mean in zip(trained, torch.split(flat, [parameter.numel() for parameter in trained]), strict=True):
-        parameter.grad = mean.view_as(parameter)
+        mean = mean.view(parameter.shape)
+        parameter.grad = mean if parameter.is_contiguous() else torch.empty_like(parameter).copy_(mean)
 
 
 def broadcast(tensors: Iterable[Tensor]) -> None:

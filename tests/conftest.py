@@ -10,10 +10,31 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
+ACCELERATOR = os.environ.get("SEAL_TEST_ACCELERATOR", "cpu")  # on which tests marked `gpu` run
+
 os.environ.setdefault("WANDB_MODE", "offline")
 torch.set_num_threads(1)
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what is to run on a GPU where there is none."""
+    if ACCELERATOR == "cpu" or torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="SEAL_TEST_ACCELERATOR asks for a GPU, but PyTorch finds none"))
+
+
+@pytest.fixture
+def device(request):
+    """The device of tests that hold on any: the CPU, or the GPU that `make test-gpu` asks for."""
+    return torch.device("cpu" if _accelerator(request) == "cpu" else "cuda:0")
+
+
+def _accelerator(request):
+    return ACCELERATOR if request.node.get_closest_marker("gpu") else "cpu"
 
 
 @pytest.fixture(autouse=True)
@@ -39,12 +60,12 @@ def _no_run_left_open():
 
 
 @pytest.fixture
-def make_trainer(tmp_path):
-    """A real Trainer on one CPU that writes nothing unless asked to."""
+def make_trainer(request, tmp_path):
+    """A real Trainer on one device, the CPU as a rule, that writes nothing unless asked to."""
 
     def make(**kwargs):
         options = {
-            "accelerator": "cpu",
+            "accelerator": _accelerator(request),
             "devices": 1,
             "max_epochs": 2,
             "logger": False,

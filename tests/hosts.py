@@ -14,9 +14,10 @@ class Poses(Dataset):
     def __init__(self, pack, count=96, frames=None, channels=2, seed=0, joints=JOINTS):
         generator = torch.Generator().manual_seed(seed)
         shape = (count, joints) if frames is None else (count, frames, joints)
-        self.x = torch.randn(*shape, channels, generator=generator)
-        mix = torch.randn(2, 3, generator=generator)
-        self.y = self.x[..., :2] @ mix * 0.1 + 0.2 * torch.randn(*shape, 3, generator=generator)
+        with torch.device("cpu"):  # as a data set's, whatever the default device is
+            self.x = torch.randn(*shape, channels, generator=generator)
+            mix = torch.randn(2, 3, generator=generator)
+            self.y = self.x[..., :2] @ mix * 0.1 + 0.2 * torch.randn(*shape, 3, generator=generator)
         self.pack = pack
 
     def __len__(self):

@@ -13,14 +13,16 @@ from benchmarks.accuracy.study import Study
 from benchmarks.accuracy.training import train
 
 
-def run(study: Study, folder: Path, methods: list[str] | None, seeds: list[int] | None) -> None:
+def run(
+    study: Study, folder: Path, methods: list[str] | None, seeds: list[int] | None, accelerator: str = "cpu"
+) -> None:
     """Make the runs that are not finished yet; each adds a line to ``results.jsonl``."""
     for seed in seeds or study.seeds:
         for method in methods or study.methods:
             key = study.run_key(method, seed)
             if key in finished(folder):  # read anew every time: another process may share the work
                 continue
-            record = train(study, method, seed, folder / "predictions" / f"{key}.npz")
+            record = train(study, method, seed, folder / "predictions" / f"{key}.npz", accelerator)
             with (folder / "results.jsonl").open("a") as results:
                 results.write(json.dumps({"key": key, **record}) + "\n")
             print(f"{method}, seed {seed}: {record['seconds']:.0f} s", flush=True)
@@ -47,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--split", choices=("val", "test"), default="val", help="split to report on; read the test split only once"
     )
+    parser.add_argument("--accelerator", default="cpu", help="of the trainer: `gpu` runs a study on one GPU")
     options = parser.parse_args(arguments)
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
@@ -59,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
             parser.error(f"expected `--methods` to be among {list(study.methods)}, but got {unknown}")
         if options.action == "run":
             folder.mkdir(parents=True, exist_ok=True)
-            run(study, folder, options.methods, options.seeds)
+            run(study, folder, options.methods, options.seeds, options.accelerator)
         else:
             print(write_report(study, finished(folder), folder, path.stem, options.split, options.methods))
 

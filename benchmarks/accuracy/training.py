@@ -40,7 +40,7 @@ class LearningCurve(L.Callback):
             self.points.append((trainer.global_step, float(trainer.callback_metrics["val_mpjpe"])))
 
 
-def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, Any]:
+def train(study: Study, method: str, seed: int, predictions: Path, accelerator: str = "cpu") -> dict[str, Any]:
     """Train one method with one seed.
 
     Nothing is scored here: the report does that, from the predicted poses.
@@ -50,6 +50,7 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
         method: Name of the method.
         seed: Seed of the initial weights and of the order of the data.
         predictions: File (npz) to which the predicted poses of both evaluation splits are written.
+        accelerator: That of the trainer.
 
     Returns:
         What a line of ``results.jsonl`` holds, as plain data.
@@ -59,8 +60,8 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
     prior = None
     if fields.prior is not None:
         prior = predictions.with_suffix(".prior.pt")
-        torch.save(_fit(study, fields.prior, seed).model.seal.state_dict(), prior)
-    fit = _fit(study, method, seed, prior)
+        torch.save(_fit(study, fields.prior, seed, accelerator).model.seal.state_dict(), prior)
+    fit = _fit(study, method, seed, accelerator, prior)
     poses = {split: _predict(fit.model, loader) for split, loader in _loaders(fit.data).items()}
     # Under another name first: a file of the final name is always whole.
     partial = predictions.with_suffix(".part.npz")
@@ -68,7 +69,8 @@ def train(study: Study, method: str, seed: int, predictions: Path) -> dict[str, 
     partial.rename(predictions)
     return {
         **{"method": method, "family": fields.family, "seed": seed, "steps": fields.steps or study.steps},
-        **{"seconds": fit.seconds, "curve": fit.curve, "logged": fit.logged, "versions": versions()},
+        **{"seconds": fit.seconds, "accelerator": accelerator, "curve": fit.curve, "logged": fit.logged},
+        "versions": versions(),
         "knowledge": _knowledge(fit.model, fit.data) if isinstance(fit.model, SealMixin) else None,
     }
 
@@ -83,7 +85,7 @@ class _Fit(NamedTuple):
     logged: dict[str, float]
 
 
-def _fit(study: Study, method: str, seed: int, prior: Path | None = None) -> _Fit:
+def _fit(study: Study, method: str, seed: int, accelerator: str, prior: Path | None = None) -> _Fit:
     steps = study.methods[method].steps or study.steps
     L.seed_everything(seed, verbose=False)
     data = make_data(study, method, seed)
@@ -97,7 +99,8 @@ def _fit(study: Study, method: str, seed: int, prior: Path | None = None) -> _Fi
         num_sanity_val_steps=0,
         gradient_clip_val=study.gradient_clip_val,
         callbacks=[curve, *([EnergyMonitor()] if isinstance(model, SealMixin) else [])],
-        accelerator="cpu",
+        accelerator=accelerator,
+        devices=1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -107,7 +110,7 @@ def _fit(study: Study, method: str, seed: int, prior: Path | None = None) -> _Fi
     trainer.fit(model, data)
     seconds = time.perf_counter() - start
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    model.eval()
+    model.to("cpu").eval()
     return _Fit(model, data, seconds, curve.points, logged)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -14,8 +15,9 @@ from seal_lightning import _distributed as ranks
 from seal_lightning.functional import mpjpe
 from seal_lightning.loss._checks import check_clips, check_gradient, check_options, check_poses, energies_by_name
 from seal_lightning.loss._random import own_random_numbers
-from seal_lightning.loss.forces import TINY, ForceControl, Pull, felt, row_norm
+from seal_lightning.loss.forces import ForceControl, Pull, felt, row_norm
 from seal_lightning.loss.passes import LossNets, SharedPass, SharedPasses
+from seal_lightning.loss.statistics import Statistics, energy_statistics, ranking_statistics
 from seal_lightning.loss.terms import EnergyTerm, default_energies
 from seal_lightning.loss_nets.frame import BodyFrame, FramedPoses, weighted_mean
 from seal_lightning.skeleton import Skeleton, get_skeleton
@@ -90,7 +92,7 @@ class SealLoss(nn.Module):
         self.update = update
         self.seed = seed
         self.draws = 1  # the first draw was the loss-nets' initialisation
-        self.stats: dict[str, Tensor] = {}
+        self._statistics = Statistics()
         # The same on all ranks, whether they know of each other by now or not: nothing else makes the loss-nets equal
         # where there is no `SealMixin`.
         with own_random_numbers(seed, 0, torch.get_default_device(), same_on_all_ranks=True):
@@ -168,42 +170,36 @@ class SealLoss(nn.Module):
         check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled)
         check_gradient(task_gradient, prediction)
         batch = prediction.shape[0]
-        leaf = prediction.detach().float().requires_grad_()
         task_norm = row_norm(task_gradient, batch)
         task_force = ranks.mean_over_ranks(task_norm, None if labelled is None else labelled.to(task_norm))
-        value, pull, sums = leaf.new_zeros(()), torch.zeros_like(leaf), []
-        with torch.enable_grad():
-            poses = self.frame(leaf, keypoints_2d, visibility)
-        frames = max(1, len(poses.valid) // max(1, batch))
-        counted = (poses.valid.view(batch, frames).sum(1) > 0).to(task_norm) if poses.masked else None
+        with torch.no_grad():
+            poses = self.frame(prediction.detach(), keypoints_2d, visibility)
+        counted = None
+        if poses.masked:
+            counted = (poses.valid.view(batch, len(poses.valid) // max(1, batch)).sum(1) > 0).to(task_norm)
         passes = {} if self._passes is None else self._passes.of(prediction, keypoints_2d, visibility)
         self._passes = None
+        factors, pulls, energies, values, forces = [], [], [], [], []
         for i, name in enumerate(self.energies):
-            score, slope = self._slope(name, poses, passes.get(name))
-            energy = (score * poses.valid).view(batch, frames).sum(1) / frames
-            slope = slope * (poses.valid / frames)[:, None, None]
-            (term_pull,) = torch.autograd.grad(poses.pose, leaf, slope, retain_graph=True)
-            moved = term_pull
-            if at is not None:
-                places: Any = (at,) if isinstance(at, Tensor) else tuple(at)
-                parts = torch.autograd.grad(prediction, places, term_pull.to(prediction.dtype), retain_graph=True)
-                moved = torch.cat([part.reshape(batch, part.numel() // max(1, batch)) for part in parts], 1)
-            pull_norm = row_norm(moved, batch)
-            factor = self.forces(i, pull_norm + 0.0 * energy, task_force, counted)  # NaN where the energy is not finite
-            value = value + felt(factor, energy).sum()
-            pull = pull + felt(_as_rows(factor, leaf), term_pull)
-            sums.append(torch.stack([factor, felt(factor, pull_norm), energy, torch.ones_like(energy)]).sum(1))
-        weight, force, total, samples = ranks.sum_over_ranks(torch.stack(sums)).unbind(1)
-        weight = weight / ranks.world_size()
+            energy, slope = poses.per_sample(*self._slope(name, poses, passes.get(name)), batch)
+            pull = self.frame.pull(slope, poses).view(prediction.shape)
+            length = row_norm(pull if at is None else _moved(pull, prediction, at), batch)
+            # NaN where the energy is not finite: such a sample then feels nothing of it.
+            factor = self.forces(i, torch.add(length, energy, alpha=0), task_force, counted)
+            factors.append(factor)
+            pulls.append(length)
+            energies.append(energy)
+            values.append(felt(factor, energy).sum())
+            forces.append(felt(_as_rows(factor, pull), pull))
+        weight = ranks.sum_over_ranks(_vector([factor.sum() for factor in factors]))
+        weight = weight / ranks.world_size() if ranks.world_size() > 1 else weight
         if self.forces.training:
             self.forces.weight.copy_(weight)
-        force = (force / samples.clamp(min=1)).sum()
-        self.stats |= {
-            "energy": (total / samples.clamp(min=1)).mean(),
-            "weight": weight.mean(),
-            "force_ratio": torch.where(task_force > 0, force / task_force.clamp(min=TINY), 0.0),
-        }
-        return value + Pull.apply(prediction, pull)  # type: ignore[no-any-return, no-untyped-call]
+        self._statistics.note(energy_statistics, factors, pulls, energies, weight, task_force)
+        # The pull is a constant of this graph: its gradient reaches the prediction, and never a loss-net, since it was
+        # computed with the loss-nets of now, which may be others when the backward pass runs.
+        joined: Tensor = Pull.apply(prediction, _total(values), _total(forces))  # type: ignore[no-untyped-call]
+        return joined
 
     def ranking_loss(
         self,
@@ -243,36 +239,34 @@ class SealLoss(nn.Module):
         if self.training:
             self.frame.update(target, visibility, labelled)
         truth = self.frame(target, keypoints_2d, visibility)
-        predicted = self.frame(prediction, keypoints_2d, visibility).pose
+        predicted = self.frame(prediction, keypoints_2d, visibility, truth.unit).pose
         weights = truth.weights(labelled)
         frames = prediction.shape[1] if prediction.dim() == 4 else 1
         passes: dict[str, SharedPass] = {}
-        total: Tensor = truth.pose.new_zeros(())
-        accuracies = []
+        losses, energies = [], []
         with own_random_numbers(self.seed, self.draws, prediction.device) as generator:
             for name, term in self.energies.items():
-                sources = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives or ()]
-                negatives = torch.cat(sources)
-                if truth.masked:
-                    negatives = negatives * truth.seen[..., None]
+                negatives = self._negatives(term, truth, predicted, generator)
                 if self.update == "simultaneous" and torch.is_grad_enabled():
                     passes[name] = SharedPass(predicted, term.row_of_prediction)
                 probe = term.probe(truth, negatives, self.skeleton, generator)
-                energy_true, energy_negative, penalty = self.loss_nets.rank(
-                    name, truth, negatives, probe, passes.get(name)
-                )
-                distance = truth.distance_to(negatives)
-                loss = term.objective(energy_true, energy_negative, distance) + penalty
+                true, negative, penalty = self.loss_nets.rank(name, truth, negatives, probe, passes.get(name))
+                # An objective that needs no distances gets NaN: if it read one, it would not go unnoticed.
+                needed = term.objective.needs_distance
+                distance = truth.distance_to(negatives) if needed else torch.full_like(negative, torch.nan)
+                loss = term.objective(true, negative, distance)
+                if penalty is not None:
+                    loss = loss + penalty
                 if term.temporal is not None:
-                    loss = loss + term.temporal(energy_true, truth.pose, truth, frames)
+                    loss = loss + term.temporal(true, truth.pose, truth, frames)
                     if (row := term.row_of_prediction) is not None:
-                        loss = loss + term.temporal(energy_negative[row], negatives[row], truth, frames)
-                total = total + weighted_mean(loss, weights)
-                accuracies.append(weighted_mean((energy_true < energy_negative).float().mean(0), weights))
+                        loss = loss + term.temporal(negative[row], negatives[row], truth, frames)
+                losses.append(weighted_mean(loss, weights))
+                energies.append((true.detach(), negative.detach()))
         self.draws += self.training or torch.is_grad_enabled()  # what is learned from meets new random numbers
         self._passes = SharedPasses(passes, given, keypoints_2d, visibility) if passes else None
-        stats = ranks.sum_over_ranks(torch.stack([total, torch.stack(accuracies).mean()])) / ranks.world_size()
-        self.stats |= {"loss_net_loss": stats[0], "ranking_accuracy": stats[1]}
+        total = _total(losses)
+        self._statistics.note(ranking_statistics, total.detach(), energies, weights)
         return total
 
     def energy(self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> dict[str, Tensor]:
@@ -294,13 +288,26 @@ class SealLoss(nn.Module):
                 for name in self.energies
             }
 
+    @property
+    def shared_poses(self) -> list[Tensor]:
+        """Poses whose gradient `energy_loss` takes from the backward pass of the ranking loss, if there are any.
+
+        A backward pass that is restricted to some ``inputs`` has to name them beside the parameters.
+        """
+        return [] if self._passes is None else self._passes.leaves
+
+    @property
+    def stats(self) -> dict[str, Tensor]:
+        """Values of the last step, over all ranks: ``energy``, ``weight``, ``force_ratio``, ``loss_net_loss``, ..."""
+        return self._statistics.read()
+
     @torch.no_grad()
     def observe(self, prediction: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> None:
-        """Take the energy into ``stats`` of a step in which the pose-net does not feel it."""
-        energies = self.energy(prediction, keypoints_2d, visibility).values()
-        zero = torch.zeros((), device=prediction.device)
-        mean = ranks.mean_over_ranks(torch.stack(list(energies)))
-        self.stats |= {"energy": mean, "weight": zero, "force_ratio": zero}
+        """Take the energy into `stats` in a step in which the pose-net does not feel it."""
+        energies = [energy.flatten() for energy in self.energy(prediction, keypoints_2d, visibility).values()]
+        zero = torch.zeros_like(self.forces.weight)
+        factors = [torch.zeros_like(energy) for energy in energies]
+        self._statistics.note(energy_statistics, factors, factors, energies, zero, zero[0])
 
     def get_extra_state(self) -> dict[str, Any]:
         """The position in the stream of random numbers."""
@@ -323,6 +330,12 @@ class SealLoss(nn.Module):
             return fn(tensor) if asked.dtype == tensor.dtype else tensor.to(asked.device)
 
         return super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call, no-any-return]
+
+    def _negatives(self, term: EnergyTerm, truth: FramedPoses, predicted: Tensor, generator: torch.Generator) -> Tensor:
+        """The negatives (K, N, J, 3) of all sources of an energy, zero at invisible joints."""
+        first, *more = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives or ()]
+        negatives = torch.cat([first, *more]) if more else first
+        return negatives * truth.seen[..., None] if truth.masked else negatives
 
     def _slope(self, name: str, poses: FramedPoses, shared: SharedPass | None) -> tuple[Tensor, Tensor]:
         """Energies (N,) of poses and their gradients (N, J, 3) there, from a pass that was made or one of its own."""
@@ -354,3 +367,21 @@ class SealLoss(nn.Module):
 def _as_rows(sample: Tensor, like: Tensor) -> Tensor:
     """One value a sample, (B,), shaped to broadcast over the axes of `like`."""
     return sample.view(-1, *[1] * (like.dim() - 1))
+
+
+def _moved(pull: Tensor, prediction: Tensor, at: Tensor | Sequence[Tensor | GradientEdge]) -> Tensor:
+    """The pull on a prediction, as it arrives at what the prediction was made from; one row a sample."""
+    places: Any = (at,) if isinstance(at, Tensor) else tuple(at)
+    parts = torch.autograd.grad(prediction, places, pull.to(prediction.dtype), retain_graph=True)
+    rows = len(prediction)
+    return torch.cat([part.reshape(rows, part.numel() // max(1, rows)) for part in parts], 1)
+
+
+def _vector(values: Sequence[Tensor]) -> Tensor:
+    """One or more scalars as a vector."""
+    return torch.stack([*values]) if len(values) > 1 else values[0][None]
+
+
+def _total(values: Sequence[Tensor]) -> Tensor:
+    """Sum of one or more tensors of a shape."""
+    return functools.reduce(torch.add, values)

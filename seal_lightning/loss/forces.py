@@ -1,4 +1,4 @@
-"""How hard an energy pulls at a prediction, and how that is held to a share of the task's force."""
+"""How hard an energy pulls at a prediction: fixed weights, and weights that keep to a share of the task's force."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ TINY = 1e-20
 
 @dataclass(frozen=True)
 class ForceRatio:
-    r"""Weight that holds the energy's pull at a fixed share of the task's.
+    r"""A weight that keeps the energy's pull at a fixed share of the task's.
 
-    The pull of a sample is :math:`\partial E / \partial \hat y`. A fixed weight leaves its size to the loss-net, whose
-    gradients grow and shrink by orders of magnitude while it trains. Here every sample's pull is normalised and given
-    the length ``ratio`` times the mean length of the task's gradient at the prediction, so that the pose-net always
-    listens to the task first. Where the task's gradient is zero, so is the pull. A pull much shorter than usual says
-    that the loss-net has no opinion: it is amplified at most as far as ``amplification`` times the usual factor.
+    The pull of a sample is :math:`\partial E / \partial \hat y`. With a fixed weight its length is up to the loss-net,
+    whose gradients grow and shrink by orders of magnitude during training. Here the pull of every sample is scaled to
+    ``ratio`` times the mean length of the task's gradient at the prediction, so that the task always comes first. If
+    the task's gradient is zero, so is the pull. A pull much shorter than usual means that the loss-net has no opinion
+    on this pose: it is scaled up by at most ``amplification`` times the usual factor.
 
     Several energies are bounded one by one: together they pull with at most the sum of their ratios, and with less
     where they disagree. ``force_ratio`` in the statistics is the sum of the lengths of their pulls.
 
     Args:
         ratio: Length of the energy's pull as a share of the task's.
-        amplification: Bound on how much more than an average pull a weak one is scaled up.
+        amplification: How many times as much as a usual pull a weak one may be scaled up.
 
     Raises:
         ValueError: If ``ratio`` is negative or ``amplification`` is below 1.
@@ -50,10 +50,10 @@ class ForceRatio:
 
 
 class ForceControl(nn.Module):
-    """Running state of the weights of several energies.
+    """The weights of several energies, with the running means that `ForceRatio` needs.
 
     Args:
-        weights: One weight an energy.
+        weights: One weight per energy.
     """
 
     usual_pull: Tensor
@@ -66,53 +66,60 @@ class ForceControl(nn.Module):
         self.register_buffer("weight", torch.zeros(len(self.weights)))
 
     def forward(self, index: int, pull: Tensor, task_force: Tensor, counted: Tensor | None = None) -> Tensor:
-        """What each sample's energy is multiplied with.
+        """Return the factors by which the energies of the samples are multiplied.
 
         Args:
             index: Which energy.
             pull: Length of each sample's pull (B,).
             task_force: Mean length of the task's gradient at a sample, a scalar.
-            counted: 1 for a sample that has a pull, else 0 (B,); the usual pull is that of these.
+            counted: 1 for a sample that has a pull, else 0 (B,); the usual pull is the mean over the former.
 
         Returns:
-            Factors (B,); their sum is the weight of the mean energy. Zero where a pull or the task's force is not
-            finite, which leaves the running state as it is, too.
+            Factors (B,), whose sum is the weight of the mean energy. Zero where the pull or the task's force is not
+            finite; such a step leaves the running means as they are.
         """
         weight = self.weights[index]
         if isinstance(weight, ForceRatio):
-            mean = ranks.mean_over_ranks(pull, counted)
-            before = self.usual_pull[index]
-            usual = torch.where(before > 0, torch.lerp(before, mean, _MEMORY), mean)
-            usual = torch.where(torch.isfinite(mean) & (mean > 0), usual, before)
-            if self.training:
-                self.usual_pull[index] = usual
-            floor = usual / weight.amplification
+            floor = self._usual(index, ranks.mean_over_ranks(pull, counted)) / weight.amplification
+            # A pull of zero, of a sample without a visible root for example, is not to be divided by.
             factor = weight.ratio * task_force / torch.maximum(pull, floor).clamp(min=TINY)
         else:
             factor = torch.full_like(pull, weight / max(1, pull.numel()))
-        return torch.where(torch.isfinite(pull) & torch.isfinite(task_force), factor, 0.0)
+            factor = factor + 0.0 * (pull + task_force)
+        # Where the pull or the task's force is NaN, so is the factor; where the task's force is infinite, so is the
+        # factor. An infinite pull makes it zero.
+        return factor.nan_to_num(0.0, 0.0, 0.0)
+
+    def _usual(self, index: int, mean: Tensor) -> Tensor:
+        """The usual pull of an energy, after the mean pull of this step."""
+        before = self.usual_pull[index]
+        usual = torch.where(before > 0, torch.lerp(before, mean, _MEMORY), mean)
+        usual = torch.where(mean < torch.inf, usual, before)  # neither for NaN nor for infinity
+        if self.training:
+            before.copy_(usual)
+        return usual
 
 
 class Pull(torch.autograd.Function):
-    """Zero, with a given gradient: `Pull.apply(prediction, pull)`."""
+    """A value with a given gradient at the prediction: `Pull.apply(prediction, value, pull)`."""
 
     @staticmethod
-    def forward(ctx: Any, prediction: Tensor, pull: Tensor) -> Tensor:
-        """Return zero."""
+    def forward(ctx: Any, prediction: Tensor, value: Tensor, pull: Tensor) -> Tensor:
+        """Return the value."""
         ctx.save_for_backward(pull)
         ctx.dtype = prediction.dtype
-        return pull.new_zeros(())
+        return value
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         """Return the pull, times the gradient that came."""
         (pull,) = ctx.saved_tensors
-        return (gradients[0] * pull).to(ctx.dtype), None
+        return (gradients[0] * pull).to(ctx.dtype), None, None
 
 
 def felt(factor: Tensor, value: Tensor) -> Tensor:
-    """What the factor makes of the value: nothing where it is zero, even if the value is not finite."""
-    return torch.where(factor > 0, factor * value, 0.0)
+    """What the factor makes of the value: nothing where the value is not finite, where the factor is zero, too."""
+    return (factor * value).nan_to_num(0.0, 0.0, 0.0)
 
 
 def row_norm(gradient: Tensor, rows: int) -> Tensor:

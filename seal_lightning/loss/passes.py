@@ -1,4 +1,4 @@
-"""Loss-nets at work: scoring poses, ranking truth against negatives, the slope of an energy."""
+"""Passes through the loss-nets: scoring poses, ranking truths against negatives, the slope of an energy."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["LossNets", "SharedPass", "SharedPasses"]
 
 
 class LossNets(nn.ModuleDict):
-    """The loss-nets of a criterion by name, run in one precision whatever autocast the host is under.
+    """The loss-nets of a criterion by name, run in a precision of their own, whatever autocast the host runs in.
 
     Args:
         nets: One loss-net an energy.
         precision: ``"float32"``, or ``"bfloat16"`` for autocast.
 
     Raises:
-        TypeError: If a net is no module.
-        ValueError: If a name cannot be that of a module.
+        TypeError: If a net is not a module.
+        ValueError: If a name cannot be the name of a submodule.
     """
 
     def __init__(self, nets: Mapping[str, LossNet], precision: str) -> None:
@@ -41,9 +41,10 @@ class LossNets(nn.ModuleDict):
         """Energies (N,) of poses (N, J, 3).
 
         Raises:
-            ValueError: If the loss-net does not return one energy a pose.
+            ValueError: If the loss-net does not return one energy per pose.
         """
-        # Without the cache of cast weights: it would outlive an optimizer step within the host's own autocast.
+        # No cache of weights that were cast to bfloat16: inside of the host's own autocast it would outlive the next
+        # step of the loss-nets' optimizer.
         bfloat16 = self.precision == "bfloat16"
         with torch.autocast(pose.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
             energy: Tensor = self[name](keypoints_2d, pose)
@@ -55,11 +56,11 @@ class LossNets(nn.ModuleDict):
         return energy.float()
 
     def slope(self, name: str, keypoints_2d: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (N,) of poses and their gradients there (N, J, 3)."""
+        """Energies (N,) of poses, and their gradients at the poses (N, J, 3)."""
         pose = pose.detach().requires_grad_()
         with torch.enable_grad():
             energy = self.score(name, keypoints_2d, pose)
-        return energy.detach(), torch.autograd.grad(energy.sum(), pose)[0]
+        return energy.detach(), torch.autograd.grad(energy, pose, torch.ones_like(energy))[0]
 
     def rank(
         self,
@@ -68,19 +69,20 @@ class LossNets(nn.ModuleDict):
         negatives: Tensor,
         probe: Probe | None = None,
         shared: SharedPass | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Score truth and negatives in one batch, and the slope where it is asked for in another.
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Score truths and negatives in one batch, and the poses of a gradient penalty in another.
 
         Args:
             name: Which loss-net.
             truth: N true poses.
             negatives: Negatives (K, N, J, 3).
-            probe: Where the slope is taken; if that is at the truth, it is scored there and not in the first batch.
-            shared: Where to keep what the pose-net needs of this pass.
+            probe: The poses and the penalty of a gradient penalty. If the poses are the truths themselves, these are
+                scored here, and not in the first batch.
+            shared: Keeps what the pose-net needs of this pass.
 
         Returns:
-            Energies of the truth (N,) and of the negatives (K, N), and the gradient penalty (N,); without a graph
-            under `torch.no_grad`.
+            Energies of the truth (N,) and of the negatives (K, N), and the gradient penalty (N,), None where there is
+            no probe; without a graph under `torch.no_grad`.
         """
         at_truth = probe is not None and probe.pose is truth.pose
         poses = [*negatives] if at_truth else [truth.pose, *negatives]
@@ -92,7 +94,7 @@ class LossNets(nn.ModuleDict):
             shared.leave(energy, row)
         energy_negative = energy[first : first + len(negatives)]
         if probe is None:
-            return energy[0], energy_negative, torch.zeros_like(truth.valid)
+            return energy[0], energy_negative, None
         trained = torch.is_grad_enabled()
         pose = probe.pose.detach().requires_grad_()
         with torch.enable_grad():  # the slope takes a graph even where the penalty is to have none
@@ -104,20 +106,20 @@ class LossNets(nn.ModuleDict):
         return energy_there if at_truth else energy[0], energy_negative, penalty
 
 
-_FLOOR = 1e-6  # least cotangent of a prediction's energy, as a share of the mean one
+_FLOOR = 1e-6  # smallest cotangent of a prediction's energy, as a share of 1 / N
 
 
 class SharedPass:
-    r"""Reads the slope of the energy at the predictions off the backward pass that trains the loss-net.
+    r"""Takes the slope of the energy at the predictions from the backward pass that trains the loss-net.
 
-    Energies are per sample, so the gradient of the ranking loss `L` at a prediction is
-    :math:`\partial L / \partial E_i \cdot \partial E_i / \partial \hat y_i`: divided by its first factor, the
-    cotangent, it is the slope. Where the cotangent vanishes (an inactive hinge, a saturated NCE) it is kept at a
-    millionth of ``1 / N``, which does not matter to the loss-net and leaves the slope readable.
+    The energy of a sample depends on that sample alone, so the gradient of the ranking loss `L` at a prediction is
+    :math:`\partial L / \partial E_i \cdot \partial E_i / \partial \hat y_i`. Divided by its first factor, the
+    cotangent, it is the slope. If the cotangent is zero (an inactive hinge, a saturated NCE), a millionth of ``1 / N``
+    takes its place, which makes no difference to the loss-net, and the slope can still be computed.
 
     Args:
         predicted: Predictions in the loss-nets' frame (N, J, 3).
-        row: Which of the negatives the prediction is; None where it is none of them and rides along.
+        row: Index of the prediction among the negatives; None if it is not one of them and is only scored beside them.
     """
 
     def __init__(self, predicted: Tensor, row: int | None) -> None:
@@ -138,7 +140,7 @@ class SharedPass:
         return self.leaf.grad / self.cotangent[:, None, None]
 
     def enter(self, poses: list[Tensor], before: int) -> int:
-        """Put the predictions among the poses to be scored, whose first ``before`` are not negatives; return where."""
+        """Put the predictions among the poses to be scored, after the first ``before`` of them; return their index."""
         if self.row is None:
             poses.append(self.leaf)
             return len(poses) - 1
@@ -181,6 +183,11 @@ class SharedPasses:
         self._passes = dict(passes)
         self._kept = [None if tensor is None else tensor.detach() for tensor in batch]
         self._identities = [_identity(tensor) for tensor in batch]
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """The tensors whose gradient the passes wait for."""
+        return [shared.leaf for shared in self._passes.values()]
 
     def of(self, *batch: Tensor | None) -> dict[str, SharedPass]:
         """The passes, where the tensors are the same and were not written to since; else none."""

@@ -12,12 +12,12 @@ from seal_lightning.skeleton import Skeleton
 
 __all__ = ["BodyFrame", "FramedPoses", "weighted_mean"]
 
-_MEMORY = 1e8  # bones after which the running mean becomes an exponential one
+_MEMORY = 1e8  # number of bones after which the running mean becomes an exponential one
 _LONGEST = 4.0  # times the usual mean bone length: nobody is that tall, so a longer pose is an error in the data
 
 
 class FramedPoses(NamedTuple):
-    """Poses in the loss-nets' frame, one row a pose: N = B, or B * T for clips."""
+    """Poses in the loss-nets' frame, one row per pose: N = B, or B * T for clips."""
 
     pose: Tensor
     """(N, J, 3), zero where invisible."""
@@ -28,7 +28,9 @@ class FramedPoses(NamedTuple):
     valid: Tensor
     """(N,), 1 where the root is visible, else 0: without a root there is no frame."""
     masked: bool = True
-    """Whether anything can be invisible; if not, what the masks would do can be left out."""
+    """Whether anything can be invisible; if not, operations with the masks can be left out."""
+    unit: Tensor | None = None
+    """Scalar: the mean bone length that the poses were divided by; None where it is not known."""
 
     def distance_to(self, others: Tensor) -> Tensor:
         """Mean distance over the visible joints to other poses (K, N, J, 3), (K, N)."""
@@ -37,11 +39,26 @@ class FramedPoses(NamedTuple):
             return distance.mean(-1)
         return (distance * self.seen).sum(-1) / self.seen.sum(-1).clamp(min=1)
 
-    def weights(self, labelled: Tensor | None = None) -> Tensor | None:
-        """Weight of each pose (N,) in a mean over those valid, and labelled (B,) where that is given.
+    def per_sample(self, energy: Tensor, slope: Tensor, batch: int) -> tuple[Tensor, Tensor]:
+        """Mean energy of the poses of each sample (B,), and its gradient at the poses.
 
-        A sum so weighted, averaged over the processes, is the mean over the poses of them all, however many each of
-        them has. None where all poses of a single process count alike.
+        Args:
+            energy: Energies of the poses (N,).
+            slope: Gradients of these at the poses (N, J, 3).
+            batch: Number of samples B; the poses of a clip are one sample.
+        """
+        frames = max(1, len(energy) // max(1, batch))
+        if self.masked:
+            energy, slope = energy * self.valid, slope * self.valid[:, None, None]
+        if frames == 1:
+            return energy, slope
+        return energy.view(batch, frames).mean(1), slope / frames
+
+    def weights(self, labelled: Tensor | None = None) -> Tensor | None:
+        """Weight of each pose (N,) in a mean over the poses that are valid and, if that is given, labelled (B,).
+
+        A sum with these weights, averaged over the ranks, is the mean over the poses of all ranks, whatever their share
+        of the poses. None on a single rank where all poses have the same weight.
         """
         processes = ranks.world_size()
         if not self.masked and labelled is None and processes == 1:
@@ -75,9 +92,9 @@ class BodyFrame(nn.Module):
                  [0., 0., 2.]]])
     """
 
-    child: Tensor
-    parent: Tensor
+    ends: Tensor
     root: Tensor
+    one: Tensor
     bone_length: Tensor
     bone_count: Tensor
 
@@ -85,14 +102,17 @@ class BodyFrame(nn.Module):
         super().__init__()
         self.skeleton = skeleton
         ends = torch.tensor(skeleton.bones, dtype=torch.long).reshape(-1, 2)
-        self.register_buffer("child", ends[:, 0].clone(), persistent=False)
-        self.register_buffer("parent", ends[:, 1].clone(), persistent=False)
+        self.register_buffer("ends", ends.T.flatten(), persistent=False)  # all children, then all parents
         self.register_buffer("root", torch.tensor(skeleton.root_joints), persistent=False)
+        self.register_buffer("one", torch.ones(()), persistent=False)
         self.register_buffer("bone_length", torch.zeros(()))
         self.register_buffer("bone_count", torch.zeros(()))
         self._surely_known = False  # known without asking the device
+        self._updated = False  # together with other ranks
 
-    def forward(self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> FramedPoses:
+    def forward(
+        self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None, unit: Tensor | None = None
+    ) -> FramedPoses:
         """Flatten clips to poses, align at the root (differentiably), divide by the mean bone length.
 
         Before the first truth was seen, the mean bone length is that of the poses given.
@@ -101,22 +121,41 @@ class BodyFrame(nn.Module):
             pose: Poses (..., J, 3).
             keypoints_2d: Keypoints (..., J, 2 or 3).
             visibility: Bool (..., J).
+            unit: The mean bone length, where it was found for other poses of this step.
 
         Returns:
             The poses and keypoints in float32 with masks.
         """
         pose, keypoints_2d = pose.float().flatten(0, -3), keypoints_2d.float().flatten(0, -3)
         if visibility is None:
-            origin, one = pose.index_select(1, self.root).mean(-2, keepdim=True), torch.ones_like(self.bone_length)
-            framed = (pose - origin) / self._unit(pose, None)
-            return FramedPoses(framed, keypoints_2d, one.expand(pose.shape[:-1]), one.expand(len(pose)), masked=False)
+            unit = self._unit(pose, None) if unit is None else unit
+            seen = self.one.expand(pose.shape[:-1])
+            return FramedPoses((pose - self._origin(pose)) / unit, keypoints_2d, seen, seen[:, 0], False, unit)
         seen = visibility.bool().to(pose).flatten(0, -2)
         pose = torch.where(seen[..., None] > 0, pose, 0.0)
         keypoints_2d = torch.where(seen[..., None] > 0, keypoints_2d, 0.0)
-        count = seen.index_select(1, self.root).sum(-1)
+        unit = self._unit(pose, seen) if unit is None else unit
+        count = self._seen_roots(seen)
         origin = pose.index_select(1, self.root).sum(-2, keepdim=True) / count.clamp(min=1)[:, None, None]
-        framed = (pose - origin) / self._unit(pose, seen) * seen[..., None]
-        return FramedPoses(framed, keypoints_2d, seen, (count > 0).to(pose))
+        framed = (pose - origin) / unit * seen[..., None]
+        return FramedPoses(framed, keypoints_2d, seen, (count > 0).to(pose), True, unit)
+
+    def pull(self, slope: Tensor, poses: FramedPoses) -> Tensor:
+        """Gradient at the poses that were given to `forward`, from the gradient at the framed poses (N, J, 3).
+
+        It is `forward` transposed, in closed form: divided by the unit, and at the root less by the sum over all
+        joints, which move against the root when it moves.
+        """
+        if poses.unit is None:
+            raise ValueError("Expected `poses` to be what `BodyFrame` returned, but their unit is not known.")
+        pull = slope / poses.unit
+        if not poses.masked and len(self.root) == 1:
+            total = pull.sum(1, keepdim=True)
+            self._origin(pull).sub_(total)
+            return pull
+        pull = pull * poses.seen[..., None]
+        share = pull.sum(1, keepdim=True) / self._seen_roots(poses.seen).clamp(min=1)[:, None, None]
+        return pull.index_add(1, self.root, -share.expand(-1, len(self.root), -1)) * poses.seen[..., None]
 
     def update(self, truth: Tensor, visibility: Tensor | None = None, labelled: Tensor | None = None) -> None:
         """Take true poses (..., J, 3) of all ranks into the running mean of the bone length, if all are finite.
@@ -131,47 +170,67 @@ class BodyFrame(nn.Module):
             seen = rows.expand(truth.shape[:-1]) if seen is None else seen * rows
         length, bones = self._lengths(truth.detach().float(), seen)
         first = self.bone_length == 0
-        # What "surely known" leaves open is a batch that was not finite: the next one is then taken as it is.
-        longest = torch.where(first, torch.inf, _LONGEST * self.bone_length)
-        if not self._surely_known:
+        # What the two flags leave open is a batch that was not finite: the next one is then taken as it is.
+        longest = (_LONGEST * self.bone_length).masked_fill(first, torch.inf)
+        # The medians of a first batch take all ranks, so these have to come to the same answer.
+        if not (self._surely_known if ranks.world_size() == 1 else self._updated):
             longest = torch.where(first, _LONGEST * _typical(length), longest)
             # Left out, not shortened: the medians of two ranks are not that of one with both batches, and the length
             # that a pose is shortened to would be another one.
-            bones = torch.where(first & (length > longest), 0.0, bones)
-        kept = (torch.minimum(length, longest) * bones).sum()
-        # The sum of all lengths comes along to tell whether they are finite, which the shortened ones always are.
-        total, count, check = ranks.sum_over_ranks(torch.stack([kept, bones.sum(), length.sum()])).unbind()
-        finite = torch.isfinite(check)
-        total, count = torch.where(finite, total, 0.0), torch.where(finite, count, 0.0)
-        self.bone_count.add_(count).clamp_(max=_MEMORY)
-        self.bone_length.add_((total - self.bone_length * count) / self.bone_count.clamp(min=1))
-        # All ranks have to come to the same answer, or one of them would wait for the medians of the others.
-        counted = ranks.world_size() > 1 or (seen is None and len(truth) > 0)
-        self._surely_known = self._surely_known or counted
+            bones = (~first | (length <= longest)).to(length) * bones
+        # Infinity times zero is NaN, which the minimum alone would hide.
+        length = torch.add(torch.minimum(length, longest), length, alpha=0)
+        if isinstance(bones, int) and ranks.world_size() == 1 and len(length):
+            self._take(length.mean(), bones * len(length))
+        else:
+            number = bones if isinstance(bones, Tensor) else torch.full_like(length, bones)
+            sums = torch.stack([(length * number).sum(), number.sum()])
+            total, count = ranks.sum_over_ranks(sums).unbind()
+            self._take(total / count, count)
+        self._surely_known = self._surely_known or (seen is None and len(truth) > 0)
+        self._updated = self._updated or ranks.world_size() > 1
+
+    def _take(self, mean: Tensor, count: Tensor | int) -> None:
+        """Take the mean length of so many bones into the running mean, unless it is NaN."""
+        counted = (self.bone_count + count).clamp(max=_MEMORY)
+        length = torch.addcdiv(self.bone_length, (mean - self.bone_length) * count, counted)
+        known = length == length
+        torch.where(known, length, self.bone_length, out=self.bone_length)
+        torch.where(known, counted, self.bone_count, out=self.bone_count)
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        self._surely_known = False
+        self._surely_known = self._updated = False
+
+    def _origin(self, pose: Tensor) -> Tensor:
+        """Mean of the root joints (N, 1, 3); a view where there is one."""
+        if len(self.root) == 1:
+            return pose.narrow(1, self.skeleton.root_joints[0], 1)
+        return pose.index_select(1, self.root).mean(-2, keepdim=True)
+
+    def _seen_roots(self, seen: Tensor) -> Tensor:
+        """Number of visible root joints (N,)."""
+        return seen.index_select(1, self.root).sum(-1)
 
     def _unit(self, pose: Tensor, seen: Tensor | None) -> Tensor:
         """Mean bone length so far; that of the poses given if there is none, which only the device may know."""
         unit = self.bone_length
         if not self._surely_known:
             length, bones = self._lengths(pose.detach(), seen)
-            unit = torch.where(unit > 0, unit, (length * bones).sum() / bones.sum().clamp(min=1))
+            number = bones if isinstance(bones, Tensor) else torch.full_like(length, bones)
+            unit = torch.where(unit > 0, unit, (length * number).sum() / number.sum().clamp(min=1))
         return unit.clamp(min=torch.finfo(unit.dtype).tiny)
 
-    def _lengths(self, pose: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean length of the visible bones of every pose, zero where there are none, and their number; (N,) each."""
-        bones = (pose.index_select(-2, self.child) - pose.index_select(-2, self.parent)).flatten(0, -3)
-        lengths = torch.linalg.vector_norm(bones, dim=-1)
+    def _lengths(self, pose: Tensor, seen: Tensor | None) -> tuple[Tensor, Tensor | int]:
+        """Mean length of the visible bones of every pose (N,), zero where there are none, and their number."""
+        children, parents = pose.flatten(0, -3).index_select(1, self.ends).chunk(2, dim=1)
+        lengths = torch.linalg.vector_norm(children - parents, dim=-1)
         if seen is None:
-            count = lengths.new_full((len(lengths),), lengths.shape[1])
-        else:
-            visible = seen.index_select(-1, self.child) * seen.index_select(-1, self.parent) > 0
-            visible = visible.flatten(0, -2)
-            lengths, count = torch.where(visible, lengths, 0.0), visible.sum(-1).float()
-        return lengths.sum(-1) / count.clamp(min=1), count
+            return lengths.mean(-1) if lengths.shape[1] else lengths.sum(-1), lengths.shape[1]
+        child_seen, parent_seen = seen.flatten(0, -2).index_select(1, self.ends).chunk(2, dim=1)
+        visible = child_seen * parent_seen > 0
+        count = visible.sum(-1).float()
+        return torch.where(visible, lengths, 0.0).sum(-1) / count.clamp(min=1), count
 
 
 def _typical(length: Tensor) -> Tensor:

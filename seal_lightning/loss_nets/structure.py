@@ -44,12 +44,9 @@ class StructureLossNet(LossNet):
     """
 
     joints: Tensor
-    child: Tensor
-    parent: Tensor
-    left: Tensor
-    right: Tensor
-    lower: Tensor
-    upper: Tensor
+    ends: Tensor
+    pairs: Tensor
+    hinges: Tensor
 
     def __init__(self, skeleton: str | Skeleton, hidden: int = 128, depth: int = 3) -> None:
         super().__init__(skeleton)
@@ -59,18 +56,18 @@ class StructureLossNet(LossNet):
         place = {child: i for i, (child, _) in enumerate(bones)}
         ends = [self.skeleton.bones[left][0] for left, _ in self.skeleton.paired_bones]
         ends.sort(key=names.__getitem__)
+        joined = [(place[child], place[parent]) for child, parent in bones if parent in place]
+        # The first halves of `ends`, `pairs` and `hinges` and the second ones belong together, so that one operation
+        # gathers both.
         indices = {
             "joints": sorted(range(len(names)), key=names.__getitem__),
-            "child": [child for child, _ in bones],
-            "parent": [parent for _, parent in bones],
-            "left": [place[end] for end in ends],
-            "right": [place[self.skeleton.partners[end]] for end in ends],
-            "lower": [place[child] for child, parent in bones if parent in place],
-            "upper": [place[parent] for _, parent in bones if parent in place],
+            "ends": [child for child, _ in bones] + [parent for _, parent in bones],
+            "pairs": [place[end] for end in ends] + [place[self.skeleton.partners[end]] for end in ends],
+            "hinges": [lower for lower, _ in joined] + [upper for _, upper in joined],
         }
         for name, index in indices.items():
             self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
-        features = 4 * len(bones) + len(indices["left"]) + len(indices["lower"]) + 3 * len(names)
+        features = 4 * len(bones) + len(ends) + len(joined) + 3 * len(names)
         layers: list[nn.Module] = []
         for width in (features, *[hidden] * (depth - 1)):
             layers += [nn.Linear(width, hidden), nn.SiLU()]
@@ -80,11 +77,13 @@ class StructureLossNet(LossNet):
     def forward(self, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
         """Return energies ``(...)`` of poses ``(..., J, 3)`` given keypoints ``(..., J, 2)`` or ``(..., J, 3)``."""
         keypoints_2d, pose, leading = self.flatten(keypoints_2d, pose)
-        bones = pose.index_select(1, self.child) - pose.index_select(1, self.parent)
+        children, parents = pose.index_select(1, self.ends).chunk(2, dim=1)
+        bones = children - parents
         lengths = bones.square().sum(-1).clamp(min=_SHORTEST**2).sqrt()  # twice differentiable at zero, unlike a norm
         logs, directions = lengths.log(), bones / lengths[..., None]
-        ratios = logs.index_select(1, self.left) - logs.index_select(1, self.right)
-        cosines = (directions.index_select(1, self.lower) * directions.index_select(1, self.upper)).sum(-1)
+        left, right = logs.index_select(1, self.pairs).chunk(2, dim=1)
+        lower, upper = directions.index_select(1, self.hinges).chunk(2, dim=1)
+        ratios, cosines = left - right, (lower * upper).sum(-1)
         keypoints = keypoints_2d.index_select(1, self.joints)
         parts = bones.flatten(1), _LENGTH_SCALE * logs, _RATIO_SCALE * ratios, cosines, keypoints.flatten(1)
         energy: Tensor = self.head(self.layers(torch.cat(parts, dim=-1)))

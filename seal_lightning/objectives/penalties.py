@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seal_lightning._values import check_above_zero, is_number, kind_of
@@ -166,11 +168,13 @@ class DenoisingScore(GradientPenalty):
         noise = _free(noise.to(truth.pose, non_blocking=True), truth, skeleton)
 
         def penalty(energy: Tensor, pose: Tensor) -> Tensor:
-            error = _free(sigma * _slope(energy, pose), truth, skeleton) - noise
-            coordinates = 3 * (truth.seen.sum(1) - 1)  # the root does not move
-            return self.weight * error.square().sum((1, 2)) / coordinates.clamp(min=1)
+            pull = _free(sigma * _slope(energy, pose), truth, skeleton)
+            error = F.mse_loss(pull, noise, reduction="none").sum((1, 2))
+            if not truth.masked:
+                return error * (self.weight / max(1, 3 * (truth.pose.shape[1] - 1)))  # the root does not move
+            return self.weight * error / (3 * (truth.seen.sum(1) - 1)).clamp(min=1)
 
-        return Probe(truth.pose + sigma * noise, penalty)
+        return Probe(torch.addcmul(truth.pose, sigma, noise), penalty)
 
 
 def gradient_penalty(energy_true: Tensor, truth: Tensor) -> Tensor:
@@ -217,7 +221,8 @@ def gradient_penalty(energy_true: Tensor, truth: Tensor) -> Tensor:
 
 def _slope(energy: Tensor, pose: Tensor) -> Tensor:
     """Gradient of the energies (N,) at the poses (N, J, 3), which can be differentiated once more."""
-    (slope,) = torch.autograd.grad(energy.sum(), pose, create_graph=True, allow_unused=True)
+    ones = torch.ones_like(energy)
+    (slope,) = torch.autograd.grad(energy, pose, ones, create_graph=True, allow_unused=True)
     if slope is None:
         raise ValueError("Expected the energies to depend on the poses whose slope is asked for, but they do not.")
     return slope
@@ -225,8 +230,18 @@ def _slope(energy: Tensor, pose: Tensor) -> Tensor:
 
 def _free(shift: Tensor, truth: FramedPoses, skeleton: Skeleton) -> Tensor:
     """The part of a shift (N, J, 3) that moves neither the root nor an invisible joint."""
+    if not truth.masked and len(skeleton.root_joints) == 1:
+        return shift * _movable(skeleton, truth.pose.device, truth.pose.dtype)
     root = bone_tree(skeleton, truth.pose).root
     shift = shift * truth.seen[..., None]
     seen = truth.seen.index_select(1, root)[..., None]
     mean = shift.index_select(1, root).sum(1, keepdim=True) / seen.sum(1, keepdim=True).clamp(min=1)
     return shift.index_add(1, root, -mean * seen)
+
+
+@lru_cache(maxsize=32)
+def _movable(skeleton: Skeleton, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(J, 1): 0 for the root, 1 for every other joint."""
+    movable = torch.ones(skeleton.num_joints, 1, device="cpu")
+    movable[list(skeleton.root_joints)] = 0
+    return movable.to(device, dtype)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,8 @@ __all__ = [
 class Objective(ABC):
     """The loss of a loss-net, one value per sample.
 
-    To write your own objective, implement `loss`; the shapes have been checked before it is called.
+    To write your own objective, implement `loss`; the shapes have been checked before it is called. If it does not use
+    the distances, say ``needs_distance = False`` beside it, and they are not computed.
 
     Example:
         >>> class RankingObjective(Objective):
@@ -34,6 +36,13 @@ class Objective(ABC):
         >>> RankingObjective()(torch.tensor([1.0]), torch.tensor([[3.0], [5.0]]), torch.ones(2, 1)).tolist()
         [-3.0]
     """
+
+    needs_distance: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "loss" in vars(cls) and "needs_distance" not in vars(cls):
+            cls.needs_distance = True  # what the parent's `loss` left out, this one may use
 
     def __call__(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
         """Return the loss of every sample.
@@ -91,6 +100,8 @@ class LogisticObjective(Objective):
         Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014. https://arxiv.org/abs/1406.2661
     """
 
+    needs_distance: ClassVar[bool] = False
+
     def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
         """Return losses ``(N,)``."""
         return F.softplus(energy_true) + F.softplus(-energy_negative).mean(0)
@@ -121,6 +132,7 @@ class NCEObjective(Objective):
         Lee et al., "Structured Energy Network As a Loss", NeurIPS 2022.
     """
 
+    needs_distance: ClassVar[bool] = False
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
@@ -208,6 +220,8 @@ class WassersteinObjective(Objective):
         Gulrajani et al., "Improved Training of Wasserstein GANs", NeurIPS 2017. https://arxiv.org/abs/1704.00028
     """
 
+    needs_distance: ClassVar[bool] = False
+
     def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
         """Return losses ``(N,)``."""
         return energy_true - energy_negative.mean(0)
@@ -223,6 +237,8 @@ class NoObjective(Objective):
         >>> NoObjective()(torch.tensor([1.0]), torch.tensor([[3.0]]), torch.ones(1, 1))
         tensor([0.])
     """
+
+    needs_distance: ClassVar[bool] = False
 
     def loss(self, energy_true: Tensor, energy_negative: Tensor, distance: Tensor) -> Tensor:
         """Return losses ``(N,)``."""

@@ -8,13 +8,17 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from seal_lightning.training._fused import skips_by_itself, step_if
+
 __all__ = ["Guard", "finite_with"]
 
 
 def finite_with(value: Tensor, *others: Tensor) -> Tensor:
     """The value itself; NaN where one of the others holds a number that is not finite."""
     for other in others:
-        value = value + 0.0 * other.detach().float().sum()
+        # Zero times infinity is NaN. In half precision, the sum of finite numbers could be infinite.
+        number = other.detach() if other.dim() == 0 else other.detach().float().sum()
+        value = torch.add(value, number, alpha=0)
     return value
 
 
@@ -38,15 +42,19 @@ class Guard:
         Raises:
             RuntimeError: If as many steps in a row as the limit says were skipped.
         """
-        due = torch.ones_like(finite) if wanted is None else wanted
-        if _on_the_host(finite):
-            if (finite & due).numpy():
+        missed = ~finite if wanted is None else ~finite & wanted
+        take = finite if wanted is None else finite & wanted
+        if _on_the_host(take):
+            if take.numpy():
                 optimizer.step()
+        elif skips_by_itself(optimizer):
+            step_if(optimizer, take)
         else:
-            _step_or_undo(optimizer, finite & due)
-        missed = (~finite & due).long()
+            _step_or_undo(optimizer, take, missed if wanted is None else ~take)
         self.skipped = self.skipped.to(finite.device) + missed
-        self.in_row = (self.in_row.to(finite.device) + missed) * torch.where(due, missed, 1)
+        # A step that was taken ends the row; one that was not due leaves it as it is.
+        goes_on = missed if wanted is None else missed | ~wanted
+        self.in_row = (self.in_row.to(finite.device) + missed) * goes_on
         if self.limit is not None:
             self._look(self.limit)
 
@@ -83,21 +91,22 @@ def _on_the_host(finite: Tensor) -> bool:
     return finite.device.type == "cpu"
 
 
-def _step_or_undo(optimizer: Optimizer, finite: Tensor) -> None:
-    """Take a step and undo it on the device if it was not to be.
+def _step_or_undo(optimizer: Optimizer, take: Tensor, leave: Tensor) -> None:
+    """Take a step and, where ``leave`` is true and ``take`` false, undo it on the device.
 
-    Parameters and optimizer state are then what they were. The exception is what the optimizer counts on the host, as
-    `torch.optim.Adam` does its steps: there a skipped step counts as one whose gradient was zero.
+    The host does not know which of the two it is, so every step is taken, from a gradient of zero where it is to be
+    undone, and every tensor becomes ``take`` times its new plus ``leave`` times its old value. Parameters and optimizer
+    state are then what they were. The exception is what an optimizer counts on the host, as an Adam that is not fused
+    does its steps: there a skipped step counts as one whose gradient was zero.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     with torch.no_grad():
         for gradient in (parameter.grad for parameter in parameters if parameter.grad is not None):
-            torch.where(finite, gradient, gradient.new_zeros(()), out=gradient)
+            gradient.masked_fill_(leave, 0.0)
         states = [value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)]
-        states = [value for value in states if value.is_floating_point() and value.device == finite.device]
-        taken = finite.float()
-        before = torch._foreach_mul([*parameters, *states], 1 - taken)
+        states = [value for value in states if value.is_floating_point() and value.device == take.device]
+        before = torch._foreach_mul([*parameters, *states], leave.float())
     optimizer.step()
     with torch.no_grad():
-        torch._foreach_mul_([*parameters, *states], taken)
+        torch._foreach_mul_([*parameters, *states], take.float())
         torch._foreach_add_([*parameters, *states], before)

@@ -20,11 +20,11 @@ __all__ = [
     "hands_back",
     "hide_from_torchscript",
     "in_swa_update",
-    "logs",
     "loss_factor",
     "step_key",
     "tell",
     "trainer_of",
+    "update_index",
 ]
 
 
@@ -44,13 +44,20 @@ def trainer_of(module: Any) -> Any:
     return getattr(module, "_trainer", None)
 
 
-def loss_factor(module: Any, loss: Tensor) -> Tensor:
-    """What the host's loss is multiplied with before its backward pass, by a gradient scaler and by accumulation."""
-    factor, trainer = torch.ones((), device=loss.device), trainer_of(module)
+def update_index(module: Any) -> int | None:
+    """How many updates of the host came before this step; None where the trainer does not know what an update is."""
+    trainer = trainer_of(module)
+    return None if trainer is None or not module.automatic_optimization else int(trainer.global_step)
+
+
+def loss_factor(module: Any, loss: Tensor) -> Tensor | None:
+    """What a gradient scaler, and accumulation with it, multiply the host's loss with; None without a scaler."""
+    trainer = trainer_of(module)
     scaler = getattr(getattr(trainer, "precision_plugin", None), "scaler", None)
-    if scaler is not None:
-        factor = scaler.scale(factor)
-    return factor / trainer.accumulate_grad_batches if trainer is not None and module.automatic_optimization else factor
+    if scaler is None:
+        return None
+    factor: Tensor = scaler.scale(torch.ones((), device=loss.device))
+    return factor / trainer.accumulate_grad_batches if module.automatic_optimization else factor
 
 
 def tell(module: Any, line: str) -> None:
@@ -60,12 +67,6 @@ def tell(module: Any, line: str) -> None:
         _LOG.info(line)
     if trainer is not None and trainer.state.fn == "fit":
         module.print(line)
-
-
-def logs(module: Any) -> bool:
-    """Whether there is a trainer that takes logged values."""
-    trainer = trainer_of(module)
-    return trainer is not None and not trainer.barebones
 
 
 def in_swa_update(module: Any) -> bool:

@@ -61,6 +61,9 @@ class SealConfig:
         frames_per_clip: Score this many random frames of a clip; all of them where not given.
         seed: Seed of the loss-nets' initialisation, of the negatives and of the choice of frames.
         temporal: What the loss-net of the one energy pays for energies that jump between the frames of a clip.
+        every_n_steps: Let loss-nets and energies act in every n-th update of the host only, and leave it alone in the
+            others; with gradient accumulation in all batches of that update, in manual optimization in every n-th
+            training step. A `ForceRatio` is that of the acting steps, and `warmup_steps` counts them.
 
     Raises:
         TypeError: If a field is of the wrong kind.
@@ -90,6 +93,7 @@ class SealConfig:
     frames_per_clip: int | None = None
     seed: int = 0
     temporal: TemporalPairs | None = None
+    every_n_steps: int = 1
 
     def __post_init__(self) -> None:
         get_skeleton(self.skeleton)
@@ -118,10 +122,11 @@ class SealConfig:
             ("warmup_steps", 0),
             ("gradient_clip_val", 0),
             ("frames_per_clip", 1),
+            ("every_n_steps", 1),
             ("max_skipped_updates", 1),
         ):
             value = getattr(self, name)
-            if value is None and name != "warmup_steps":
+            if value is None and name not in ("warmup_steps", "every_n_steps"):
                 continue
             if not (is_number if least == 0 else is_whole)(value):
                 kind = "a number" if least == 0 else "an integer"

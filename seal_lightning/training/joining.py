@@ -164,8 +164,9 @@ class Joining:
         )
         factor = host.loss_factor(self.model, loss)  # small gradients would vanish in float16
         with watch.gates.looking(loss, compared, walk):
-            gradient = gradient_at(loss * factor, read.prediction, place)
-        return gradient.float() / factor  # in half precision, the quotient of a small gradient would be zero
+            gradient = gradient_at(loss if factor is None else loss * factor, read.prediction, place)
+        # In half precision, the quotient of a small gradient would be zero.
+        return gradient.float() if factor is None else gradient.float() / factor
 
     def _train(self, read: SealBatch, loss: Tensor | None, gradient: Tensor | None, again: bool) -> SealBatch:
         """The update of the loss-nets; return the frames that are scored."""

@@ -17,6 +17,7 @@ from seal_lightning.training import _host as host
 from seal_lightning.training import _reload as reload
 from seal_lightning.training._first_look import FirstLook
 from seal_lightning.training._host import hide_from_torchscript
+from seal_lightning.training._logging import logs_this_step
 from seal_lightning.training._signature import own_init
 from seal_lightning.training._stored import settings_in
 from seal_lightning.training.batch import SealBatch
@@ -350,6 +351,10 @@ class SealMixin(_Host):
         return WatchedStep(self, joints, source, trusted=trusted, all_kept=self._seal_overridden)
 
     def _seal_training_step(self, step: WatchedStep, run: Callable[[], Any]) -> Any:
+        if not self._seal_optimization.acts(host.update_index(self)):
+            output = run()
+            self._seal_log()
+            return output
         joining = self._seal_joining = Joining(self, step)
         try:
             with step.recorded():
@@ -391,7 +396,7 @@ class SealMixin(_Host):
         return again
 
     def _seal_log(self) -> None:
-        if host.logs(self) and isinstance(self._seal_last, SealBatch):
+        if logs_this_step(self) and isinstance(self._seal_last, SealBatch):
             stats = {**self.seal.stats, "skipped_updates": self._seal_optimization.guard.skipped.float()}
             stats = {f"seal/{name}": value for name, value in stats.items()}
             self.log_dict(stats, batch_size=len(self._seal_last.prediction))

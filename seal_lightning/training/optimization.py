@@ -1,9 +1,9 @@
-"""The loss-nets' own optimization: optimizer, scheduler, clipping, averaging over processes, and their checkpoint."""
+"""The loss-nets' own optimization: optimizer, scheduler, clipping, averaging over ranks, and their checkpoint."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seal_lightning import _distributed as ranks
+from seal_lightning._values import is_whole
 from seal_lightning._version import __version__
 from seal_lightning.loss.criterion import SealLoss
+from seal_lightning.training._fused import as_made, fuse
 from seal_lightning.training._guard import Guard
 from seal_lightning.training._stored import FORMAT, check_entry, differences, read_entry
 from seal_lightning.training.config import SealConfig
@@ -43,6 +45,8 @@ class LossNetOptimization:
         self.guard = Guard(config.max_skipped_updates)
         self.reads = True  # whether this process has poses to learn from; where none has, no step is due
         self._optimizer: Optimizer | None = None
+        self._fused = False
+        self._steps = 0  # of a host whose trainer does not count its updates
         self._scheduler: Any = None
         self._restored: dict[str, Any] = {}
         self.awaited = not read and config.checkpoint is not None
@@ -52,7 +56,7 @@ class LossNetOptimization:
             criterion.requires_grad_(False).eval()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Own the tensors: those of a module Lightning itself takes out of memory that spawned processes share."""
+        """Take the tensors out of memory that spawned processes share; Lightning does so for modules alone."""
         vars(self).update(state)
         optimizer = None if self._optimizer is None else self._optimizer.state
         ranks.unshare(
@@ -67,20 +71,20 @@ class LossNetOptimization:
 
     @property
     def optimizer(self) -> Optimizer:
-        """One optimizer with a parameter group an energy; made when first asked for.
+        """One optimizer with one parameter group per energy, made when it is first asked for.
 
-        By then the loss-nets are on their device and the processes know of each other.
+        By then the loss-nets are on their device and the process group is initialised.
 
         Raises:
             RuntimeError: In static mode, where there is none.
-            TypeError: If the energies ask for optimizers of different classes.
+            TypeError: If the optimizers of the energies are of different classes.
         """
         if not self.trains:
             raise RuntimeError("Expected `mode='dynamic'`: frozen loss-nets have no optimizer.")
         return self.prepare()
 
     def prepare(self) -> Optimizer:
-        """Before the first step: make the loss-nets equal on all processes, and the optimizer."""
+        """Before the first step, make the loss-nets equal on all ranks, and create the optimizer."""
         if self._optimizer is None:
             ranks.broadcast((*self.criterion.parameters(), *self.criterion.buffers()))
             self._optimizer = self._make_optimizer()
@@ -88,6 +92,7 @@ class LossNetOptimization:
                 self._scheduler = self.config.lr_scheduler(self._optimizer)
             if self._restored:
                 self._restore(self._optimizer)
+            self._fused = fuse(self._optimizer)  # after all that compares or loads its options as they were made
         return self._optimizer
 
     def _restore(self, optimizer: Optimizer) -> None:
@@ -110,28 +115,50 @@ class LossNetOptimization:
         self._restored = {}
 
     def step(self, ranking_loss: Tensor) -> None:
-        """One update: zero_grad, backward, average over processes, clip, step.
+        """One update: zero_grad, backward, average over ranks, clip, step.
 
-        Where the loss or its gradient is not finite on any process, all of them skip the update.
+        Where the loss or its gradient is not finite on any rank, all of them skip the update.
 
         Raises:
             RuntimeError: If ``max_skipped_updates`` in a row were skipped.
         """
         optimizer = self.optimizer
-        optimizer.zero_grad()
-        if ranking_loss.requires_grad or ranks.world_size() == 1:  # one process may have nothing to learn from
-            ranking_loss.backward()  # type: ignore[no-untyped-call]
-        parameters = list(self.criterion.parameters())
-        loss = torch.zeros_like(ranking_loss, requires_grad=True)
-        loss.grad = ranking_loss.detach()  # shares the one collective call
-        readers = torch.zeros_like(loss, requires_grad=True)
-        readers.grad = torch.full_like(loss, float(self.reads))  # so does this
-        ranks.average_gradients([*parameters, loss, readers])
+        parameters = [parameter for parameter in self.criterion.parameters() if parameter.requires_grad]
+        _forget_gradients(parameters)
+        if ranking_loss.requires_grad or ranks.world_size() == 1:  # one rank may have nothing to learn from
+            # Towards these alone: the poses at which a gradient penalty takes the slope require a gradient, too, which
+            # nobody reads and which takes two fifths of the operations of a whole backward pass.
+            torch.autograd.backward(ranking_loss, inputs=[*parameters, *self.criterion.shared_poses])
+        loss, due = ranking_loss.detach(), None
+        if ranks.world_size() > 1:
+            loss, due = self._average(parameters, loss)
         norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
         if self.config.gradient_clip_val is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip_val, norm)
-        self.guard.step(optimizer, torch.isfinite(loss.grad + norm), readers.grad > 0)
-        optimizer.zero_grad()
+        # A norm is not negative; adding zero times the loss makes it NaN where the loss is not finite.
+        self.guard.step(optimizer, torch.add(norm, loss, alpha=0) < torch.inf, due)
+        _forget_gradients(parameters)
+
+    def _average(self, parameters: Sequence[Tensor], loss: Tensor) -> tuple[Tensor, Tensor]:
+        """Average gradients over all ranks; return the mean loss, and whether any rank read poses.
+
+        All of it takes one collective call: what is to be averaged poses as the gradient of a parameter.
+        """
+        mean, readers = (torch.zeros_like(loss, requires_grad=True) for _ in range(2))
+        mean.grad, readers.grad = loss, torch.full_like(loss, float(self.reads))
+        ranks.average_gradients([*parameters, mean, readers])
+        return mean.grad, readers.grad > 0
+
+    def acts(self, index: int | None) -> bool:
+        """Whether loss-nets and energy take part in a training step, which ``every_n_steps`` decides.
+
+        Args:
+            index: How many updates of the host came before; None where only its training steps can be counted.
+        """
+        every = self.config.every_n_steps
+        if index is None:
+            index, self._steps = self._steps, self._steps + 1
+        return index % every == 0
 
     def schedule(self) -> None:
         """Advance the learning-rate scheduler, if there is one."""
@@ -144,8 +171,10 @@ class LossNetOptimization:
         entry["criterion"] = self.criterion.state_dict()
         entry |= self._restored
         entry["guard"] = self.guard.state_dict()
+        entry["steps"] = self._steps
         if self._optimizer is not None:
-            entry["optimizer"] = self._optimizer.state_dict()
+            state = self._optimizer.state_dict()
+            entry["optimizer"] = as_made(state) if self._fused else state
             entry["lr_scheduler"] = None if self._scheduler is None else self._scheduler.state_dict()
         return entry
 
@@ -159,6 +188,7 @@ class LossNetOptimization:
         self.awaited = False
         guard = {**Guard(None).state_dict(), **_counts(entry.get("guard", {}))}
         self.guard.load_state_dict(guard)
+        self._steps = _steps(entry.get("steps", 0))
         # The optimizer is made anew when it is next asked for, on the device that the loss-nets are on by then.
         self._optimizer = self._scheduler = None
         self._restored = {key: entry[key] for key in _PARTS if key in entry}
@@ -212,3 +242,18 @@ def _counts(guard: Any) -> dict[str, Tensor]:
             f"{type(guard).__name__}. Take it out of the entry to count anew."
         )
     return dict(guard)
+
+
+def _steps(steps: Any) -> int:
+    if not is_whole(steps):
+        raise ValueError(
+            "Expected `steps` of the checkpoint's `seal` entry to be the number of steps that were counted, but got "
+            f"{steps!r}. Take it out of the entry to count anew."
+        )
+    return int(steps)
+
+
+def _forget_gradients(parameters: Iterable[Tensor]) -> None:
+    """`Optimizer.zero_grad` of these, without what it tells a profiler."""
+    for parameter in parameters:
+        parameter.grad = None

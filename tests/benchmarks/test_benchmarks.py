@@ -7,6 +7,7 @@ import torch
 
 from benchmarks import data_wait, step, step_chart
 from benchmarks.measure import interleaved, metered, products_alone
+from benchmarks.on_device import device_rows, device_table
 
 
 @pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 cannot hash the products that it counts")
@@ -23,12 +24,46 @@ def test_step(tmp_path, capsys):
     plain, *others = result["rows"][: len(names)]
     assert plain["over_plain"] == plain["over_bound"] == plain["over_products"] == plain["over_memory"] == 1
     assert all(row["gflops"] > 0 and row["megabytes"] >= plain["megabytes"] for row in others)
+    assert all(row["operations"] > plain["operations"] > 100 for row in others)
     printed = capsys.readouterr().out
     assert all(name in printed for name in names)
     assert printed.count("simple, 17 joints, 3 frames, batch 8; matmul") == 1
 
     picture = step_chart.main([str(output), "--output", str(tmp_path / "new" / "step.png")])
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 cannot hash the products that it counts")
+def test_steps_in_a_trainer(tmp_path, capsys):
+    arguments = ["--hidden", "16", "--batch", "4", "--loss-nets", "constant", "--rounds", "2", "--trainer"]
+    rows = step.main([*arguments, "--output", str(tmp_path / "step.json")])["trainer"]
+    expected = [(precision, model) for precision in ("32-true", "bf16-mixed") for model in ("plain", "constant")]
+    assert [(row["precision"], row["step"]) for row in rows] == expected
+    assert all(len(row["seconds"]) == 2 for row in rows)
+    assert [row["over_plain"] == 1 for row in rows] == [True, False, True, False]
+    assert "simple, 17 joints, 27 frames, batch 4, in a Trainer" in capsys.readouterr().out
+
+
+def test_steps_on_a_device(capsys):
+    """As on a GPU, of which the CPU has the wall clock."""
+    calls = []
+    programs = {name: lambda name=name: calls.append(name) for name in ("plain", "other")}
+    rows = device_rows(programs, 2, torch.device("cpu"))
+    assert calls[:16] == 2 * (4 * ["plain"] + 4 * ["other"])  # interleaved, four steps at a time
+    assert [row["step"] for row in rows] == ["plain", "other"]
+    assert rows[0]["over_plain"] == 1
+    assert rows[0]["added"] == 0
+    for row in rows:
+        assert row["launches"] == row["graphs"] == row["device_milliseconds"] == 0
+        assert len(row["seconds"]) == 2
+    assert device_table("title", rows).splitlines()[1] == "title"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said_so(capsys):
+    with pytest.raises(SystemExit):
+        step.main(["--device", "cuda"])
+    assert "expected a GPU for `--device cuda`, but PyTorch finds none" in capsys.readouterr().err
 
 
 def test_rounds_are_interleaved():

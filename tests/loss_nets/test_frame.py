@@ -119,3 +119,27 @@ def test_a_skeleton_without_bones_has_a_frame():
     pose = torch.randn(4, 1, 3)
     frame.update(pose)
     assert torch.equal(frame(pose, pose[..., :2]).pose, torch.zeros(4, 1, 3))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("skeleton", ["h36m17", "coco17"])
+def test_the_pull_is_the_gradient_through_the_frame(skeleton, masked):
+    """One root joint, and two of which some are not seen."""
+    skeleton = get_skeleton(skeleton)
+    frame = BodyFrame(skeleton)
+    frame.update(torch.randn(5, 17, 3))
+    pose, keypoints, slope = torch.randn(6, 3, 17, 3), torch.randn(6, 3, 17, 2), torch.randn(18, 17, 3)
+    visibility = torch.rand(6, 3, 17) > 0.3 if masked else None
+    leaf = pose.clone().requires_grad_()
+    framed = frame(leaf, keypoints, visibility)
+    (expected,) = torch.autograd.grad(framed.pose, leaf, slope)
+    with torch.no_grad():
+        pull = frame.pull(slope, frame(pose, keypoints, visibility))
+    torch.testing.assert_close(pull.view_as(pose), expected)
+
+
+def test_the_pull_asks_for_poses_with_a_unit():
+    frame = BodyFrame(SKELETON)
+    poses = frame(torch.randn(2, 17, 3), torch.randn(2, 17, 2))._replace(unit=None)
+    with pytest.raises(ValueError, match="Expected `poses` to be what `BodyFrame` returned"):
+        frame.pull(torch.randn(2, 17, 3), poses)

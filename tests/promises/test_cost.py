@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks.measure import metered
-from benchmarks.step import lightning_step, loss_net_pass, make_batch, make_host
+from benchmarks.step import ConstantLossNet, lightning_step, loss_net_pass, make_batch, make_host
 from seal_lightning import SealConfig
 from seal_lightning.loss_nets import GraphLossNet
 from seal_lightning.objectives import MarginObjective
@@ -43,6 +43,26 @@ def test_arithmetic(update, units):
     seal = metered(step(SealConfig(update=update, **GRAPH))).flops
     assert unit > host / 10  # or else the next line would say nothing
     assert 0.8 * units < (seal - host) / unit <= 1.02 * units
+
+
+CONSTANT = {"loss_net": ConstantLossNet, "optimizer": partial(torch.optim.Adam, lr=1e-3)}
+CHOSEN = {"optimizer": partial(torch.optim.Adam, lr=1e-3, foreach=True)}  # how it runs is then not ours to change
+
+
+@pytest.mark.parametrize(
+    ("fields", "most"),
+    [({}, 420), (CHOSEN, 450), ({"update": "simultaneous"}, 390), (CONSTANT, 115), (CONSTANT | CHOSEN, 120)],
+    ids=["default", "default, foreach", "default, one pass", "constant", "constant, foreach"],
+)
+def test_operations(monkeypatch, fields, most):
+    """On a GPU a step of a small host takes as long as its kernels take to be launched, whatever they compute."""
+    monkeypatch.setattr(_guard, "_on_the_host", lambda finite: False)  # as on a device that is not to be waited for
+    steps = [step(None), step(SealConfig(**fields))]
+    for program in steps:
+        program()  # the first step looks at the data, and makes the optimizer's state
+    plain, seal = (metered(program).operations for program in steps)
+    print(f"{seal - plain} operations beyond the plain step's {plain}")
+    assert most - 60 < seal - plain <= most
 
 
 @pytest.mark.parametrize(
