@@ -42,10 +42,6 @@ class Kind(IntEnum):
     DIFFERS = 11  # takes neighbours from one another
 
 
-# Python 3.11 calls a function for each `Kind.NAME`, and every operation of a step asks for several of them.
-for _kind in Kind:
-    type.__setattr__(Kind, _kind.name, _kind)
-
 _NAMES = {
     Kind.MEETS: (
         "sub sub_ __sub__ __isub__ rsub __rsub__ subtract subtract_ mse_loss l1_loss smooth_l1_loss huber_loss cdist "

@@ -35,6 +35,23 @@ from seal_lightning.training.reading.weights import Weighings
 
 __all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Part", "Pose", "Stated", "Watch"]
 
+# Every operation of a step passes here, and a member of an enumeration is slow to reach by its name.
+_ADDS, _DIFFERS, _EMPTY, _HOOKS, _MEETS, _NEGATES = (
+    Kind.ADDS,
+    Kind.DIFFERS,
+    Kind.EMPTY,
+    Kind.HOOKS,
+    Kind.MEETS,
+    Kind.NEGATES,
+)
+_OTHER, _RANDOM, _SELECTS, _SETS, _STATES, _WEIGHS = (
+    Kind.OTHER,
+    Kind.RANDOM,
+    Kind.SELECTS,
+    Kind.SETS,
+    Kind.STATES,
+    Kind.WEIGHS,
+)
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
 
 
@@ -176,25 +193,25 @@ class Watch(TorchFunctionMode):
         # A function of the step that is being compiled stays what it is, and what it returns is opaque.
         if not self.active or is_compiling():
             return func(*args, **(kwargs or {}))
-        if kind is Kind.HOOKS:
+        if kind is _HOOKS:
             return self.gates.register(func, args, kwargs or {})
-        if kind is Kind.STATES:
+        if kind is _STATES:
             return self._state(func, args, kwargs or {})
         out = func(*args, **kwargs) if kwargs else func(*args)
         if isinstance(out, Tensor):
             self._follow(func, kind, args, kwargs, (out,))
-        elif kind is Kind.SETS:
+        elif kind is _SETS:
             self._follow(func, kind, args, kwargs, args[:1])
         elif isinstance(out, tuple | list) and out and isinstance(out[0], Tensor):
             self._follow(func, kind, args, kwargs, out)
         return out
 
     def _follow(self, func: Any, kind: Kind, args: Sequence[Any], kwargs: Any, outs: Sequence[Any]) -> None:
-        if kind is Kind.EMPTY:
+        if kind is _EMPTY:
             return
-        if kind is Kind.RANDOM:
+        if kind is _RANDOM:
             made_of = RANDOM
-        elif kind is Kind.SELECTS and len(args) > 1 and _has_numbers(args[1]):
+        elif kind is _SELECTS and len(args) > 1 and _has_numbers(args[1]):
             made_of = self._all(args[:1])  # the type or shape of another tensor is not its values; an index counts
         else:
             made_of = self._all(args)
@@ -202,25 +219,9 @@ class Watch(TorchFunctionMode):
             made_of |= self._all(kwargs.values())
         if not made_of:
             return
-        difference = 0
-        displaced = kind is Kind.DIFFERS
-        if kind is Kind.MEETS or (kind is Kind.ADDS and taken_away(args, kwargs, self._negated)):
-            one, other = operands(args, kwargs)
-            difference = self.meetings.compare(name_of(func), one, other)
-            made_of |= difference
-            displaced = not difference and self._of_one(one, other)
-        elif kind is Kind.ADDS:
-            made_of &= ~self.meetings.moved(args)
-        elif (
-            made_of & BATCH
-            and made_of & NETWORK
-            and (kind is Kind.WEIGHS or kind is Kind.SETS or (kind is Kind.SELECTS and _by_tensor(args)))
-        ):
-            made_of |= self.weighings.weigh(name_of(func), args, kwargs)
-        if made_of & RANDOM and (kind is Kind.MEETS or kind is Kind.ADDS):
-            made_of |= self._noise(args)
-        if kind is Kind.WEIGHS or kind is Kind.NEGATES:
-            difference = self.meetings.scaled(args)
+        difference, displaced = 0, False
+        if kind is not _OTHER:
+            made_of, difference, displaced = self._compares(func, kind, args, kwargs, made_of)
         met = made_of & self.meetings.bits
         if made_of & NETWORK and not torch.is_grad_enabled():
             self.ungraded, met = True, 0
@@ -234,16 +235,44 @@ class Watch(TorchFunctionMode):
                 if known[1] | made_of != known[1]:
                     self.add(out, made_of)
                 continue
-            if kind is Kind.SELECTS:
+            if kind is _SELECTS:
                 self._select(func, args, kwargs, number, out, made_of)
             else:
                 self.note(out, made_of, made=True)
-            if kind is Kind.NEGATES:
+            if kind is _NEGATES:
                 self._negated[id(out)] = out
             if difference:
                 self.meetings.differences[id(out)] = (out, difference)
-            if displaced or (self._displacements and kind is not Kind.SELECTS and self._only_displacements(args)):
+            if displaced or (self._displacements and kind is not _SELECTS and self._only_displacements(args)):
                 self._displace(args, out)
+
+    def _compares(self, func: Any, kind: Kind, args: Sequence[Any], kwargs: Any, made_of: int) -> tuple[int, int, bool]:
+        """What an operation compares, moves or weighs.
+
+        Returns:
+            All that comes out is made from; the bit of the meeting whose difference comes out; and whether what comes
+            out are displacements within one batch of poses.
+        """
+        difference = 0
+        displaced = kind is _DIFFERS
+        if kind is _MEETS or (kind is _ADDS and taken_away(args, kwargs, self._negated)):
+            one, other = operands(args, kwargs)
+            difference = self.meetings.compare(name_of(func), one, other)
+            made_of |= difference
+            displaced = not difference and self._of_one(one, other)
+        elif kind is _ADDS:
+            made_of &= ~self.meetings.moved(args)
+        elif (
+            made_of & BATCH
+            and made_of & NETWORK
+            and (kind is _WEIGHS or kind is _SETS or (kind is _SELECTS and _by_tensor(args)))
+        ):
+            made_of |= self.weighings.weigh(name_of(func), args, kwargs)
+        if made_of & RANDOM and (kind is _MEETS or kind is _ADDS):
+            made_of |= self._noise(args)
+        if kind is _WEIGHS or kind is _NEGATES:
+            difference = self.meetings.scaled(args)
+        return made_of, difference, displaced
 
     def _all(self, values: Iterable[Any]) -> int:
         """Bits of all tensors among the arguments of an operation."""
@@ -369,4 +398,4 @@ _CRITERION: dict[Any, Callable[..., dict[str, Any]]] = {
     SealLoss.forward: _of_forward,
     SealLoss.energy_loss: _of_energy_loss,
 }
-_KINDS = dict.fromkeys(_CRITERION, Kind.STATES)
+_KINDS = dict.fromkeys(_CRITERION, _STATES)

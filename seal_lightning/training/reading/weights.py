@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from seal_lightning.training.reading.bits import BATCH, NETWORK
+
 if TYPE_CHECKING:
     from seal_lightning.training.reading.meeting import Meeting
     from seal_lightning.training.reading.watch import Watch
@@ -99,8 +101,6 @@ class Weighings:
         return Counted(visibility=total.expand(*leading, self._watch.shapes.joints))
 
     def _weighs(self, weighed: Any, weight: Any) -> bool:
-        from seal_lightning.training.reading.watch import BATCH, NETWORK
-
         if not isinstance(weighed, Tensor) or not isinstance(weight, Tensor) or weight.numel() < 2:
             return False
         watch = self._watch
