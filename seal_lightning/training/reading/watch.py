@@ -36,22 +36,9 @@ from seal_lightning.training.reading.weights import Weighings
 __all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Part", "Pose", "Stated", "Watch"]
 
 # Every operation of a step passes here, and a member of an enumeration is slow to reach by its name.
-_ADDS, _DIFFERS, _EMPTY, _HOOKS, _MEETS, _NEGATES = (
-    Kind.ADDS,
-    Kind.DIFFERS,
-    Kind.EMPTY,
-    Kind.HOOKS,
-    Kind.MEETS,
-    Kind.NEGATES,
-)
-_OTHER, _RANDOM, _SELECTS, _SETS, _STATES, _WEIGHS = (
-    Kind.OTHER,
-    Kind.RANDOM,
-    Kind.SELECTS,
-    Kind.SETS,
-    Kind.STATES,
-    Kind.WEIGHS,
-)
+_OTHER, _MEETS, _ADDS, _SELECTS = Kind.OTHER, Kind.MEETS, Kind.ADDS, Kind.SELECTS
+_EMPTY, _RANDOM, _HOOKS, _NEGATES = Kind.EMPTY, Kind.RANDOM, Kind.HOOKS, Kind.NEGATES
+_SETS, _STATES, _WEIGHS, _DIFFERS = Kind.SETS, Kind.STATES, Kind.WEIGHS, Kind.DIFFERS
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
 
 
