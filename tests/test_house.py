@@ -63,6 +63,17 @@ def test_a_room_imports_only_rooms_below_it():
     check_floors(PACKAGE, "seal_lightning", FLOORS)
 
 
+def test_no_room_reaches_into_a_private_module_of_another():
+    for path in PACKAGE.rglob("*.py"):
+        own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("seal_lightning."):
+                _, room, *inner = node.module.split(".")
+                names = (*inner, *(alias.name for alias in node.names))
+                private = [name for name in names if name.startswith("_") and not name.endswith("__")]
+                assert room == own or not private, f"{path.relative_to(ROOT)} imports {private} of `{room}`"
+
+
 def test_formats_views_datasets_and_datamodules_stand_on_each_other():
     check_floors(PACKAGE / "data", "seal_lightning.data", DATA_FLOORS)
 

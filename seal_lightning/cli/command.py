@@ -15,11 +15,11 @@ from lightning.pytorch.loggers import WandbLogger
 
 from seal_lightning._version import __version__
 from seal_lightning.cli._wandb import MetricDirections
-from seal_lightning.training import _reload as reload
-from seal_lightning.training._signature import accepted
-from seal_lightning.training._stored import UNREADABLE, settings_in
+from seal_lightning.training import reload
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.mixin import SealMixin
+from seal_lightning.training.signature import accepted
+from seal_lightning.training.stored import UNREADABLE, settings_in
 
 __all__ = ["SaveRunConfig", "SealCLI"]
 

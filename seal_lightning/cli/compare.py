@@ -22,8 +22,8 @@ from seal_lightning.evaluation.rescaling import TrainingLengths, describe_rescal
 from seal_lightning.evaluation.scoring import PoseScorer, by_dataset, macro_average
 from seal_lightning.evaluation.verdict import describe_verdicts, judge
 from seal_lightning.plotting import plot_comparison
-from seal_lightning.training._host import defines_step
 from seal_lightning.training.config import SealConfig
+from seal_lightning.training.host import defines_step
 from seal_lightning.training.mixin import SealMixin
 from seal_lightning.training.subclass import seal_class
 

@@ -13,13 +13,13 @@ import numpy as np
 from jsonargparse import ArgumentParser
 from tqdm import tqdm  # type: ignore[import-untyped]
 
-from seal_lightning.data.formats._any_mocap import Reader, find_files
-from seal_lightning.data.formats._checks import frame_rate, located
-from seal_lightning.data.formats._clips_npz import Clip
-from seal_lightning.data.formats._mocap_joints import Table
-from seal_lightning.data.formats._stature import check_stature, check_upright, head_over_ankles, stature
+from seal_lightning.data.formats.any_mocap import Reader, find_files
+from seal_lightning.data.formats.checks import frame_rate, located
+from seal_lightning.data.formats.clips_npz import Clip
+from seal_lightning.data.formats.mocap_joints import Table
 from seal_lightning.data.formats.mocap_npz import Mocap
 from seal_lightning.data.formats.motion import Motion, Unit, UpAxis, to_world
+from seal_lightning.data.formats.stature import check_stature, check_upright, head_over_ankles, stature
 from seal_lightning.skeleton import get_skeleton
 from seal_lightning.skeleton.text import regular_file
 

@@ -13,10 +13,10 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from seal_lightning import _distributed as ranks
 from seal_lightning.functional import mpjpe
-from seal_lightning.loss._checks import check_clips, check_gradient, check_options, check_poses, energies_by_name
-from seal_lightning.loss._random import own_random_numbers
+from seal_lightning.loss.checks import check_clips, check_gradient, check_options, check_poses, energies_by_name
 from seal_lightning.loss.forces import ForceControl, Pull, felt, row_norm
 from seal_lightning.loss.passes import LossNets, SharedPass, SharedPasses
+from seal_lightning.loss.random import own_random_numbers
 from seal_lightning.loss.statistics import Statistics, energy_statistics, ranking_statistics
 from seal_lightning.loss.terms import EnergyTerm, default_energies
 from seal_lightning.loss_nets.frame import BodyFrame, FramedPoses, weighted_mean

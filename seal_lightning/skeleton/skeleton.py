@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from seal_lightning._values import did_you_mean, is_whole
-from seal_lightning.skeleton._catalogue import BUILT_IN
 from seal_lightning.skeleton.bvh_tree import read_hierarchy
+from seal_lightning.skeleton.catalogue import BUILT_IN
 
 __all__ = ["Skeleton", "get_skeleton"]
 

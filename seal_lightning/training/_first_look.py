@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seal_lightning.functional import limb_symmetry_error
 from seal_lightning.functional.poses import segment_lengths
-from seal_lightning.loss._checks import check_poses
+from seal_lightning.loss.checks import check_poses
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.training.batch import SealBatch
 

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from seal_lightning.training._host import trainer_of
+from seal_lightning.training.host import trainer_of
 
 __all__ = ["logs_this_step"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from seal_lightning.loss._random import own_random_numbers
+from seal_lightning.loss.random import own_random_numbers
 
 __all__ = ["SealBatch"]
 

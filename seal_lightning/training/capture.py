@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from seal_lightning.training import _host as host
+from seal_lightning.training import host
 from seal_lightning.training.reading.step import RecordedIterator
 
 __all__ = ["watched_step"]

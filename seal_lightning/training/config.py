@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from seal_lightning._values import is_number, is_whole
-from seal_lightning.loss._checks import check_options, energies_by_name
+from seal_lightning.loss.checks import check_options, energies_by_name
 from seal_lightning.loss.forces import ForceRatio
 from seal_lightning.loss.terms import DEFAULT_WEIGHT, EnergyTerm, OptimizerCallable, default_energies
 from seal_lightning.loss_nets import LossNet

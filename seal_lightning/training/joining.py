@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from seal_lightning import _distributed as ranks
-from seal_lightning.training import _host as host
+from seal_lightning.training import host
 from seal_lightning.training._guard import finite_with
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.reading.frontier import Place, as_rows, find_place, gradient_at

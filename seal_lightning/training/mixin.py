@@ -13,22 +13,21 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from seal_lightning.loss.criterion import SealLoss
-from seal_lightning.training import _host as host
-from seal_lightning.training import _reload as reload
+from seal_lightning.training import host, reload
 from seal_lightning.training._first_look import FirstLook
-from seal_lightning.training._host import hide_from_torchscript
 from seal_lightning.training._logging import logs_this_step
-from seal_lightning.training._signature import own_init
-from seal_lightning.training._stored import settings_in
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.capture import watched_step
 from seal_lightning.training.config import SealConfig
+from seal_lightning.training.host import hide_from_torchscript
 from seal_lightning.training.joining import Joining
 from seal_lightning.training.optimization import LossNetOptimization
 from seal_lightning.training.reading.calls import Call
 from seal_lightning.training.reading.record import Record
 from seal_lightning.training.reading.replay import Replay
 from seal_lightning.training.reading.step import Found, WatchedStep
+from seal_lightning.training.signature import own_init
+from seal_lightning.training.stored import settings_in
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule as _Host

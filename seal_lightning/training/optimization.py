@@ -16,9 +16,9 @@ from seal_lightning._version import __version__
 from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.training._fused import as_made, fuse
 from seal_lightning.training._guard import Guard
-from seal_lightning.training._stored import FORMAT, check_entry, differences, read_entry
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.reading.containers import tensors_in
+from seal_lightning.training.stored import FORMAT, check_entry, differences, read_entry
 
 __all__ = ["LossNetOptimization"]
 

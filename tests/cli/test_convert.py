@@ -12,8 +12,8 @@ from seal_lightning.cli import convert as convert_module
 from seal_lightning.cli import main
 from seal_lightning.cli.convert import convert
 from seal_lightning.data import MocapDataModule, Motion, SyntheticMocap, read_bvh, read_mocap
-from seal_lightning.data.formats._mocap_joints import MOCAP_JOINTS
-from seal_lightning.data.formats._stature import check_stature, check_upright, stature
+from seal_lightning.data.formats.mocap_joints import MOCAP_JOINTS
+from seal_lightning.data.formats.stature import check_stature, check_upright, stature
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
 RAW = Path(__file__).resolve().parents[2] / "../shared/data/raw"

@@ -9,7 +9,7 @@ import pytest
 import seal_lightning
 from seal_lightning import functional, metrics
 from seal_lightning.cli import entry
-from seal_lightning.skeleton._catalogue import BUILT_IN
+from seal_lightning.skeleton.catalogue import BUILT_IN
 from tests.docs.readme_run import blocks
 from tests.test_house import ROOMS
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from seal_lightning import SealConfig, SealLoss
 from seal_lightning.loss_nets import MLPLossNet
-from seal_lightning.training._stored import FORMAT, read_entry
+from seal_lightning.training.stored import FORMAT, read_entry
 from tests.training.assets.make_checkpoint import SealTinyLifter, TinyLifter, configuration, loader, make, outcome
 
 STORED = sorted(Path(__file__).parent.glob("assets/seal_format_*.ckpt"))

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from seal_lightning.data.datamodules._reading import on_screen, recording
 from seal_lightning.data.datamodules.human36m import merged_action
-from seal_lightning.data.formats._checks import located, mapping, read_json
+from seal_lightning.data.formats.checks import located, mapping, read_json
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.data.views.human36m_cameras import INTRINSICS
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from seal_lightning.data.formats._checks import Shape, located, numbers
 from seal_lightning.data.formats._keypoints_npz import check_scale
+from seal_lightning.data.formats.checks import Shape, located, numbers
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.data.views.cameras import normalize_screen
 

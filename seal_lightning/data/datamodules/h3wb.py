@@ -10,7 +10,7 @@ from seal_lightning.data.datamodules._h3wb_json import read_h3wb_json
 from seal_lightning.data.datamodules._reading import floats, on_screen, only_file, recording
 from seal_lightning.data.datamodules.human36m import H36M_ACTIONS, merged_action
 from seal_lightning.data.datamodules.recorded import RecordedDataModule
-from seal_lightning.data.formats._checks import mapping
+from seal_lightning.data.formats.checks import mapping
 from seal_lightning.data.formats.object_arrays import array_names, read_object
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.data.views.human36m_cameras import INTRINSICS

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from seal_lightning.data.datamodules._reading import floats, on_screen, only_file, recording
 from seal_lightning.data.datamodules.recorded import RecordedDataModule
-from seal_lightning.data.formats._checks import mapping, numbers
+from seal_lightning.data.formats.checks import mapping, numbers
 from seal_lightning.data.formats.object_arrays import array_names, read_object
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.data.views.human36m_cameras import human36m_cameras

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seal_lightning._values import is_whole
-from seal_lightning.data.formats._checks import check_joint_names, frame_rate, located
-from seal_lightning.data.formats._checks import image_size as check_image_size
 from seal_lightning.data.formats._keypoints_npz import check_scale, to_screen
+from seal_lightning.data.formats.checks import check_joint_names, frame_rate, located
+from seal_lightning.data.formats.checks import image_size as check_image_size
 from seal_lightning.data.formats.detections import Format, read_detections
 from seal_lightning.data.windows import window_starts
 from seal_lightning.skeleton import Skeleton, get_skeleton

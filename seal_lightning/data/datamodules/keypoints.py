@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from seal_lightning.data.datamodules.recorded import RecordedDataModule
 from seal_lightning.data.datasets.splits import SIDES, check_split
-from seal_lightning.data.formats._checks import image_size as check_image_size
 from seal_lightning.data.formats._keypoints_npz import read_keypoint_arrays
+from seal_lightning.data.formats.checks import image_size as check_image_size
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.skeleton.mapping import KeypointMapping, get_mapping

@@ -15,7 +15,7 @@ from seal_lightning.data.datamodules._plausible import check_plausible
 from seal_lightning.data.datasets.poses import DrawSampler
 from seal_lightning.data.datasets.recorded import RecordedDataset
 from seal_lightning.data.datasets.splits import SIDES
-from seal_lightning.data.formats._checks import located
+from seal_lightning.data.formats.checks import located
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.skeleton import Skeleton, get_skeleton
 

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seal_lightning._values import is_number
-from seal_lightning.data.formats._checks import entries, located, mapping
+from seal_lightning.data.formats.checks import entries, located, mapping
 from seal_lightning.skeleton import get_skeleton
 
 __all__ = [

@@ -11,8 +11,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from seal_lightning.data.formats._checks import check_clips, check_joint_names, frame_rate, located, numbers, strings
 from seal_lightning.data.formats._memory_map import load_npz_mapped
+from seal_lightning.data.formats.checks import check_clips, check_joint_names, frame_rate, located, numbers, strings
 from seal_lightning.data.formats.recording import Recording
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.skeleton.mapping import KeypointMapping

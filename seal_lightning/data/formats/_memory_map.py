@@ -16,7 +16,7 @@ from zipfile import ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 import numpy as np
 import numpy.typing as npt
 
-from seal_lightning.data.formats._checks import other_format
+from seal_lightning.data.formats.checks import other_format
 from seal_lightning.skeleton.text import regular_file
 
 __all__ = ["BROKEN", "MappedArray", "load_npz_mapped", "npz_names", "open_npz", "read_header"]

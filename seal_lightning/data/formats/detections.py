@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from seal_lightning._values import is_number, is_whole
 from seal_lightning.data.formats import _detector_formats as formats
-from seal_lightning.data.formats._checks import located, numbers, read_json, strings
 from seal_lightning.data.formats._keypoints_npz import check_confidences
 from seal_lightning.data.formats._memory_map import load_npz_mapped
+from seal_lightning.data.formats.checks import located, numbers, read_json, strings
 from seal_lightning.skeleton.text import as_path
 
 __all__ = ["Detections", "Format", "read_detections"]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from seal_lightning.data.formats._checks import (
+from seal_lightning.data.formats._memory_map import load_npz_mapped, npz_names
+from seal_lightning.data.formats.checks import (
     check_clips,
     check_joint_names,
     frame_rate,
@@ -16,7 +17,6 @@ from seal_lightning.data.formats._checks import (
     numbers,
     strings,
 )
-from seal_lightning.data.formats._memory_map import load_npz_mapped, npz_names
 from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.skeleton.text import as_path
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seal_lightning._values import is_number
-from seal_lightning.data.formats._checks import frame_rate
+from seal_lightning.data.formats.checks import frame_rate
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["MILLIMETRES", "Motion", "Unit", "UpAxis", "rotations", "to_world", "whole_rate"]

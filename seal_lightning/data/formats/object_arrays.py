@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seal_lightning.data.formats._checks import located
 from seal_lightning.data.formats._memory_map import BROKEN, npz_names, open_npz, read_header
+from seal_lightning.data.formats.checks import located
 from seal_lightning.skeleton.text import as_path
 
 __all__ = ["array_names", "read_object"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from seal_lightning.skeleton import Skeleton, get_skeleton
-from seal_lightning.skeleton._catalogue import BUILT_IN
+from seal_lightning.skeleton.catalogue import BUILT_IN
 
 __all__ = ["which_fit"]
 

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from seal_lightning.skeleton import Skeleton
-from seal_lightning.training import _host as host
+from seal_lightning.training import host
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.other_skeletons import which_fit

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from seal_lightning.data.formats._checks import check_clips, frame_rate, located, numbers, strings
 from seal_lightning.data.formats._memory_map import load_npz_mapped, npz_names
+from seal_lightning.data.formats.checks import check_clips, frame_rate, located, numbers, strings
 from seal_lightning.data.formats.motion import Motion, Unit, UpAxis, to_world
 from seal_lightning.skeleton import Skeleton, get_skeleton
 

@@ -16,10 +16,10 @@ from fsspec.core import url_to_fs
 
 from seal_lightning._version import __version__
 from seal_lightning.training._arguments import Reading, check_name, read_arguments
-from seal_lightning.training._signature import accepted, has_default, takes_any
-from seal_lightning.training._stored import settings_in
 from seal_lightning.training._trust import find_factory
 from seal_lightning.training.config import SealConfig
+from seal_lightning.training.signature import accepted, has_default, takes_any
+from seal_lightning.training.stored import settings_in
 
 __all__ = [
     "arguments_for",

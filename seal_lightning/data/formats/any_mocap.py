@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from seal_lightning.data.formats._checks import located, other_format
-from seal_lightning.data.formats._clips_npz import Clip, read_npz_clips
-from seal_lightning.data.formats._mocap_joints import MOCAP_JOINTS, Table
 from seal_lightning.data.formats.asf_amc import read_amc
 from seal_lightning.data.formats.bvh import read_bvh
+from seal_lightning.data.formats.checks import located, other_format
+from seal_lightning.data.formats.clips_npz import Clip, read_npz_clips
+from seal_lightning.data.formats.mocap_joints import MOCAP_JOINTS, Table
 from seal_lightning.data.formats.motion import Motion, Unit, UpAxis
 from seal_lightning.data.windows import resample
 from seal_lightning.skeleton import get_skeleton
