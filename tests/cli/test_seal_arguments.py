@@ -53,6 +53,7 @@ CONFIG = {
     "update": ("simultaneous", ["update=simultaneous"]),
     "precision": ("bfloat16", ["precision=bfloat16"]),
     "frames_per_clip": (2, ["frames_per_clip=2"]),
+    "every_n_steps": (2, ["every_n_steps=2"]),
     "max_skipped_updates": (7, ["max_skipped_updates=7"]),
     "seed": (4, ["seed=4"]),
 }
@@ -132,6 +133,7 @@ def test_every_field_of_the_config(source):
         "update",
         "precision",
         "frames_per_clip",
+        "every_n_steps",
         "seed",
     ):
         assert getattr(config, name) == CONFIG[name][0]
@@ -279,7 +281,7 @@ def test_saved_hyper_parameters_are_plain_and_load_under_weights_only(tmp_path):
     again = SealLifter.load_from_checkpoint("w.ckpt", weights_only=True)
     assert again.net.output.in_features == 8
     same_term(again._seal_config.terms()[0], "h36m17", **WANTED)
-    for name in ("warmup_steps", "gradient_clip_val", "update", "precision", "seed"):
+    for name in ("warmup_steps", "gradient_clip_val", "update", "precision", "seed", "every_n_steps"):
         assert getattr(again._seal_config, name) == CONFIG[name][0]
     same_term(SealConfig.of(again.hparams.seal).terms()[0], "h36m17", **WANTED)  # fit for a further checkpoint
     resumed = torch.load("w.ckpt", weights_only=True)["seal"]["criterion"]
