@@ -1,4 +1,4 @@
-"""The few collective operations that SEAL needs; each is the identity in a single process."""
+"""The collective operations that SEAL needs; on a single rank each of them returns what it was given."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class SealLoss(nn.Module):
 
     Args:
         skeleton: Name of a built-in skeleton, or a `Skeleton`.
-        energies: The learned energies; the project's default where not given.
+        energies: The learned energies; by default the one of `default_energies`.
         task_loss: Called with prediction and target; returns one value per sample or per pose, or a scalar. Defaults to
             `mpjpe` per pose.
         update: ``"simultaneous"`` takes the pull at a prediction from the backward pass of its `ranking_loss`, where
@@ -58,7 +58,7 @@ class SealLoss(nn.Module):
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If shapes do not fit together, or a loss-net does not return one energy a pose.
+        ValueError: If shapes do not fit together, or a loss-net does not return one energy per pose.
 
     Example:
         >>> criterion = SealLoss("h36m17")
@@ -93,8 +93,8 @@ class SealLoss(nn.Module):
         self.seed = seed
         self.draws = 1  # the first draw was the loss-nets' initialisation
         self._statistics = Statistics()
-        # The same on all ranks, whether they know of each other by now or not: nothing else makes the loss-nets equal
-        # where there is no `SealMixin`.
+        # The same on all ranks, whether the process group is initialised by now or not: without `SealMixin` nothing
+        # else makes the loss-nets equal.
         with own_random_numbers(seed, 0, torch.get_default_device(), same_on_all_ranks=True):
             nets = {name: term.loss_net(self.skeleton) for name, term in self.energies.items()}
             self.loss_nets = LossNets(nets, precision)
@@ -148,18 +148,18 @@ class SealLoss(nn.Module):
         visibility: Tensor | None = None,
         labelled: Tensor | None = None,
     ) -> Tensor:
-        """The weighted energies alone, a scalar, to be added to a task loss of one's own.
+        """The weighted energies alone, a scalar, to be added to your own task loss.
 
-        The value is the weighted energy's and the gradient at the prediction the weighted pull, which is computed
-        here and now: the later backward pass does not enter a loss-net.
+        Its value is that of the weighted energies, and its gradient at the prediction is the weighted pull. The pull is
+        computed at once: the backward pass, which comes later, does not enter a loss-net.
 
         Args:
             prediction: Predicted poses (B, J, 3) or (B, T, J, 3).
             keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
             task_gradient: Gradient of the task loss at the prediction, or at ``at``.
-            at: The tensor that ``prediction`` was made from and at which `ForceRatio` compares the forces, where it is
-                not the prediction itself; one row a sample. Where it was made from several, all of them, or their
-                edges in the graph; ``task_gradient`` then has their gradients side by side, one row a sample.
+            at: The tensor that ``prediction`` was made from and at which `ForceRatio` compares the forces, if it is not
+                the prediction itself; one row per sample. If the prediction was made from several tensors, all of them,
+                or their edges in the graph; ``task_gradient`` then holds their gradients side by side.
             visibility: Bool (..., J); an invisible joint counts nowhere.
             labelled: Bool (B,); the task's mean force is taken over these samples.
         """
@@ -209,7 +209,7 @@ class SealLoss(nn.Module):
         visibility: Tensor | None = None,
         labelled: Tensor | None = None,
     ) -> Tensor:
-        """What the loss-nets minimise: each term's objective, summed over the terms.
+        """The loss that the loss-nets minimise, summed over the energies.
 
         In training mode it also updates the running mean of the bone length. Every call draws other random numbers,
         except in evaluation mode under `torch.no_grad`, where nothing changes: a validation curve uses the same random
@@ -243,25 +243,16 @@ class SealLoss(nn.Module):
         weights = truth.weights(labelled)
         frames = prediction.shape[1] if prediction.dim() == 4 else 1
         passes: dict[str, SharedPass] = {}
+        if self.update == "simultaneous" and torch.is_grad_enabled():
+            passes = {name: SharedPass(predicted, term.row_of_prediction) for name, term in self.energies.items()}
         losses, energies = [], []
         with own_random_numbers(self.seed, self.draws, prediction.device) as generator:
             for name, term in self.energies.items():
                 negatives = self._negatives(term, truth, predicted, generator)
-                if self.update == "simultaneous" and torch.is_grad_enabled():
-                    passes[name] = SharedPass(predicted, term.row_of_prediction)
                 probe = term.probe(truth, negatives, self.skeleton, generator)
                 true, negative, penalty = self.loss_nets.rank(name, truth, negatives, probe, passes.get(name))
-                # An objective that needs no distances gets NaN: if it read one, it would not go unnoticed.
-                needed = term.objective.needs_distance
-                distance = truth.distance_to(negatives) if needed else torch.full_like(negative, torch.nan)
-                loss = term.objective(true, negative, distance)
-                if penalty is not None:
-                    loss = loss + penalty
-                if term.temporal is not None:
-                    loss = loss + term.temporal(true, truth.pose, truth, frames)
-                    if (row := term.row_of_prediction) is not None:
-                        loss = loss + term.temporal(negative[row], negatives[row], truth, frames)
-                losses.append(weighted_mean(loss, weights))
+                loss = term.loss(true, negative, truth, negatives, frames)
+                losses.append(weighted_mean(loss if penalty is None else loss + penalty, weights))
                 energies.append((true.detach(), negative.detach()))
         self.draws += self.training or torch.is_grad_enabled()  # what is learned from meets new random numbers
         self._passes = SharedPasses(passes, given, keypoints_2d, visibility) if passes else None
@@ -270,7 +261,7 @@ class SealLoss(nn.Module):
         return total
 
     def energy(self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> dict[str, Tensor]:
-        """Energy of poses by every term, low for a plausible pose.
+        """Every energy of some poses, low for a plausible pose.
 
         Args:
             pose: Poses (B, J, 3) or (B, T, J, 3), in the unit that the criterion is trained on.
@@ -278,7 +269,7 @@ class SealLoss(nn.Module):
             visibility: Bool (..., J); an invisible joint counts nowhere.
 
         Returns:
-            Per term energies (B,) or (B, T); zero where the root is invisible.
+            By the name of the energy, values (B,) or (B, T); zero where the root is invisible.
         """
         check_poses(self.skeleton, pose, keypoints_2d, visibility, None)
         poses = self.frame(pose.float(), keypoints_2d, visibility)
@@ -338,7 +329,7 @@ class SealLoss(nn.Module):
         return negatives * truth.seen[..., None] if truth.masked else negatives
 
     def _slope(self, name: str, poses: FramedPoses, shared: SharedPass | None) -> tuple[Tensor, Tensor]:
-        """Energies (N,) of poses and their gradients (N, J, 3) there, from a pass that was made or one of its own."""
+        """Energies (N,) of poses and their gradients (N, J, 3) there, from the shared pass if there is one."""
         if shared is not None and shared.done:
             return shared.energy, shared.slope
         with own_random_numbers(self.seed, self.draws, poses.pose.device):
@@ -365,7 +356,7 @@ class SealLoss(nn.Module):
 
 
 def _as_rows(sample: Tensor, like: Tensor) -> Tensor:
-    """One value a sample, (B,), shaped to broadcast over the axes of `like`."""
+    """One value per sample, (B,), in a shape that broadcasts over the axes of `like`."""
     return sample.view(-1, *[1] * (like.dim() - 1))
 
 

@@ -115,6 +115,28 @@ class EnergyTerm:
         """Whether the pose-net feels this energy at all."""
         return (self.weight.ratio if isinstance(self.weight, ForceRatio) else self.weight) > 0
 
+    def loss(
+        self, energy_true: Tensor, energy_negative: Tensor, truth: FramedPoses, negatives: Tensor, frames: int
+    ) -> Tensor:
+        """What the loss-net minimises beside the gradient penalty, (N,): the objective and the temporal term.
+
+        Args:
+            energy_true: Energies of the true poses (N,).
+            energy_negative: Energies of their negatives (K, N).
+            truth: The true poses.
+            negatives: The negatives (K, N, J, 3).
+            frames: Frames of a clip; 1 where the samples are single poses.
+        """
+        # An objective that needs no distances gets NaN instead: if it did use one, that would not go unnoticed.
+        needed = getattr(self.objective, "needs_distance", True)
+        distance = truth.distance_to(negatives) if needed else torch.full_like(energy_negative, torch.nan)
+        loss = self.objective(energy_true, energy_negative, distance)
+        if self.temporal is not None:
+            loss = loss + self.temporal(energy_true, truth.pose, truth, frames)
+            if (row := self.row_of_prediction) is not None:
+                loss = loss + self.temporal(energy_negative[row], negatives[row], truth, frames)
+        return loss
+
     def probe(
         self, truth: FramedPoses, negatives: Tensor, skeleton: Skeleton, generator: torch.Generator
     ) -> Probe | None:

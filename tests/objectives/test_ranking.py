@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from seal_lightning import EnergyTerm, SealLoss
+from seal_lightning.loss_nets import MLPLossNet
 from seal_lightning.objectives import (
     LogisticObjective,
     MarginObjective,
@@ -235,3 +237,32 @@ def test_penalty_needs_a_way_from_the_energy_to_the_truth():
         gradient_penalty(torch.zeros(4, requires_grad=True), truth)
     with pytest.raises(ValueError, match=re.escape(message)):
         gradient_penalty(torch.zeros(4), truth.requires_grad_())
+
+
+def test_only_an_objective_that_says_so_is_left_without_distances():
+    """Not a subclass with a loss of its own, and not a function."""
+
+    class Weighted(LogisticObjective):
+        def loss(self, energy_true, energy_negative, distance):
+            return super().loss(energy_true, energy_negative, distance) + distance.mean(0)
+
+    class Renamed(LogisticObjective):
+        pass
+
+    assert not LogisticObjective().needs_distance
+    assert not Renamed().needs_distance
+    assert Weighted().needs_distance
+    assert MarginObjective().needs_distance
+    poses = torch.randn(4, 17, 3), torch.randn(4, 17, 3), torch.randn(4, 17, 2)
+    seen = []
+
+    def watched(energy_true, energy_negative, distance):
+        seen.append(distance)
+        return LogisticObjective()(energy_true, energy_negative, distance)
+
+    for objective in (Weighted(), watched):
+        criterion = SealLoss("h36m17", [EnergyTerm(MLPLossNet, objective=objective)])
+        assert torch.isfinite(criterion.ranking_loss(*poses))
+    truth = criterion.frame(poses[1], poses[2])
+    negative = criterion.frame(poses[0], poses[2]).pose
+    torch.testing.assert_close(seen[0], (negative - truth.pose).norm(dim=-1).mean(-1)[None])

@@ -192,6 +192,7 @@ CASES = {
     "broken": Case(broken=True),
     "temporal": Case({"temporal": TemporalPairs(kappa=0.01)}, frames=FRAMES, hidden=True, unlabelled=True),
     "two_energies": Case(seal=two_energies()),
+    "every_second": Case(seal={"every_n_steps": 2}),
     "manual": Case(host=ManualHost),
     "find_unused": Case(strategy={"find_unused_parameters": True}),
     "static_graph": Case(strategy={"static_graph": True, "gradient_as_bucket_view": True}),
