@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
@@ -14,9 +14,6 @@ from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.reading.frontier import Place, as_rows, find_place, gradient_at
 from seal_lightning.training.reading.step import Found, WatchedStep
 from seal_lightning.training.reading.watch import OPAQUE
-
-if TYPE_CHECKING:
-    from seal_lightning.training.mixin import SealMixin
 
 __all__ = ["Joining"]
 
@@ -32,7 +29,7 @@ class Joining:
         step: Its step, watched.
     """
 
-    def __init__(self, model: SealMixin, step: WatchedStep) -> None:
+    def __init__(self, model: Any, step: WatchedStep) -> None:
         self.model, self.step = model, step
         self.took_part = False
         self._joined: list[Tensor] = []
@@ -203,7 +200,8 @@ class Joining:
         if gradient is None:
             seal.observe(used.prediction, used.keypoints, used.visibility)
             return loss
-        return loss + seal.energy_loss(used.prediction, used.keypoints, gradient, at=at, **masks)
+        joined: Tensor = loss + seal.energy_loss(used.prediction, used.keypoints, gradient, at=at, **masks)
+        return joined
 
     def _take_part(self) -> None:
         """Go along with the other processes, with no sample of one's own."""

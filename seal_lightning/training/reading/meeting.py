@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from seal_lightning.training.reading.bits import BATCH, NETWORK, NOISE, RANDOM
 from seal_lightning.training.reading.operations import ALL_AXES
 
-if TYPE_CHECKING:
-    from seal_lightning.training.reading.watch import Part, Watch
-
-__all__ = ["Meeting", "Meetings"]
+__all__ = ["Meeting", "Meetings", "Part"]
 
 _IN_PLACE = (
     "sub_",
@@ -24,6 +21,24 @@ _IN_PLACE = (
     "add_",
     "__iadd__",
 )  # one of the two becomes the difference
+
+
+class Part(NamedTuple):
+    """A tensor that was taken out of a batch of poses.
+
+    Args:
+        tensor: The tensor.
+        pose: The batch of poses.
+        axes: Which of the axes x, y and z it has.
+        row: The one sample that it has; None for all.
+        mask: Which joints it has; None for those of all samples alike.
+    """
+
+    tensor: Tensor
+    pose: Tensor
+    axes: int
+    row: int | None
+    mask: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -73,7 +88,7 @@ class Meetings:
         watch: The watch of the step.
     """
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Any) -> None:
         self._watch = watch
         self._found: dict[tuple[int, int], Meeting] = {}
         self.bits = 0
@@ -109,7 +124,8 @@ class Meetings:
         bit = self._meet(operation, part, true_part)
         if part.mask is None:
             return bit
-        return bit | self._watch.weighings.add(bit, tuple(part.mask.shape), part.mask)
+        masked: int = bit | self._watch.weighings.add(bit, tuple(part.mask.shape), part.mask)
+        return masked
 
     def moved(self, args: Any) -> int:
         """Of an addition: bits of meetings that were none, since the difference moves a pose towards the other."""

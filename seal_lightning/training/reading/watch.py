@@ -16,7 +16,7 @@ from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.training.reading.bits import BATCH, FIRST_BIT, NETWORK, NOISE, OPAQUE, RANDOM
 from seal_lightning.training.reading.containers import named_tensors
 from seal_lightning.training.reading.hooks import Gates
-from seal_lightning.training.reading.meeting import Meetings
+from seal_lightning.training.reading.meeting import Meetings, Part
 from seal_lightning.training.reading.operations import (
     ALL_AXES,
     Kind,
@@ -33,31 +33,13 @@ from seal_lightning.training.reading.shapes import PoseShapes
 from seal_lightning.training.reading.takes import Take
 from seal_lightning.training.reading.weights import Weighings
 
-__all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Part", "Pose", "Stated", "Watch"]
+__all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Pose", "Stated", "Watch"]
 
 # Every operation of a step passes here, and a member of an enumeration is slow to reach by its name.
 _OTHER, _MEETS, _ADDS, _SELECTS = Kind.OTHER, Kind.MEETS, Kind.ADDS, Kind.SELECTS
 _EMPTY, _RANDOM, _HOOKS, _NEGATES = Kind.EMPTY, Kind.RANDOM, Kind.HOOKS, Kind.NEGATES
 _SETS, _STATES, _WEIGHS, _DIFFERS = Kind.SETS, Kind.STATES, Kind.WEIGHS, Kind.DIFFERS
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
-
-
-class Part(NamedTuple):
-    """A tensor that was taken out of a batch of poses.
-
-    Args:
-        tensor: The tensor.
-        pose: The batch of poses.
-        axes: Which of the axes x, y and z it has.
-        row: The one sample that it has; None for all.
-        mask: Which joints it has; None for those of all samples alike.
-    """
-
-    tensor: Tensor
-    pose: Tensor
-    axes: int
-    row: int | None
-    mask: Tensor | None = None
 
 
 @dataclass(eq=False)

@@ -12,7 +12,6 @@ from seal_lightning.training.reading.bits import BATCH, NETWORK
 
 if TYPE_CHECKING:
     from seal_lightning.training.reading.meeting import Meeting
-    from seal_lightning.training.reading.watch import Watch
 
 __all__ = ["Counted", "Weighings"]
 
@@ -52,7 +51,7 @@ class Weighings:
         watch: The watch of the step.
     """
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Any) -> None:
         self._watch = watch
         self._found: list[Weighing] = []
 
@@ -66,7 +65,7 @@ class Weighings:
 
     def add(self, made_of: int, shape: tuple[int, ...], weight: Tensor, left_out: bool = False) -> int:
         """Note a weighing; return its bit."""
-        bit = self._watch.new_bit()
+        bit: int = self._watch.new_bit()
         self._found.append(Weighing(bit, made_of, shape, weight, left_out))
         return bit
 
