@@ -37,6 +37,7 @@ class Clips(Dataset):
         generator = torch.Generator().manual_seed(0)
         window = () if frames is None else (frames,)
         self.keypoints = torch.randn(4, *window, 17, channels, generator=generator)
+        self.keypoints[..., 2:] = self.keypoints[..., 2:].sigmoid()  # confidences
         self.target = torch.randn(4, *(() if centre_target else window), 17, 3, generator=generator)
 
     def __len__(self):

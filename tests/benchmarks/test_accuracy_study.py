@@ -124,11 +124,11 @@ def test_a_prior_is_trained_beforehand_and_then_frozen(study, tmp_path):
     study.write_text(yaml.safe_dump(plain, sort_keys=False))
     assert Study.read(study).run_key("frozen", 0) == loaded.run_key("frozen", 0)
     assert Study.read(study).run_key("other prior", 0) != loaded.run_key("frozen", 0)
-    prior = _fit(loaded, "SEAL", 0).model.seal.state_dict()
+    prior = _fit(loaded, "SEAL", 0, "cpu").model.seal.state_dict()
     train(loaded, "frozen", 0, tmp_path / "poses.npz")
     kept = torch.load(tmp_path / "poses.prior.pt", weights_only=True)
     assert all(torch.equal(kept[name], value) for name, value in prior.items() if isinstance(value, torch.Tensor))
-    frozen = _fit(loaded, "frozen", 0, tmp_path / "poses.prior.pt").model.seal
+    frozen = _fit(loaded, "frozen", 0, "cpu", tmp_path / "poses.prior.pt").model.seal
     assert all(torch.equal(value, frozen.loss_nets.state_dict()[name]) for name, value in _nets(prior).items())
 
 

@@ -42,6 +42,9 @@ def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> 
     kept = [meeting for meeting in kept if meeting.truth_made_of & BATCH] or kept
     kept = [meeting for meeting in kept if not meeting.bits[1] & fed] or kept
     kept = [meeting for meeting in kept if meeting.truth_made_of & sum(watch.names) & ~leaves] or kept
+    # What a network keeps for the host beside its output, like the poses of an auxiliary head, is not its prediction.
+    returned = sum(call.bit for call in calls)
+    kept = [meeting for meeting in kept if meeting.made_of & returned] or kept
     if not kept:
         return None
     for root in kept:

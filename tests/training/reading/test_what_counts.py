@@ -263,6 +263,30 @@ def test_of_predictions_refined_one_after_the_other_the_last():
     assert_right(loss, build=lambda host: setattr(host, "wide", net(3 * J)))
 
 
+class Auxiliary(nn.Module):
+    """Predicts the middle pose, and keeps for the host the poses of all frames that a second head predicts."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre, self.all = net(), net(outputs=9 * J)
+
+    def forward(self, x):
+        self.sequence = self.all(x).view(-1, 3, J, 3)
+        return self.centre(x)
+
+
+def test_what_a_network_keeps_beside_its_output_is_not_the_prediction():
+    def loss(host, batch, i):
+        x, y, clip = batch
+        first = distance(*host.uses(x, host.net(x), y))
+        return first + distance(host.net.sequence, clip)
+
+    def build(host):
+        host.net = Auxiliary()
+
+    assert_right(loss, (X, Y, Y[:, None].repeat(1, 3, 1, 1)), build)
+
+
 def test_refined_side_by_side_stops():
     def loss(host, b, i):
         first = host(b[0])
