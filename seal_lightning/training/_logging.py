@@ -10,7 +10,8 @@ from seal_lightning.training.host import trainer_of
 
 __all__ = ["logs_this_step"]
 
-_KNOWN = ("lightning.pytorch.", "pytorch_lightning.", "seal_lightning.")
+# Whose callbacks read none of the values but those that they monitor, and whose hooks of a host log none.
+_KNOWN = ("lightning.pytorch.", "pytorch_lightning.", "seal_lightning.callbacks.", "seal_lightning.training.")
 _PREFIX = "seal/"
 
 

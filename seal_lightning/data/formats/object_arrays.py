@@ -51,6 +51,7 @@ def read_object(path: str | os.PathLike[str], name: str) -> Any:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> path = Path(tempfile.mkdtemp(), "poses.npz")
         >>> np.savez(path, positions_3d=np.array({"S1": {"Walking": np.zeros((4, 32, 3))}}, dtype=object))
         >>> read_object(path, "positions_3d")["S1"]["Walking"].shape
