@@ -390,12 +390,11 @@ class SealMixin(_Host):
 
     def _seal_again(self) -> bool:
         """Whether this step was seen before: an optimizer's closure evaluates it again."""
-        key = host.step_key(self)
-        again, self._seal_key = key is not None and key == self._seal_key, key
-        return again
+        before, self._seal_key = self._seal_key, host.step_key(self)
+        return self._seal_key is not None and self._seal_key == before
 
     def _seal_log(self) -> None:
         if logs_this_step(self) and isinstance(self._seal_last, SealBatch):
             stats = {**self.seal.stats, "skipped_updates": self._seal_optimization.guard.skipped.float()}
-            stats = {f"seal/{name}": value for name, value in stats.items()}
-            self.log_dict(stats, batch_size=len(self._seal_last.prediction))
+            values = {f"seal/{name}": value for name, value in stats.items()}
+            self.log_dict(values, batch_size=len(self._seal_last.prediction))
