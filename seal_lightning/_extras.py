@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["require"]
 
 # The extras of setup.cfg, by the package that they bring.
-_EXTRAS = {"matplotlib": "plot", "scipy": "compare"}
+_EXTRAS = {"matplotlib": "plot", "plotly": "report", "scipy": "compare"}
 
 
 def require(module: str, purpose: str) -> Any:
