@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from examples.plain_lifter import Batch, SimpleBaseline
+from examples.plain_lifter import H36M_PARTNERS, Batch, SimpleBaseline, flip_averaged
 from seal_lightning import SealLoss
 
 __all__ = ["ManualLifter", "mean_joint_distance"]
@@ -67,6 +67,10 @@ class ManualLifter(L.LightningModule):
             self.manual_backward(loss)
             pose_optimizer.step()
         self.log("train_loss", loss, prog_bar=True)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the poses of one batch, averaged over its mirror image."""
+        return flip_averaged(self, batch["keypoints_2d"], H36M_PARTNERS)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Adam for the pose-net, and for the loss-net the optimizer that comes with its energy."""

@@ -1,14 +1,29 @@
 """A plain Lightning lifter: 2D keypoints in, 3D pose out. It knows nothing of a learned loss."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LitLifter", "SimpleBaseline"]
+__all__ = ["H36M_PARTNERS", "LitLifter", "SimpleBaseline", "flip_averaged", "mirror"]
 
 Batch = dict[str, Tensor]
+
+H36M_PARTNERS = (0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13)
+"""Per joint of Human3.6M its mirror image: the left knee for the right knee, the head for the head."""
+
+
+def mirror(joints: Tensor, partners: Sequence[int]) -> Tensor:
+    """Mirror keypoints (..., J, 2|3) or poses (..., J, 3): swap left and right joints, turn the sign of x."""
+    swapped = joints[..., list(partners), :]
+    return torch.cat((-swapped[..., :1], swapped[..., 1:]), dim=-1)
+
+
+def flip_averaged(lift: Callable[[Tensor], Tensor], keypoints_2d: Tensor, partners: Sequence[int]) -> Tensor:
+    """Mean of the pose that is lifted and of the one that is lifted in the mirror, mirrored back."""
+    return (lift(keypoints_2d) + mirror(lift(mirror(keypoints_2d, partners)), partners)) / 2
 
 
 class SimpleBaseline(nn.Module):
@@ -53,6 +68,9 @@ class LitLifter(L.LightningModule):
     T frames, (B, T, J, ...), are lifted frame by frame. Errors are logged in the unit of the targets. A batch may have
     "visibility", bool (B, J) or (B, T, J): the network sees zeros for a joint that is missing, and no error counts it.
 
+    Predictions are averaged over the keypoints and their mirror image, which costs a second forward and makes them more
+    accurate. Mirroring turns the sign of x, so x must be zero on the image's middle line and on the camera's axis.
+
     Args:
         num_joints: Number of joints J.
         channels: Keypoint channels that the network sees: 2 for positions only, 3 for positions and confidences.
@@ -60,6 +78,9 @@ class LitLifter(L.LightningModule):
         stages: Number of residual stages.
         dropout: Dropout probability after every hidden layer.
         lr: Highest learning rate of the one-cycle schedule.
+        flip_predict: Whether predictions are averaged over the mirror image.
+        flip_test: Whether the poses of validation and test are averaged too.
+        partners: Per joint its mirror image: the joint on the other side, or the joint itself. None means Human3.6M's.
     """
 
     def __init__(
@@ -70,11 +91,16 @@ class LitLifter(L.LightningModule):
         stages: int = 2,
         dropout: float = 0.5,
         lr: float = 1e-3,
+        flip_predict: bool = True,
+        flip_test: bool = False,
+        partners: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         self.channels = channels
         self.lr = lr
+        self.flip_predict, self.flip_test = flip_predict, flip_test
+        self.partners = H36M_PARTNERS if partners is None and num_joints == 17 else partners
         self.net = SimpleBaseline(num_joints, channels, hidden, stages, dropout)
 
     def forward(self, keypoints_2d: Tensor, visibility: Tensor | None = None) -> Tensor:
@@ -84,10 +110,25 @@ class LitLifter(L.LightningModule):
         frames = keypoints_2d[..., : self.channels].flatten(0, -3)
         return self.net(frames).unflatten(0, keypoints_2d.shape[:-2])
 
+    def lift(self, batch: Batch, flip: bool) -> Tensor:
+        """Poses of a batch, averaged over its mirror image if `flip`."""
+        keypoints_2d, visibility = batch["keypoints_2d"], batch.get("visibility")
+        if not flip:
+            return self(keypoints_2d, visibility)
+        if self.partners is None:
+            joints = keypoints_2d.shape[-2]
+            raise ValueError(
+                f"Expected `partners` to name the mirror image of each of the {joints} joints, but got None. Give "
+                "them, or set `flip_predict` and `flip_test` to False."
+            )
+        if visibility is not None:  # before mirroring, because what stands in a joint that is missing is moved with it
+            keypoints_2d = torch.where(visibility[..., None], keypoints_2d, 0.0)
+        return flip_averaged(self, keypoints_2d, self.partners)
+
     def mean_joint_distance(self, batch: Batch) -> Tensor:
         """Mean distance between predicted and true joints, of those that are visible."""
         visibility = batch.get("visibility")
-        error = self(batch["keypoints_2d"], visibility) - batch["target"]
+        error = self.lift(batch, self.flip_test and not self.training) - batch["target"]
         if visibility is None:
             return error.norm(dim=-1).mean()
         error = torch.where(visibility[..., None], error, 0.0)
@@ -109,7 +150,7 @@ class LitLifter(L.LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the poses of one batch."""
-        return self(batch["keypoints_2d"], batch.get("visibility"))
+        return self.lift(batch, self.flip_predict)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Adam, its learning rate warmed up and annealed over the whole training."""

@@ -101,15 +101,18 @@ def predict(checkpoint, path, output, *options):
 
 
 def lifted(checkpoint, pixels):
-    """What the trained network says of pixels on Human3.6M's joints."""
+    """What the trained network says of pixels on Human3.6M's joints, on average over them and their mirror image."""
     from examples.plain_lifter import LitLifter
 
     model = LitLifter(channels=3, hidden=16).eval()
     model.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
     pixels = torch.from_numpy(pixels)
     keypoints = torch.cat((normalize_screen(pixels[..., :2], *SIZE), pixels[..., 2:]), dim=-1).float()
+    other = list(H36M.partners)
     with torch.no_grad():
         pose = model(keypoints)
+        mirrored = model(keypoints[:, other] * torch.tensor([-1.0, 1.0, 1.0]))[:, other] * torch.tensor([-1.0, 1, 1])
+    pose = (pose + mirrored) / 2
     return (pose - pose[:, :1]).numpy()
 
 

@@ -45,7 +45,7 @@ def test_plain_lifter_knows_nothing_of_seal():
     tree = ast.parse((ROOT / "examples" / "plain_lifter.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported == {"typing", "lightning", "torch"}
+    assert imported == {"collections.abc", "typing", "lightning", "torch"}
 
 
 def test_simple_baseline_has_the_size_of_the_paper(lifters):
@@ -89,7 +89,7 @@ def test_lifter_trains_on_the_mean_joint_distance(lifters):
 @pytest.mark.parametrize("shape", [(4,), (2, 5)])
 def test_lifter_leaves_missing_joints_out(lifters, shape):
     """Zeros for the network, nothing for the error, whatever stands there."""
-    model, batch = lifters.LitLifter(hidden=16, channels=3).eval(), batch_of(*shape, channels=3)
+    model, batch = lifters.LitLifter(hidden=16, channels=3, flip_predict=False).eval(), batch_of(*shape, channels=3)
     seen = torch.rand(*shape, 17) > 0.3
     poses = model(batch["keypoints_2d"] * seen[..., None]).detach().numpy()
     distances = [np.linalg.norm(poses[tuple(i)] - batch["target"].numpy()[tuple(i)]) for i in np.argwhere(seen.numpy())]
@@ -101,7 +101,7 @@ def test_lifter_leaves_missing_joints_out(lifters, shape):
 
 
 def test_lifter_logs_and_predicts(lifters, make_trainer):
-    model, batch = lifters.LitLifter(hidden=16, lr=0.01), batch_of(8)
+    model, batch = lifters.LitLifter(hidden=16, lr=0.01, flip_test=True), batch_of(8)
     batches = loader(batch, batch, batch)
     trainer = make_trainer(max_epochs=1)
     trainer.fit(model, batches, batches)
@@ -111,6 +111,55 @@ def test_lifter_logs_and_predicts(lifters, make_trainer):
     error = (poses[0] - batch["target"]).norm(dim=-1).mean()
     assert tested["test_mpjpe"] == pytest.approx(float(error), rel=1e-5)
     assert len(poses) == 3
+
+
+def mirrored(batch, lifters):
+    partners = torch.tensor(lifters.H36M_PARTNERS)
+    flipped = {name: batch[name][..., partners, :].clone() for name in ("keypoints_2d", "target")}
+    for joints in flipped.values():
+        joints[..., 0] *= -1
+    return flipped | ({"visibility": batch["visibility"][..., partners]} if "visibility" in batch else {})
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_what_is_seen_in_the_mirror_is_predicted_in_the_mirror(lifters, missing):
+    model, batch = lifters.LitLifter(hidden=16, channels=3).eval(), batch_of(2, 5, channels=3)
+    if missing:
+        batch["visibility"] = torch.rand(2, 5, 17) > 0.3
+        batch["keypoints_2d"][~batch["visibility"]] = float("nan")
+    flipped = mirrored(batch, lifters)
+    poses = model.predict_step(batch, 0)
+    expected = mirrored({**batch, "target": poses}, lifters)["target"]
+    assert torch.equal(model.predict_step(flipped, 0), expected)
+    model.flip_predict = False
+    alone = model.predict_step(batch, 0)
+    assert torch.equal(alone, model(batch["keypoints_2d"], batch.get("visibility")))
+    assert not torch.allclose(model.predict_step(flipped, 0), mirrored({**batch, "target": alone}, lifters)["target"])
+    in_the_mirror = mirrored({**batch, "target": model.predict_step(flipped, 0)}, lifters)["target"]
+    torch.testing.assert_close(poses, (alone + in_the_mirror) / 2)
+
+
+def test_mirror_images_of_other_joints_have_to_be_named(lifters):
+    batch = {"keypoints_2d": torch.randn(4, 3, 2)}
+    with pytest.raises(ValueError, match="Expected `partners` to name the mirror image of each of the 3 joints"):
+        lifters.LitLifter(num_joints=3, hidden=8).eval().predict_step(batch, 0)
+    poses = lifters.LitLifter(num_joints=3, hidden=8, partners=[0, 2, 1]).eval().predict_step(batch, 0)
+    assert poses.shape == (4, 3, 3)
+
+
+def test_the_pose_of_both_views_is_the_one_that_is_scored(lifters, make_trainer):
+    """A test reads the average where `flip_test` asks for it, and training never does."""
+    from examples.seal_lifter import SealLifter
+
+    model, batch = SealLifter(hidden=16, dropout=0.0, flip_test=True), batch_of(8)
+    trainer = make_trainer(max_steps=1, max_epochs=1)
+    trainer.fit(model, loader(batch))
+    trained = model.seal_captured.prediction
+    trainer.test(model, loader(batch), verbose=False)
+    model.eval()
+    assert torch.equal(model.seal_captured.prediction, model.predict_step(batch, 0))
+    assert not torch.equal(model.seal_captured.prediction, model(batch["keypoints_2d"]))
+    assert trained.shape == (8, 17, 3)
 
 
 def test_lifter_learns_and_its_rate_is_annealed(lifters, make_trainer):

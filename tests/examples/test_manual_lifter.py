@@ -65,6 +65,15 @@ def test_both_networks_move_and_the_energy_acts(make_trainer):
     assert any(not torch.equal(before, after) for before, after in pairs)
 
 
+def test_it_predicts_what_the_plain_lifter_does(make_trainer):
+    by_hand, plain = ManualLifter(**SIZE), LitLifter(**SIZE)
+    plain.net.load_state_dict(by_hand.net.state_dict())
+    loader = DataLoader(list(batches(1)), batch_size=None)
+    poses, expected = (make_trainer().predict(model, loader) for model in (by_hand.eval(), plain.eval()))
+    assert len(poses) == 1
+    assert torch.equal(poses[0], expected[0])
+
+
 @pytest.mark.parametrize("option", [{"gradient_clip_val": 1.0}, {"accumulate_grad_batches": 2}], ids=str)
 def test_the_trainer_refuses_clipping_and_accumulation(make_trainer, option):
     with pytest.raises(MisconfigurationException, match=r"not supported (for|with) manual optimization"):
