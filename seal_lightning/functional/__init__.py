@@ -14,6 +14,7 @@ from seal_lightning.functional.structure import (
     mpsce,
     mpsse,
 )
+from seal_lightning.functional.weighted import fuse_views, smooth
 
 __all__ = [
     "acceleration_error",
@@ -22,6 +23,7 @@ __all__ = [
     "bone_length_variation",
     "bone_lengths",
     "clip_mean_bones",
+    "fuse_views",
     "limb_length_error",
     "limb_symmetry_error",
     "mpjpe",
@@ -38,5 +40,6 @@ __all__ = [
     "root_align",
     "scale_align",
     "shrink_bones",
+    "smooth",
     "symmetrise_bones",
 ]
