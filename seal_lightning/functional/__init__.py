@@ -1,8 +1,9 @@
-"""Pure tensor functions: alignment, accuracy, structure and rescaling of poses (..., J, 3)."""
+"""Pure tensor functions: alignment, accuracy, structure, mirroring and rescaling of poses (..., J, 3)."""
 
 from seal_lightning.functional.accuracy import mpjpe, n_mpjpe, p_mpjpe, pck, pck_auc
 from seal_lightning.functional.alignment import procrustes_align, root_align, scale_align
 from seal_lightning.functional.label_free import bone_length_variation, reprojection_error
+from seal_lightning.functional.mirroring import mirror_keypoints, mirror_poses
 from seal_lightning.functional.motion import acceleration_error, mpjve
 from seal_lightning.functional.rescaling import clip_mean_bones, rescale_bones, shrink_bones, symmetrise_bones
 from seal_lightning.functional.structure import (
@@ -26,6 +27,8 @@ __all__ = [
     "fuse_views",
     "limb_length_error",
     "limb_symmetry_error",
+    "mirror_keypoints",
+    "mirror_poses",
     "mpjpe",
     "mpjve",
     "mpsce",
