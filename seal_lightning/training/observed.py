@@ -18,7 +18,7 @@ from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.mixin import SealMixin
 from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.keypoints import find_keypoints
-from seal_lightning.training.reading.replay import Replay, recorded_call
+from seal_lightning.training.reading.replay import Replay, call_upstream, recorded_call
 from seal_lightning.training.reading.shapes import PoseShapes
 from seal_lightning.training.reading.step import RecordedIterator, WatchedStep
 
@@ -27,6 +27,7 @@ __all__ = ["Observed", "StepName", "StepObserver", "flip_averaged"]
 StepName: TypeAlias = Literal["training_step", "validation_step", "test_step", "predict_step"]
 
 _TOLERANCE = 1e-4  # of the size of the poses: what a network's rounding may differ by from one call to the next
+_REMEDY = "Do all that makes the poses in the host's `forward`, but for the mean with the mirror image."
 
 
 @dataclass(frozen=True)
@@ -69,33 +70,47 @@ class Observed:
         """
         return self._recorded()(keypoints_2d, eval_mode=True).reshape(self.read.prediction.shape)
 
-    def check(self) -> None:
-        """Check, after a step in evaluation mode, that the call once more predicts what the step predicted.
+    def mirrored(self, keypoints_2d: Tensor, *, image_width: float | None = None) -> Tensor:
+        """Predict from the mirror image of keypoints, and mirror the poses back; otherwise as `predict`.
+
+        Args:
+            keypoints_2d: Keypoints of the shape of `keypoints_2d`.
+            image_width: As in `mirror_keypoints`: None where x is zero on the pictures' middle line.
+        """
+        replay = self._recorded().mirrored(self.skeleton.partners)  # a mask of joints changes sides, too
+        pose = replay(mirror_keypoints(keypoints_2d, self.skeleton, image_width=image_width), eval_mode=True)
+        return mirror_poses(pose.reshape(self.read.prediction.shape), self.skeleton)
+
+    def check(self, pose: Tensor, mirrored: Tensor) -> None:
+        """Check, after a step in evaluation mode, that the step predicted what its network does once more.
+
+        Args:
+            pose: What `predict` makes of the keypoints of the step.
+            mirrored: What `mirrored` makes of them.
 
         Raises:
-            ValueError: If it does not, or the network cannot be run once more.
+            ValueError: If the step predicted neither the pose nor the mean of the two.
         """
-        again, before = self.predict(self.keypoints_2d).float(), self.read.prediction.float()
-        if not torch.allclose(again, before, rtol=0.0, atol=_TOLERANCE * float(before.abs().mean())):
+        prediction = self.read.prediction.float()
+        near = _TOLERANCE * float(prediction.abs().mean())
+        if not any(
+            torch.allclose(one.float(), prediction, rtol=0.0, atol=near) for one in (pose, (pose + mirrored) / 2)
+        ):
             raise ValueError(
-                "Expected the network's call to predict the same once more, but it does not: the step changes the "
-                "poses after the call, in `seal_batch` for example, or the network draws random numbers. Do all that "
-                "makes the poses in the host's `forward`."
+                "Expected the network's call to predict once more what the step predicted, but it does not: the step "
+                f"changes the poses after the call, or the network draws random numbers. {_REMEDY}"
             )
 
     def _recorded(self) -> Replay:
         if isinstance(self.replay, str):
-            raise ValueError(
-                f"Expected a step whose network can be run once more, but {self.replay}. Do all that makes the poses "
-                "in the host's `forward`, and call that in the step."
-            )
+            raise ValueError(f"Expected a step whose network can be run once more, but {self.replay}. {_REMEDY}")
         return self.replay
 
 
 def flip_averaged(observed: Observed, *, image_width: float | None = None) -> Tensor:
     """The mean of what a network predicts and the mirror image of what it predicts for the mirrored keypoints.
 
-    It runs the network of the step twice, in evaluation mode. A network that is averaged already stays what it is.
+    It runs the network of the step twice, in evaluation mode. A prediction that the host has averaged stays what it is.
 
     Args:
         observed: A step in evaluation mode.
@@ -108,9 +123,10 @@ def flip_averaged(observed: Observed, *, image_width: float | None = None) -> Te
     Raises:
         ValueError: If the network cannot be run once more, or predicts something else than the step.
     """
-    observed.check()
-    mirrored = observed.predict(mirror_keypoints(observed.keypoints_2d, observed.skeleton, image_width=image_width))
-    return (observed.read.prediction + mirror_poses(mirrored, observed.skeleton)) / 2
+    keypoints = observed.keypoints_2d
+    pose, mirrored = observed.predict(keypoints), observed.mirrored(keypoints, image_width=image_width)
+    observed.check(pose, mirrored)
+    return (pose + mirrored) / 2
 
 
 class StepObserver:
@@ -205,19 +221,22 @@ class StepObserver:
             if name == "predict_step":
                 self._found = self._predicted(watched, output)
             else:
-                self._found = self._compared(watched, output if name == "training_step" else None)
+                self._found = self._compared(watched, output, name)
         except ValueError as error:  # raised for who asks: the step itself went well
             self._found = error.with_traceback(None)
         return output
 
-    def _compared(self, step: WatchedStep, output: Any) -> Observed | None:
+    def _compared(self, step: WatchedStep, output: Any, name: StepName) -> Observed | None:
         """What a step that compares predictions with a truth did."""
         loss = output.get("loss") if isinstance(output, Mapping) else output
-        step.current = step.find(loss if isinstance(loss, Tensor) and loss.requires_grad else None)
+        trains = name == "training_step" and isinstance(loss, Tensor) and loss.requires_grad
+        step.current = step.find(loss if trains else None)
         if not step.current:
             return None
-        read = step.read().complete().detach()
-        return Observed(read, self.skeleton, step.replay())
+        read, replay = step.read().complete().detach(), step.replay()
+        if isinstance(replay, str) and name != "training_step" and step.current.prediction is not None:
+            replay = call_upstream(step.watch, step.calls, step.current.prediction, step.keypoints) or replay
+        return Observed(read, self.skeleton, replay)
 
     def _predicted(self, step: WatchedStep, output: Any) -> Observed:
         """What a step that returns its prediction did."""
@@ -233,4 +252,7 @@ class StepObserver:
         fit = find_keypoints(watch, step.calls, made_of, (0, 0), tuple(pose.shape[:-2]), self._look.trusts)
         keypoints, given = fit[0] if fit else (None, None)
         read = SealBatch(None if keypoints is None else keypoints.float(), pose.detach()).complete()
-        return Observed(read, self.skeleton, recorded_call(watch, step.calls, prediction, given))
+        replay = recorded_call(watch, step.calls, prediction, given)
+        if isinstance(replay, str):  # the mean with the mirror image, perhaps; `check` tells
+            replay = call_upstream(watch, step.calls, prediction, given) or replay
+        return Observed(read, self.skeleton, replay)

@@ -4,10 +4,12 @@ import lightning as L
 import pytest
 import torch
 
-from seal_lightning import SealConfig, SealMixin
+from seal_lightning import SealConfig, SealMixin, get_skeleton
 from seal_lightning.functional import mirror_keypoints, mirror_poses
 from seal_lightning.training.observed import StepObserver, flip_averaged
 from tests import hosts
+
+H36M = get_skeleton("h36m17")
 
 
 class Onlooker(L.Callback):
@@ -32,7 +34,8 @@ class Onlooker(L.Callback):
 
     def on_validation_batch_end(self, trainer, module, *_):
         self.on_train_batch_end(trainer, module)
-        self.seen[-1].check()
+        keypoints = self.seen[-1].keypoints_2d
+        self.seen[-1].check(self.seen[-1].predict(keypoints), self.seen[-1].mirrored(keypoints))
 
     def on_predict_batch_end(self, trainer, module, *_):
         self.on_validation_batch_end(trainer, module)
@@ -96,6 +99,34 @@ def test_prediction_and_its_flip_average(seal, make_trainer):
     torch.testing.assert_close(flip_averaged(observed, image_width=1.0), (poses + shifted) / 2)
 
 
+@pytest.mark.parametrize("step", ["validation", "predict"])
+def test_a_host_that_averages_in_its_step(step, make_trainer):
+    """With a mask of joints, which the mirror image has on the other side."""
+
+    class Host(hosts.ForwardHost):
+        def forward(self, x, seen=None):
+            return super().forward(x if seen is None else torch.where(seen[..., None], x, 0.0))
+
+        def lift(self, x, seen):
+            other = self(mirror_keypoints(x, "h36m17"), seen[:, list(H36M.partners)])
+            return (self(x, seen) + mirror_poses(other, "h36m17")) / 2
+
+        def validation_step(self, batch, batch_idx):
+            hosts.distance(self.lift(batch[0], batch[2]), batch[1])
+
+        def predict_step(self, batch, batch_idx):
+            return self.lift(batch[0], batch[2])
+
+    data = hosts.loader(lambda x, y, i: (x, y, torch.arange(17) % 4 != i % 4), count=8, shuffle=False)
+    onlooker, model = Onlooker(), Host()
+    trainer = make_trainer(callbacks=[onlooker])
+    (trainer.predict if step == "predict" else trainer.validate)(model, data)
+    (observed,) = onlooker.seen
+    keypoints = observed.keypoints_2d
+    torch.testing.assert_close(flip_averaged(observed), observed.read.prediction)
+    assert not torch.allclose(observed.predict(keypoints), observed.mirrored(keypoints), atol=0.01)
+
+
 def test_a_seal_host_is_read_by_itself(make_trainer):
     class SealHost(SealMixin, hosts.ManualHost):
         pass
@@ -126,13 +157,14 @@ def test_what_cannot_be_run_once_more_says_so(make_trainer):
 
     class Shifted(Random):
         def predict_step(self, batch, batch_idx):
-            return hosts.ForwardHost.forward(self, batch[0]) + self.net(batch[0]).view(-1, 17, 3)
+            return hosts.ForwardHost.forward(self, batch[0]) + 0.1
 
     class Two(Random):
         def predict_step(self, batch, batch_idx):
             return batch[1], self(batch[0])
 
-    cases = (Random, "predict the same once more, but"), (Shifted, "run once more, but the step"), (Two, "but got 2 of")
+    changed = "once more what the step predicted, but it does not"
+    cases = (Random, changed), (Shifted, changed), (Two, "but got 2 of")
     for host, message in cases:
         with pytest.raises(ValueError, match=message):
             make_trainer(callbacks=[Onlooker()]).predict(host(), host.loader(count=16))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.shapes import PoseShapes
 from seal_lightning.training.reading.watch import Watch
 
-__all__ = ["Replay", "recorded_call"]
+__all__ = ["Replay", "call_upstream", "recorded_call"]
 
 
 class Replay:
@@ -40,6 +41,22 @@ class Replay:
     def keypoints_2d(self) -> Tensor:
         """What the network was given in the step: keypoints, or windows of them whose centre frame is predicted."""
         return list(tensors_in(self._inputs))[self._place]
+
+    def mirrored(self, partners: Sequence[int]) -> Replay:
+        """The same call as the mirror image asks for it: masks of joints (..., J) among its inputs change sides.
+
+        Args:
+            partners: Per joint its mirror image: the joint on the other side, or the joint itself.
+        """
+        other = copy(self)
+        order = list(partners)
+        masks = {
+            number: tensor[..., order]
+            for number, tensor in enumerate(tensors_in(self._inputs))
+            if tensor.dtype == torch.bool and tensor.dim() > 1 and tensor.shape[-1] == len(order)
+        }
+        other._inputs = _replaced(self._inputs, masks)
+        return other
 
     def __call__(self, keypoints_2d: Tensor, *, eval_mode: bool = False) -> Tensor:
         """Predict poses (..., J, 3) from keypoints of the shape of those of the step.
@@ -80,14 +97,30 @@ def recorded_call(watch: Watch, calls: Sequence[Call], prediction: Tensor, keypo
         return "the prediction is made from no keypoints"
     for call in calls:
         outputs = [number for number, tensor in enumerate(tensors_in(call.output)) if _bit(watch, tensor) == pose.bit]
-        inputs = [
-            number
-            for number, tensor in enumerate(tensors_in(call.inputs))
-            if _bit(watch, tensor) == _bit(watch, keypoints)
-        ]
+        inputs = _places(watch, call, keypoints)
         if outputs and inputs:
             return Replay(call, inputs[0], outputs[0], watch.shapes)
     return "the step changes the keypoints before, or the poses after the call of the network that makes them"
+
+
+def call_upstream(watch: Watch, calls: Sequence[Call], prediction: Tensor, keypoints: Tensor | None) -> Replay | None:
+    """The first call that gives poses from these keypoints, out of which the step makes its prediction, as a mean.
+
+    What it predicts has to be compared with the prediction of the step.
+    """
+    made_of = watch.made_of(prediction)
+    for call in calls:
+        outputs = [n for n, tensor in enumerate(tensors_in(call.output)) if watch.shapes.leading(tensor) is not None]
+        inputs = [] if keypoints is None else _places(watch, call, keypoints)
+        if made_of & call.bit and outputs and inputs:
+            return Replay(call, inputs[0], outputs[0], watch.shapes)
+    return None
+
+
+def _places(watch: Watch, call: Call, keypoints: Tensor) -> list[int]:
+    """Which of the tensors that a call was given are the keypoints."""
+    bit = _bit(watch, keypoints)
+    return [number for number, tensor in enumerate(tensors_in(call.inputs)) if _bit(watch, tensor) == bit]
 
 
 def _bit(watch: Watch, tensor: Tensor) -> int | None:
@@ -99,20 +132,20 @@ def _replaced(value: Any, new: Mapping[int, Tensor]) -> Any:
     """The same containers with other tensors in the places that are named, and all of them without a graph."""
     count = iter(range(10**9))
 
-    def copy(item: Any) -> Any:
+    def without_graph(item: Any) -> Any:
         if isinstance(item, Tensor):
             return new.get(next(count), item.detach())
         if isinstance(item, tuple) and hasattr(item, "_fields"):
-            return type(item)(*(copy(inner) for inner in item))
+            return type(item)(*(without_graph(inner) for inner in item))
         if type(item) in (tuple, list):
-            return type(item)(copy(inner) for inner in item)
+            return type(item)(without_graph(inner) for inner in item)
         if type(item) is dict:
-            return {key: copy(inner) for key, inner in item.items()}
+            return {key: without_graph(inner) for key, inner in item.items()}
         for _ in tensors_in(item):
             next(count)
         return item
 
-    return copy(value)
+    return without_graph(value)
 
 
 @contextmanager
