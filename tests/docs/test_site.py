@@ -69,7 +69,7 @@ def test_the_metrics_page_has_every_metric():
     functions = {name for row in table for name in re.findall(r"`(\w+)`", row[1])}
     tools = {"bone_lengths", "procrustes_align", "root_align", "scale_align"}
     tools |= {"rescale_bones", "shrink_bones", "symmetrise_bones", "clip_mean_bones"}
-    tools |= {"mirror_keypoints", "mirror_poses"}
+    tools |= {"mirror_keypoints", "mirror_poses", "smooth", "fuse_views"}
     assert functions == set(functional.__all__) - tools
     headings = re.findall(r"^### (.+)$", read("metrics.md"), flags=re.MULTILINE)
     anchors = [re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings]
