@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,17 +16,19 @@ from jsonargparse import ArgumentParser
 from jsonargparse.util import import_object
 from torch import Tensor
 
+from benchmarks.accuracy.energies import energy_knowledge
 from benchmarks.accuracy.study import Study
 from benchmarks.measure import versions
 from seal_lightning import SealMixin
 from seal_lightning.callbacks import EnergyMonitor
-from seal_lightning.constraints import Constraint, constrain
-from seal_lightning.evaluation.corruptions import energy_report
+from seal_lightning.constraints import constrain
+from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.training.subclass import seal_class
 
-__all__ = ["make_data", "train"]
+__all__ = ["make_data", "mirrored", "predict", "train"]
 
 CURVE_POINTS = 5  # validations in the course of a training
+FITTED_BATCHES = 60  # training batches that a constraint with a method `fit` is fitted to
 
 
 class LearningCurve(L.Callback):
@@ -49,7 +52,8 @@ def train(study: Study, method: str, seed: int, predictions: Path, accelerator: 
         study: The study.
         method: Name of the method.
         seed: Seed of the initial weights and of the order of the data.
-        predictions: File (npz) to which the predicted poses of both evaluation splits are written.
+        predictions: File (npz) to which the predicted poses of both evaluation splits are written: "val" and "test" as
+            the model predicts them, "val_flips" and "test_flips" with flip averaging.
         accelerator: That of the trainer.
 
     Returns:
@@ -62,7 +66,9 @@ def train(study: Study, method: str, seed: int, predictions: Path, accelerator: 
         prior = predictions.with_suffix(".prior.pt")
         torch.save(_fit(study, fields.prior, seed, accelerator).model.seal.state_dict(), prior)
     fit = _fit(study, method, seed, accelerator, prior)
-    poses = {split: _predict(fit.model, loader) for split, loader in _loaders(fit.data).items()}
+    poses = {}
+    for split, loader in _loaders(fit.data).items():
+        poses[split], poses[f"{split}_flips"] = predict(fit.model, loader, get_skeleton(study.skeleton))
     # Under another name first: a file of the final name is always whole.
     partial = predictions.with_suffix(".part.npz")
     np.savez(partial, **poses)  # type: ignore[arg-type]
@@ -71,7 +77,7 @@ def train(study: Study, method: str, seed: int, predictions: Path, accelerator: 
         **{"method": method, "family": fields.family, "seed": seed, "steps": fields.steps or study.steps},
         **{"seconds": fit.seconds, "accelerator": accelerator, "curve": fit.curve, "logged": fit.logged},
         "versions": versions(),
-        "knowledge": _knowledge(fit.model, fit.data) if isinstance(fit.model, SealMixin) else None,
+        **(energy_knowledge(fit.model, fit.data) if isinstance(fit.model, SealMixin) else {"knowledge": None}),
     }
 
 
@@ -89,7 +95,7 @@ def _fit(study: Study, method: str, seed: int, accelerator: str, prior: Path | N
     steps = study.methods[method].steps or study.steps
     L.seed_everything(seed, verbose=False)
     data = make_data(study, method, seed)
-    model = _make_model(study, method, seed, prior)
+    model = _make_model(study, method, seed, data, prior)
     curve = LearningCurve()
     trainer = L.Trainer(
         max_steps=steps,
@@ -120,7 +126,7 @@ def make_data(study: Study, method: str, seed: int) -> Any:
     return _instantiate("data", L.LightningDataModule, {**study.data, "init_args": arguments})
 
 
-def _make_model(study: Study, method: str, seed: int, prior: Path | None) -> L.LightningModule:
+def _make_model(study: Study, method: str, seed: int, data: Any, prior: Path | None) -> L.LightningModule:
     fields = study.methods[method]
     config = {**study.host, "init_args": {**study.host.get("init_args", {}), **(fields.host or {})}}
     if fields.seal is not None:
@@ -130,34 +136,18 @@ def _make_model(study: Study, method: str, seed: int, prior: Path | None) -> L.L
         config["init_args"]["seal"] = {"seed": seed, "skeleton": study.skeleton, **fields.seal, **frozen}
     model: L.LightningModule = _instantiate("host", L.LightningModule, config)
     if fields.constraint is not None:
-        parsed = {"class_path": fields.constraint, "init_args": {"skeleton": study.skeleton}}
-        constrain(model, _instantiate("constraint", Constraint, parsed), fields.weight or 0.0)
+        kind = import_object(fields.constraint)
+        fitted = hasattr(kind, "fit")
+        constraint = kind.fit(study.skeleton, _true_poses(data)) if fitted else kind(study.skeleton)
+        constrain(model, constraint, fields.weight or 0.0)
     return model
 
 
-def _knowledge(model: Any, data: Any) -> dict[str, dict[str, Any]]:
-    """Measure how well every energy sees damage to the validation poses, by the name of the energy."""
-    batches = list(data.val_dataloader())
-    poses = torch.cat([batch["target"].flatten(0, -3) for batch in batches])
-    keypoints_2d = torch.cat([_scored_frames(batch).flatten(0, -3) for batch in batches])
-    report = {}
-    for name in model.seal.energies:
-
-        def energy(keypoints_2d: Tensor, poses: Tensor, name: str = name) -> Tensor:
-            scored: Tensor = model.seal.energy(poses, keypoints_2d)[name]
-            return scored
-
-        scores = energy_report(energy, keypoints_2d, poses, data.skeleton)
-        report[name] = {kind: asdict(score) for kind, score in scores.items()}
-    return report
-
-
-def _scored_frames(batch: dict[str, Tensor]) -> Tensor:
-    """Return the keypoints of the frames that have a target: all frames of a window, or only its centre."""
-    keypoints_2d = batch["keypoints_2d"]
-    if keypoints_2d.dim() == batch["target"].dim():
-        return keypoints_2d
-    return keypoints_2d[:, keypoints_2d.shape[1] // 2]
+def _true_poses(data: Any) -> Tensor:
+    """Return the true poses (N, J, 3) of the first training batches, for a constraint that is fitted to them."""
+    data.setup("fit")
+    batches = [batch["target"].flatten(0, -3) for batch in islice(data.train_dataloader(), FITTED_BATCHES)]
+    return torch.cat(batches)
 
 
 def _instantiate(name: str, base: type, config: dict[str, Any]) -> Any:
@@ -174,6 +164,19 @@ def _loaders(data: Any) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _predict(model: L.LightningModule, loader: Any) -> np.ndarray[Any, Any]:
-    poses: list[Tensor] = [model(batch["keypoints_2d"]) for batch in loader]
-    return torch.cat(poses).numpy()
+def predict(
+    model: Callable[[Tensor], Tensor], loader: Any, skeleton: Skeleton
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the predicted poses of all batches, and their means with the mirrored poses of mirrored keypoints."""
+    plain, averaged = [], []
+    for batch in loader:
+        pose = model(batch["keypoints_2d"])
+        plain.append(pose)
+        averaged.append((pose + mirrored(model(mirrored(batch["keypoints_2d"], skeleton)), skeleton)) / 2)
+    return torch.cat(plain).numpy(), torch.cat(averaged).numpy()
+
+
+def mirrored(joints: Tensor, skeleton: Skeleton) -> Tensor:
+    """Mirror joints (..., J, C) about x = 0, the middle of the picture, and swap left and right."""
+    joints = joints[..., list(skeleton.partners), :]
+    return torch.cat((-joints[..., :1], joints[..., 1:]), dim=-1)

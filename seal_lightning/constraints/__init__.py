@@ -9,12 +9,14 @@ from seal_lightning.constraints.losses import (
     SymmetryConstraint,
     TemporalVarianceConstraint,
 )
+from seal_lightning.constraints.pose_pca import PosePCAConstraint
 
 __all__ = [
     "BoneDirectionConstraint",
     "BoneLengthConstraint",
     "Constraint",
     "PairwiseDistanceConstraint",
+    "PosePCAConstraint",
     "SymmetryConstraint",
     "TemporalVarianceConstraint",
     "constrain",

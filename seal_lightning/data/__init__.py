@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from seal_lightning.data.formats.mocap_npz import Mocap, read_mocap
     from seal_lightning.data.formats.motion import Motion
     from seal_lightning.data.formats.object_arrays import array_names, read_object
+    from seal_lightning.data.views.augmentation import BoneAugmentation
     from seal_lightning.data.views.cameras import CameraRig, Cameras, look_at, normalize_screen
     from seal_lightning.data.views.draws import Draws
     from seal_lightning.data.views.human36m_cameras import H36MCamera, human36m_cameras
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "JOINT_LIMITS",
     "MOCAP_SPLIT",
+    "BoneAugmentation",
     "CameraRig",
     "Cameras",
     "Clips",
@@ -75,6 +77,7 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "BoneAugmentation": "views.augmentation",
         "CameraRig": "views.cameras",
         "Cameras": "views.cameras",
         "Clips": "datasets.poses",

@@ -16,7 +16,7 @@ from benchmarks.accuracy.few_labels import FewLabelsLifter
 from benchmarks.accuracy.report import Outcome, Rescaled
 from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
 from benchmarks.accuracy.study import Study
-from benchmarks.accuracy.training import _fit, train
+from benchmarks.accuracy.training import _fit, mirrored, predict, train
 from seal_lightning import SealConfig
 from seal_lightning.objectives import LogisticObjective
 from seal_lightning.skeleton import get_skeleton
@@ -39,6 +39,7 @@ METHODS = {
         "constraint": "seal_lightning.constraints.BoneLengthConstraint",
         "weight": 0.3,
     },
+    "pose PCA": {"family": "linear", "constraint": "seal_lightning.constraints.PosePCAConstraint", "weight": 0.3},
     "longer": {"steps": 12},
     "longer SEAL": {"family": "learned-informed", "steps": 12, "against": "longer", "seal": {}},
     "frozen": {"family": "learned-informed", "prior": "SEAL", "seal": {"weight": {"ratio": 0.2}}},
@@ -80,6 +81,8 @@ def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
     assert "seal/force_ratio" in seal["logged"]
     assert host["knowledge"] is None
     assert len(seal["knowledge"]["energy_0"]["noise"]["auroc"]) == 4
+    assert list(seal["keypoints"]["energy_0"]) == ["their own", "zero", "of another pose"]
+    assert seal["keypoints"]["energy_0"]["zero"] != seal["keypoints"]["energy_0"]["their own"]
     assert {"torch", "lightning", "seal_lightning"} <= host["versions"].keys()
 
     capsys.readouterr()
@@ -114,6 +117,27 @@ def test_the_first_batches_are_the_same_for_all_methods(study, tmp_path):
     for other in others:
         np.testing.assert_array_equal(host["val"], other["val"])
         np.testing.assert_array_equal(host["test"], other["test"])
+
+
+def test_flip_averaging():
+    """Averaged with its mirrored self, a host that looks at one side alone becomes symmetric; a symmetric one stays."""
+    partners = list(SKELETON.partners)
+    keypoints = torch.randn(6, 17, 2)
+    flipped = keypoints[:, partners] * torch.tensor([-1.0, 1.0])
+    assert torch.equal(mirrored(keypoints, SKELETON), flipped)
+    assert torch.equal(mirrored(flipped, SKELETON), keypoints)
+
+    def symmetric(keypoints_2d):
+        return torch.cat((keypoints_2d, keypoints_2d[..., 1:] ** 2), dim=-1)
+
+    def lopsided(keypoints_2d):
+        return symmetric(keypoints_2d) + torch.tensor([0.5, 0.0, 0.0])
+
+    loader = [{"keypoints_2d": half} for half in keypoints.split(3)]
+    for host in (symmetric, lopsided):
+        plain, averaged = predict(host, loader, SKELETON)
+        np.testing.assert_array_equal(plain, host(keypoints).numpy())
+        np.testing.assert_allclose(averaged, symmetric(keypoints).numpy(), atol=1e-6)
 
 
 def test_a_prior_is_trained_beforehand_and_then_frozen(study, tmp_path):

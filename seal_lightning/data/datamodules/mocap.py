@@ -14,6 +14,7 @@ from seal_lightning.data.datasets.poses import Clips, DrawSampler, PoseDataset
 from seal_lightning.data.datasets.splits import SIDES, resolve_split
 from seal_lightning.data.datasets.synthetic import SyntheticMocap
 from seal_lightning.data.formats.mocap_npz import Mocap, read_mocap
+from seal_lightning.data.views.augmentation import BoneAugmentation
 from seal_lightning.data.views.cameras import CameraRig
 from seal_lightning.data.views.noise import DetectorNoise
 from seal_lightning.data.views.robustness import KeypointCorruption
@@ -51,6 +52,8 @@ class MocapDataModule(LightningDataModule):
         eval_noise: Detector noise in validation and test. None is that of `noise`.
         corruption: Damage to the keypoints beyond noise, in training and evaluation. None damages nothing.
         eval_corruption: Damage in validation and test. None is that of `corruption`.
+        augmentation: Random bone lengths of the people in training. None keeps the recorded ones. Validation and test
+            always have these.
         confidence: Whether keypoints carry their confidence as third channel (1 without noise).
         train_cameras: "random" draws a camera for every sample and epoch, "fixed" keeps as many per clip as evaluation
             has.
@@ -90,6 +93,7 @@ class MocapDataModule(LightningDataModule):
         eval_noise: DetectorNoise | None = None,
         corruption: KeypointCorruption | None = None,
         eval_corruption: KeypointCorruption | None = None,
+        augmentation: BoneAugmentation | None = None,
         confidence: bool = False,
         train_cameras: Literal["random", "fixed"] = "random",
         cameras: CameraRig | None = None,
@@ -118,8 +122,12 @@ class MocapDataModule(LightningDataModule):
             **{"samples_per_epoch": samples_per_epoch, "batch_size": batch_size},
             eval_cameras_per_clip=eval_cameras_per_clip,
         )
-        kinds = (("synthetic", synthetic, SyntheticMocap), ("noise", noise, DetectorNoise))
-        for name, part, kind in (*kinds, ("eval_noise", eval_noise, DetectorNoise)):
+        for name, part, kind in (
+            ("synthetic", synthetic, SyntheticMocap),
+            ("noise", noise, DetectorNoise),
+            ("eval_noise", eval_noise, DetectorNoise),
+            ("augmentation", augmentation, BoneAugmentation),
+        ):
             if part is not None and not isinstance(part, kind):
                 raise TypeError(f"Expected `{name}` to be a {kind.__name__}, but got {part!r}.")
 
@@ -131,7 +139,7 @@ class MocapDataModule(LightningDataModule):
         self.eval_frame_step = eval_frame_step or (1 if centre_target else frames)
         self.samples_per_epoch, self.batch_size, self.num_workers = samples_per_epoch, batch_size, num_workers
         self.train_cameras, self.cameras, self.eval_cameras = train_cameras, cameras, eval_cameras or cameras
-        self.eval_noise, self.corruption = eval_noise or noise, corruption
+        self.eval_noise, self.corruption, self.augmentation = eval_noise or noise, corruption, augmentation
         self.eval_corruption = eval_corruption or corruption
         self.eval_cameras_per_clip = eval_cameras_per_clip or (4 if frames == 1 else 1)
         self._mocaps: list[Mocap] | None = None
@@ -191,6 +199,7 @@ class MocapDataModule(LightningDataModule):
                 seed=self.seed if train else _EVAL_SEED,
                 rig=self.cameras if train else self.eval_cameras,
                 corruption=self.corruption if train else self.eval_corruption,
+                augmentation=self.augmentation if train else None,
             )
         return self._datasets[side]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from seal_lightning.data.formats.mocap_npz import Mocap
+from seal_lightning.data.views.augmentation import BoneAugmentation
 from seal_lightning.data.views.cameras import CameraRig
 from seal_lightning.data.views.draws import Draws, seeded_generator, stable_id
 from seal_lightning.data.views.noise import DetectorNoise
@@ -136,6 +137,7 @@ class PoseDataset(Dataset[dict[str, Tensor]]):
         seed: Seed of cameras and noise.
         rig: How cameras are placed.
         corruption: Damage beyond noise, such as lost limbs. None for none.
+        augmentation: Random bone lengths, drawn anew for every sample and draw. None keeps the recorded bodies.
     """
 
     def __init__(
@@ -153,11 +155,12 @@ class PoseDataset(Dataset[dict[str, Tensor]]):
         seed: int,
         rig: CameraRig | None = None,
         corruption: KeypointCorruption | None = None,
+        augmentation: BoneAugmentation | None = None,
     ) -> None:
         self.clips, self.skeleton, self.frames, self.centre_target = clips, skeleton, frames, centre_target
         self.noise, self.confidence, self.scale, self.seed = noise, confidence, scale, seed
         self.fixed_cameras = cameras_per_clip is not None
-        self.corruption = corruption
+        self.corruption, self.augmentation = corruption, augmentation
         self.step, self.cameras, self._rig = step, cameras_per_clip or 1, rig or CameraRig()
         grid = window_grid(clips.length.numpy(), frames, step, centred=centre_target)
         self._count, self._first, self._last = (torch.from_numpy(numbers) for numbers in grid)
@@ -195,6 +198,8 @@ class PoseDataset(Dataset[dict[str, Tensor]]):
         of_sample = Draws(self.seed, dataset_id, clip_number, place, start, draw)
 
         world = self.clips.frames(clip, start[:, None] + torch.arange(self.frames))
+        if self.augmentation is not None:
+            world = self.augmentation(world, self.skeleton, of_sample)
         camera = self._rig.draw(
             self.clips.centre[clip], self.clips.radius[clip], of_camera if self.fixed_cameras else of_sample
         )
