@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 
 from seal_lightning._values import is_number, kind_of
 from seal_lightning.evaluation._damage import DAMAGE
+from seal_lightning.evaluation.calibration import auroc
 from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.skeleton.bone_tree import bone_tree
 
@@ -171,8 +172,8 @@ def energy_report(
             # A fresh generator for every severity: the same parts are damaged, only more, as the monotonicity needs.
             damaged = corrupt(kind, truths, skeleton, severity, torch.Generator().manual_seed(seed))
             columns.append(_energies(energy, keypoints_2d, damaged))
-        auroc = tuple(_auroc(column, true) for column in columns[1:])
-        report[kind] = CorruptionScore(SEVERITIES[kind], auroc, _monotonicity(torch.stack(columns, dim=1)))
+        noticed = tuple(auroc(column, true) for column in columns[1:])
+        report[kind] = CorruptionScore(SEVERITIES[kind], noticed, _monotonicity(torch.stack(columns, dim=1)))
     return report
 
 
@@ -187,14 +188,6 @@ def _energies(energy: Callable[[Tensor, Tensor], Tensor], keypoints_2d: Tensor, 
             f"but got shape {tuple(energies.shape)}, of which {int((~energies.isfinite()).sum())} are not finite."
         )
     return energies.double().cpu()
-
-
-def _auroc(high: Tensor, low: Tensor) -> float:
-    """Share of all pairs in which the first value is higher, a tie counting half (the Mann-Whitney statistic)."""
-    # Counting by binary search takes N log N comparisons, where the pairs themselves would be N squared.
-    low = low.sort().values
-    below, at_most = (torch.searchsorted(low, high, right=right) for right in (False, True))
-    return float((below + at_most).double().mean()) / (2 * len(low))
 
 
 def _monotonicity(energies: Tensor) -> float:

@@ -17,7 +17,7 @@ from seal_lightning.functional.poses import Poses, bones_visible, lengths_alone,
 from seal_lightning.functional.terms import Terms, reduce_terms
 from seal_lightning.skeleton import Skeleton, get_skeleton
 
-__all__ = ["bone_length_variation", "reprojection_error"]
+__all__ = ["bone_length_variation", "joint_reprojection", "reprojection_error"]
 
 
 def bone_length_variation(
@@ -130,6 +130,18 @@ def reprojection_error(
         via Model-fitting in the Loop, ICCV 2019, https://arxiv.org/abs/1909.12828
     """
     check_reduction(reduction)
+    return reduce_terms(_reprojection_terms(prediction, keypoints_2d, focal, visibility), reduction)
+
+
+def joint_reprojection(prediction: Tensor, keypoints_2d: Tensor) -> Tensor:
+    """The terms (..., J) of `reprojection_error` by weak perspective, in percent; NaN for joints that do not count."""
+    terms = _reprojection_terms(prediction, keypoints_2d, None, None)
+    return torch.where(terms.counted, terms.errors, torch.nan)
+
+
+def _reprojection_terms(
+    prediction: Tensor, keypoints_2d: Tensor, focal: float | None, visibility: Tensor | None
+) -> Terms:
     prediction = as_pose(prediction)
     if not isinstance(keypoints_2d, Tensor) or not keypoints_2d.is_floating_point():
         kind = keypoints_2d.dtype if isinstance(keypoints_2d, Tensor) else type(keypoints_2d).__name__
@@ -153,7 +165,7 @@ def reprojection_error(
     possible = possible & (size > 0)
     distance = torch.linalg.vector_norm(projected - seen, dim=-1)
     percent = 100.0 * distance / torch.where(possible, size, 1.0)
-    return reduce_terms(Terms(percent.to(prediction.dtype), counted & possible, counted), reduction)
+    return Terms(percent.to(prediction.dtype), counted & possible, counted)
 
 
 def _weak(pose: Tensor, seen: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
