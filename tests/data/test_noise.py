@@ -1,15 +1,19 @@
 """Statistics of the detector noise."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from benchmarks import sensor_noise
 from seal_lightning.data import DetectorNoise, Draws
 from seal_lightning.skeleton import get_skeleton
 
 H36M = get_skeleton("h36m17")
+KINECT = Path(__file__).resolve().parents[2] / "../shared/data/uiprmd_kinect_h36m17.npz"
 
 
 def keypoints(batch, frames=1):
@@ -146,3 +150,30 @@ def test_all_keypoints_in_one_point():
 def test_wrong_options(options, message):
     with pytest.raises(ValueError, match=message):
         DetectorNoise(**options)
+
+
+def test_the_sensor_setting_is_stated_in_the_documentation():
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    (stated,) = (line for line in page.splitlines() if line.startswith("noise: {scale: 0.0125"))
+    assert DetectorNoise(**yaml.safe_load(stated)["noise"]) == DetectorNoise.sensor()
+
+
+def test_a_fit_finds_the_setting_that_made_the_errors():
+    made = DetectorNoise(scale=0.02, tail=4.0, correlation=0.9, dropout=0.0, joint_scales={})
+    people = keypoints(200)[:, 0].double().numpy()
+    fitted = sensor_noise.fit(*sensor_noise.noise_errors(made, people))
+    assert fitted.scale == pytest.approx(0.02, rel=0.03)
+    assert fitted.tail == pytest.approx(4.0, rel=0.1)
+    assert fitted.correlation == pytest.approx(0.9, abs=0.01)
+
+
+@pytest.mark.skipif(not KINECT.exists(), reason="needs the Kinect recordings in ../shared/data")
+def test_the_sensor_setting_has_the_errors_of_the_sensor():
+    errors, clip, true = sensor_noise.sensor_errors(KINECT)
+    made, window = sensor_noise.noise_errors(DetectorNoise.sensor(), true[::10])
+    for share in (0.25, 0.5, 0.75, 0.9, 0.99):
+        ours, theirs = (np.quantile(np.linalg.norm(e, axis=-1), share) for e in (made, errors))
+        assert ours == pytest.approx(theirs, rel=0.06)
+    assert sensor_noise.autocorrelation(made, window, 1) == pytest.approx(
+        sensor_noise.autocorrelation(errors, clip, 1), abs=0.01
+    )
