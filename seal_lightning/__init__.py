@@ -32,8 +32,8 @@ __all__ = [
 ]
 
 _ROOMS = (
-    *("callbacks", "cli", "constraints", "data", "evaluation", "functional", "loss", "loss_nets"),
-    *("metrics", "negatives", "objectives", "plotting", "skeleton", "training"),
+    *("callbacks", "cli", "constraints", "data", "error_estimate", "evaluation", "functional", "loss"),
+    *("loss_nets", "metrics", "negatives", "objectives", "plotting", "skeleton", "training"),
 )
 
 __getattr__, __dir__ = lazy_names(

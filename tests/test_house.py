@@ -26,7 +26,7 @@ FLOORS = (
     ("metrics", "objectives"),
     ("loss",),
     ("training",),
-    ("constraints", "evaluation"),
+    ("constraints", "error_estimate", "evaluation"),
     ("callbacks",),
     ("cli",),
 )

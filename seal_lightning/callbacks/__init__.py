@@ -1,10 +1,19 @@
-"""Lightning callbacks that watch a SEAL training, score a test, and draw or write predictions."""
+"""Lightning callbacks that watch a training, estimate errors, score a test, and draw or write predictions."""
 
 from seal_lightning.callbacks.benchmark_scores import BenchmarkScores
 from seal_lightning.callbacks.collapse_monitor import CollapseMonitor
 from seal_lightning.callbacks.energy_monitor import EnergyMonitor
+from seal_lightning.callbacks.error_estimate import ErrorEstimate
 from seal_lightning.callbacks.pose_plot import PosePlot
 from seal_lightning.callbacks.pose_report import PoseReport
 from seal_lightning.callbacks.pose_writer import PoseWriter
 
-__all__ = ["BenchmarkScores", "CollapseMonitor", "EnergyMonitor", "PosePlot", "PoseReport", "PoseWriter"]
+__all__ = [
+    "BenchmarkScores",
+    "CollapseMonitor",
+    "EnergyMonitor",
+    "ErrorEstimate",
+    "PosePlot",
+    "PoseReport",
+    "PoseWriter",
+]
