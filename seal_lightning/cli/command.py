@@ -9,12 +9,12 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
 from seal_lightning._version import __version__
-from seal_lightning.cli._wandb import MetricDirections
+from seal_lightning.callbacks import MetricDirections, SealSummary
 from seal_lightning.training import reload
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.mixin import SealMixin
@@ -131,8 +131,13 @@ class SealCLI(LightningCLI):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Build the trainer; one that logs to Weights & Biases tells it which way each metric is better."""
+        """Build the trainer; `fit` sums SEAL up, and Weights & Biases is told which way each metric is better."""
         trainer = super().instantiate_trainer(**kwargs)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        wanted: list[type[Callback]] = [SealSummary] if self.config.get("subcommand") == "fit" else []
         if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
-            trainer.callbacks.insert(0, MetricDirections())  # type: ignore[attr-defined]
+            wanted.append(MetricDirections)
+        for kind in wanted:
+            if not any(isinstance(callback, kind) for callback in callbacks):
+                callbacks.insert(0, kind())
         return trainer

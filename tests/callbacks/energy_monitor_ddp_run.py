@@ -1,4 +1,4 @@
-"""Validates a SEAL host on as many processes as asked; started by `test_energy_monitor.py`, which compares."""
+"""Validates a SEAL host on as many processes as asked; `test_energy_monitor.py` starts it and compares the values."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from seal_lightning import SealConfig, SealMixin
-from seal_lightning.callbacks import EnergyMonitor
+from seal_lightning.callbacks import EnergyMonitor, StructureMetrics
 
 RANK = int(os.environ.get("LOCAL_RANK", 0))
 
@@ -58,7 +58,7 @@ if __name__ == "__main__":
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[EnergyMonitor()],
+        callbacks=[EnergyMonitor(), StructureMetrics(unit="mm")],
     )
     loader = torch.utils.data.DataLoader(list(batches(world)), batch_size=None)
     trainer.validate(model, loader, verbose=False)

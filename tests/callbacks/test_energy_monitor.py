@@ -283,7 +283,7 @@ def test_two_processes_log_what_one_does(tmp_path):
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors[-3000:]
     one, first, second = (torch.load(tmp_path / f"{name}.pt", weights_only=True) for name in ("1_0", "2_0", "2_1"))
-    assert len(one) == 9
+    assert len(one) == 9 + 5  # those of `StructureMetrics`, which are means over uneven batches too
     assert first == second
     for name, value in one.items():
         assert first[name] == pytest.approx(value, rel=1e-4, abs=1e-6), name

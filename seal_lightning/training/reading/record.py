@@ -12,6 +12,7 @@ from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.other_skeletons import which_fit
 from seal_lightning.training.reading.step import Found, WatchedStep
 from seal_lightning.training.reading.watch import BATCH
+from seal_lightning.training.warmup import never_felt
 
 __all__ = ["Record"]
 
@@ -49,6 +50,8 @@ class Record:
         if self.line is None:
             self.line = f"SEAL reads: {step.said(found, read)}"
             host.tell(module, self.line)
+            if late := never_felt(module):
+                self.warn(late)
 
     def sat_out(self, step: WatchedStep, automatic: bool) -> None:
         """Note a training step in which no energy joined a loss.
