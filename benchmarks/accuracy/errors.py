@@ -1,4 +1,4 @@
-"""The errors of every predicted pose, before and after rescaling its bones.
+"""The errors of every predicted pose, before and after what anybody can do to it afterwards.
 
 The abbreviations are those of docs/accuracy.md: mean per joint position error (MPJPE), after Procrustes alignment
 (P-MPJPE), at the best scale (N-MPJPE), limb symmetry error (LSE), body segment length error (BSLE) and limb length
@@ -28,15 +28,16 @@ from seal_lightning.functional import (
     root_align,
     scale_align,
     shrink_bones,
+    smooth,
     symmetrise_bones,
 )
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["CLIP_RESCALINGS", "RESCALINGS", "EvaluationSet", "Rescaling", "angle_error", "pose_errors", "rescale"]
+__all__ = ["FRAME_RESCALINGS", "RESCALINGS", "EvaluationSet", "Rescaling", "angle_error", "pose_errors", "rescale"]
 
 
 class Rescaling(NamedTuple):
-    """What is done to the bones of finished predictions; the order is `clip_mean`, `alpha`, `symmetrise`."""
+    """What is done to finished predictions; the order is `flips`, `sigma`, `clip_mean`, `alpha`, `symmetrise`."""
 
     alpha: float = 0.0
     """Share of the way that every length moves to its mean over the training data."""
@@ -44,19 +45,29 @@ class Rescaling(NamedTuple):
     """Whether the left and the right bone of a pair get their mean length."""
     clip_mean: bool = False
     """Whether every bone gets its mean length over all poses of a clip that are seen by one camera."""
+    sigma: float = 0.0
+    """Standard deviation of a Gaussian filter over these poses, in evaluated frames."""
+    flips: bool = False
+    """Whether the predictions were averaged with the mirrored ones of mirrored keypoints, which `rescale` cannot do."""
 
     def __str__(self) -> str:
-        parts = ["clip mean"] * self.clip_mean + [f"shrink {self.alpha:g}"] * (self.alpha > 0)
+        parts = ["flips"] * self.flips + [f"filter {self.sigma:g}"] * (self.sigma > 0)
+        parts += ["clip mean"] * self.clip_mean
+        parts += [f"shrink {self.alpha:g}"] * (self.alpha > 0)
         return " + ".join(parts + ["symmetrise"] * self.symmetrise) or "as predicted"
 
 
-RESCALINGS = tuple(
-    Rescaling(alpha, both) for alpha, both in product((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0), (False, True))
+FRAME_RESCALINGS = tuple(
+    Rescaling(alpha, both, flips=flips)
+    for flips, alpha, both in product((False, True), (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0), (False, True))
 )
-"""The rescalings of single frames: what anybody can do to a prediction without knowing the frames before and after."""
+"""The choices for single frames: what anybody can do to a prediction without knowing the frames before and after."""
 
-CLIP_RESCALINGS = tuple(how._replace(clip_mean=True) for how in RESCALINGS)
-"""The same rescalings, after every bone got its mean length over the clip."""
+RESCALINGS = tuple(
+    how._replace(clip_mean=steady, sigma=sigma)
+    for sigma, steady, how in product((0.0, 1.0, 2.0), (False, True), FRAME_RESCALINGS)
+)
+"""All of them: those where a whole clip is at hand, which can be filtered and has a mean length of each bone."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,13 @@ class EvaluationSet:
 
 
 def rescale(pose: Tensor, how: Rescaling, data: EvaluationSet) -> Tensor:
-    """Rescale the bones of poses (N, J, 3), in the order of `data.target`."""
+    """Filter and rescale poses (N, J, 3), in the order of `data.target`, which is that of time within a view."""
+    if how.sigma:
+        filtered = torch.empty_like(pose)
+        for view in data.view.unique():
+            rows = data.view == view
+            filtered[rows] = smooth(pose[rows], sigma=how.sigma)
+        pose = filtered
     if how.clip_mean:
         lengths = bone_lengths(pose, data.skeleton)
         total = lengths.new_zeros(int(data.view.max()) + 1, lengths.shape[1]).index_add_(0, data.view, lengths)

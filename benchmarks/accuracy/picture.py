@@ -1,49 +1,63 @@
-"""The picture of a study: which error each method trades for which, how often it fails badly, and how it learnt."""
+"""The picture of a study: by how much each method changes the errors, with intervals."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.accuracy.errors import RESCALINGS, Rescaling
-from benchmarks.accuracy.outcome import Outcome
+from benchmarks.accuracy.errors import ERRORS
+from benchmarks.accuracy.outcome import PRIMARY, Outcome
+from benchmarks.accuracy.statistics import ByClip, interval
+from benchmarks.accuracy.study import Study
+from benchmarks.accuracy.tables import Comparisons, half
+from benchmarks.accuracy.tail import TAIL
 
 __all__ = ["draw"]
 
-UNITS = {"MPJPE": "mm", "BSLE": "%", "asymmetry": "mm"}
+GREY, BLUE = "0.6", "tab:blue"
 
 
-def draw(outcomes: Mapping[str, Outcome], primary: Sequence[str]) -> Figure:
-    """Draw the primary errors against each other along the rescalings, the tail of the MPJPE, and the learning curves.
+def draw(study: Study, outcomes: Mapping[str, Outcome]) -> Figure:
+    """Draw, for each method and error, the change against the reference: as predicted, and after what is best for each.
 
     Args:
+        study: The study.
         outcomes: The outcome of every method, by name.
-        primary: Names of the primary errors, MPJPE first.
     """
-    figure = Figure(figsize=(16, 4.5), layout="constrained")
-    panels = figure.subplots(1, len(primary) + 1)
-    plain = RESCALINGS.index(Rescaling())
-    straight = [place for place, how in enumerate(RESCALINGS) if not how.symmetrise]
-    for axes, other in zip(panels, primary[1:], strict=False):
-        column = primary.index(other)
-        for name, outcome in outcomes.items():
-            (line,) = axes.plot(*outcome.frontier[straight][:, [column, 0]].T, ".-", linewidth=1, label=name)
-            axes.plot(*outcome.frontier[plain, [column, 0]], "o", color=line.get_color())
-        axes.set_xlabel(f"{other} ({UNITS[other]})")
-        axes.set_ylabel("MPJPE (mm)")
-    panels[0].set_title("large dot: as predicted; small dots: bones moved to their mean lengths", fontsize="small")
-    *_, tail, learning = panels
-    for name, outcome in outcomes.items():
-        share = 100 * (1 - np.arange(len(outcome.tail)) / len(outcome.tail))
-        tail.plot(outcome.tail, share, linewidth=1, label=name)
-        steps, values = outcome.curve
-        learning.plot(steps, 1e3 * values, linewidth=1)
-    tail.set_yscale("log")
-    tail.set_xlabel("MPJPE (mm)")
-    tail.set_ylabel("poses with a larger error (%)")
-    learning.set_xlabel("step")
-    learning.set_ylabel("validation MPJPE (mm)")
-    figure.legend(*tail.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize="x-small")
+    names = [name for name in outcomes if study.reference(name) != name]
+    columns = [*PRIMARY, TAIL[-1]]
+    figure = Figure(figsize=(11, 1.5 + 0.5 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(columns), sharey=True, squeeze=False)[0]
+    comparisons = Comparisons(study, outcomes)
+    for axes, column in zip(panels, columns, strict=True):
+        for measured, colour, shift, label in (
+            (_measured(column, best=False), GREY, -0.15, "as predicted"),
+            (_measured(column, best=True), BLUE, 0.15, "each after what is best for it"),
+        ):
+            for row, name in enumerate(names):
+                mean, drawn = comparisons.pair(name, study.reference(name), measured)
+                place = _place(column)
+                point = 100 * (mean[1, place] / mean[0, place] - 1)
+                low, high = interval(100 * (drawn[:, 1, place] / drawn[:, 0, place] - 1))
+                axes.plot([low, high], [row + shift] * 2, color=colour, linewidth=2)
+                axes.plot(point, row + shift, "o", color=colour, label=label if row == 0 else None)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_title(f"MPJPE, {column}" if column in TAIL else column)
+        axes.set_xlabel("change (%)")
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(left=False)
+    panels[0].set_yticks(range(len(names)), names)
+    panels[0].invert_yaxis()  # the order of the tables, from the top
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure
+
+
+def _measured(column: str, best: bool) -> Callable[[Outcome], ByClip]:
+    if column in TAIL:
+        return lambda outcome: half(outcome.tail, int(best))
+    return lambda outcome: outcome.best.errors if best else outcome.raw
+
+
+def _place(column: str) -> int:
+    return TAIL.index(column) if column in TAIL else tuple(ERRORS).index(column)

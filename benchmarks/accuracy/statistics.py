@@ -2,44 +2,41 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ClipSums", "bootstrap", "geometric_mean", "holm", "interval", "p_value"]
+__all__ = ["ByClip", "ClipSums", "bootstrap", "geometric_mean", "holm", "interval", "p_value", "smallest_effect"]
+
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class ClipSums:
-    """Errors summed over the poses of each clip.
+class ByClip(ABC):
+    """Measurements that can be drawn anew by skeletons and clips.
 
     Clips are the unit that the bootstrap draws: neighbouring frames are far too alike to count as independent.
 
     Args:
-        total: Sums (..., clips) of errors over the poses of a clip.
-        count: Number of poses of each clip (clips,).
         skeleton: Skeleton of each clip (clips,), as an index into ``names``.
         names: Names of the skeletons, in the form "dataset/skeleton".
     """
 
-    total: Array
-    count: Array
     skeleton: NDArray[np.int64]
     names: Sequence[str]
 
-    @classmethod
-    def of(cls, errors: Array, clip: NDArray[np.int64], group: NDArray[np.int64], names: Sequence[str]) -> ClipSums:
-        """Sum errors (..., N) over the poses of each clip; `clip` and `group` (N,) are its clip and skeleton."""
-        clips, place = np.unique(clip, return_inverse=True)
-        total = np.zeros((*errors.shape[:-1], len(clips)))
-        for index in np.ndindex(errors.shape[:-1]):
-            total[index] = np.bincount(place, errors[index], len(clips))
-        first = np.unique(place, return_index=True)[1]
-        return cls(total, np.bincount(place).astype(float), group[first], names)
+    @abstractmethod
+    def measure(self, skeleton: int, times: Array) -> Array:
+        """Return the measurements (replicates, ...) of one skeleton.
+
+        Args:
+            skeleton: Its index into ``names``.
+            times: How often each of its clips counts in each replicate (replicates, clips).
+        """
 
     def datasets(self) -> dict[str, list[int]]:
         """Return the skeletons that have clips, as indices into ``names``, by dataset."""
@@ -49,17 +46,17 @@ class ClipSums:
         return found
 
     def mean(self) -> Array:
-        """Return the mean over frames, then over skeletons, then over datasets, shape (...)."""
+        """Return the measurement of every skeleton, averaged over skeletons and then over datasets, shape (...)."""
         mean: Array = np.mean(list(self.by_dataset().values()), axis=0)
         return mean
 
     def by_dataset(self) -> dict[str, Array]:
-        """Return for every dataset the mean over frames, then over skeletons, shape (...)."""
+        """Return for every dataset the mean over its skeletons, shape (...)."""
         return {name: np.mean([self._of(one) for one in members], axis=0) for name, members in self.datasets().items()}
 
     def _of(self, skeleton: int) -> Array:
-        clips = self.skeleton == skeleton
-        return np.asarray(self.total[..., clips].sum(-1) / self.count[clips].sum())
+        once: Array = self.measure(skeleton, np.ones((1, int((self.skeleton == skeleton).sum()))))[0]
+        return once
 
     def resampled(self, replicates: int, generator: np.random.Generator) -> Array:
         """Return means (replicates, ...) over skeletons drawn from each dataset, and clips drawn from each skeleton.
@@ -75,21 +72,53 @@ class ClipSums:
         return means
 
     def _slot(self, members: Sequence[int], replicates: int, generator: np.random.Generator) -> Array:
-        """Draw one skeleton for each replicate, and clips from it; return the means of the errors (replicates, ...)."""
+        """Draw one skeleton for each replicate, and clips from it; return the measurements (replicates, ...)."""
         drawn = generator.integers(len(members), size=replicates)
-        result = np.empty((replicates, *self.total.shape[:-1]))
+        parts = []
         for place, skeleton in enumerate(members):
-            rows, clips = drawn == place, self.skeleton == skeleton
+            clips = int((self.skeleton == skeleton).sum())
             # How many times each clip is drawn: one product with these replaces a loop over the replicates.
-            times = generator.multinomial(clips.sum(), np.full(clips.sum(), 1 / clips.sum()), size=rows.sum())
-            total = np.tensordot(times.astype(float), self.total[..., clips], axes=(1, -1))
-            count = times @ self.count[clips]
-            result[rows] = total / count.reshape(-1, *[1] * (total.ndim - 1))
+            times = generator.multinomial(clips, np.full(clips, 1 / clips), size=int((drawn == place).sum()))
+            parts.append(self.measure(skeleton, times.astype(float)))
+        result = np.empty((replicates, *parts[0].shape[1:]))
+        for place, part in enumerate(parts):
+            result[drawn == place] = part
         return result
 
 
-def bootstrap(sums: ClipSums, replicates: int = 2000, seed: int = 0) -> Array:
-    """Resample skeletons, clips and seeds of sums (..., seeds, clips), and return the means (replicates, ...).
+@dataclass(frozen=True)
+class ClipSums(ByClip):
+    """Errors summed over the poses of each clip, which are measured by their mean over the poses.
+
+    Args:
+        skeleton: Skeleton of each clip (clips,), as an index into ``names``.
+        names: Names of the skeletons, in the form "dataset/skeleton".
+        total: Sums (..., clips) of errors over the poses of a clip.
+        count: Number of poses of each clip (clips,).
+    """
+
+    total: Array
+    count: Array
+
+    @classmethod
+    def of(cls, errors: Array, clip: NDArray[np.int64], group: NDArray[np.int64], names: Sequence[str]) -> ClipSums:
+        """Sum errors (..., N) over the poses of each clip; `clip` and `group` (N,) are its clip and skeleton."""
+        clips, first, place = np.unique(clip, return_index=True, return_inverse=True)
+        total = np.zeros((*errors.shape[:-1], len(clips)))
+        for index in np.ndindex(errors.shape[:-1]):
+            total[index] = np.bincount(place, errors[index], len(clips))
+        return cls(group[first], names, total, np.bincount(place).astype(float))
+
+    def measure(self, skeleton: int, times: Array) -> Array:
+        """Return means over the poses (replicates, ...)."""
+        clips = self.skeleton == skeleton
+        total = np.tensordot(times, self.total[..., clips], axes=(1, -1))
+        count = times @ self.count[clips]
+        return np.asarray(total / count.reshape(-1, *[1] * (total.ndim - 1)))
+
+
+def bootstrap(sums: ByClip, replicates: int = 2000, seed: int = 0) -> Array:
+    """Resample skeletons, clips and seeds of measurements (..., seeds), and return their means (replicates, ...).
 
     All leading axes get the same draws. A difference between two methods is thus paired by clip and by seed, and what
     makes a clip hard for both drops out.
@@ -114,6 +143,18 @@ def p_value(replicates: Array) -> float:
     """
     below = float(np.mean(replicates <= 0))
     return min(1.0, 2 * max(min(below, 1 - below), 1 / len(replicates)))
+
+
+def smallest_effect(replicates: Array) -> float:
+    """Return the effect that would have been found in four of five studies like this: 2.8 standard errors.
+
+    That is the sum of the normal quantiles of 97.5 % (two-sided test at 5 %) and of 80 %.
+
+    Example:
+        >>> smallest_effect(np.array([-1.0, 1.0]))
+        2.8
+    """
+    return round(2.8 * float(np.std(replicates)), 12)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scipy.spatial.transform import Rotation
 
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.controls import ShuffledObjective
 from benchmarks.accuracy.errors import EvaluationSet, Rescaling, angle_error, pose_errors, rescale
 from benchmarks.accuracy.few_labels import FewLabelsLifter
-from benchmarks.accuracy.report import Outcome, Rescaled
+from benchmarks.accuracy.nearest import nearest_distances, thirds
+from benchmarks.accuracy.outcome import Outcome, Rescaled
 from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
 from benchmarks.accuracy.study import Study
+from benchmarks.accuracy.tables import strongest_rival
+from benchmarks.accuracy.tail import PoseErrors
 from benchmarks.accuracy.training import _fit, mirrored, predict, train
 from seal_lightning import SealConfig
 from seal_lightning.objectives import LogisticObjective
@@ -90,19 +94,30 @@ def test_a_study_is_run_resumed_and_reported(study, tmp_path, capsys):
     text = (folder / "toy_val.md").read_text()
     assert capsys.readouterr().out.strip() == text.strip()
     assert (folder / "toy_val.png").read_bytes().startswith(b"\x89PNG")
-    primary, relative, apart, absolute, by_clip, steady, knowledge = text.split("\n\n")[2::2]
-    assert [row.split(" | ")[3] for row in apart.splitlines()[2:]] == ["synthetic"] * (len(METHODS) - 1)
+    tables = [table.splitlines()[2:] for table in text.split("\n\n")[2::2]]
+    primary, rival, by_frame, _after, relative, tail, _tail_after, bins, apart, absolute, knowledge, keypoints = tables
+    others = [f"| {name}" for name in list(METHODS)[1:]]
+    for table in (primary, by_frame, relative, tail, bins):
+        assert [row.split(" | ")[0] for row in table] == others
+    assert [row.split(" | ")[0] for row in rival] == ["| SEAL", "| longer SEAL", "| frozen"]
+    assert {row.split(" | ")[3] for row in rival} <= {"host", "bone length", "pose PCA", "longer"}
+    assert [row.split(" | ")[0] for row in knowledge] == ["| SEAL", "| longer SEAL", "| frozen"]
+    assert [row.split(" | ")[0] for row in keypoints] == ["| SEAL", "| longer SEAL", "| frozen"]
+    assert [row.split(" | ")[0] for row in absolute] == [f"| {name}" for name in METHODS]
+    assert [row.split(" | ")[3] for row in apart] == ["synthetic"] * (len(METHODS) - 1)
+    assert not any("clip mean" in row or "filter" in row for row in by_frame)
     curve = np.mean([record["curve"] for record in records if record["method"] == "host"], axis=0)[:, 1]
     gain = 100 * (curve[-1] / np.interp(0.8 * 8, range(1, 9), curve) - 1)
-    assert absolute.splitlines()[2].split(" | ")[-1] == f"{gain:+.1f} |"
-    assert [row.split(" | ")[0] for row in steady.splitlines()[2:]] == [f"| {name}" for name in METHODS]
-    assert [row.split(" | ")[0] for row in knowledge.splitlines()[2:]] == ["| SEAL", "| longer SEAL", "| frozen"]
-    assert [row.split(" | ")[0] for row in absolute.splitlines()[2:]] == [f"| {name}" for name in METHODS]
-    assert [row.split(" | ")[0] for row in relative.splitlines()[2:]] == [f"| {name}" for name in list(METHODS)[1:]]
-    assert len(primary.splitlines()) == len(by_clip.splitlines()) == len(relative.splitlines())
-    assert all(row.split(" | ")[3].count("clip mean") == 2 for row in by_clip.splitlines()[2:])
-    assert "clip mean" not in primary
+    assert absolute[0].split(" | ")[-2] == f"{gain:+.1f}"
     assert not (folder / "toy_test.md").exists()
+
+    # Runs of before have no averaged predictions: the report then chooses among the rest.
+    for path in (folder / "predictions").glob("*.npz"):
+        np.savez(path, **{name: poses for name, poses in np.load(path).items() if not name.endswith("_flips")})
+    main(["report", str(study), "--output", str(folder), "--methods", "bone length"])
+    old = (folder / "toy_val.md").read_text()
+    assert "flips +" not in old
+    assert old.count("| - |") == 2
 
 
 def test_the_first_batches_are_the_same_for_all_methods(study, tmp_path):
@@ -234,6 +249,11 @@ def test_rescaling():
     pose = torch.randn_like(data.target)
     shrunk = rescale(pose, Rescaling(alpha=0.3), data)
     np.testing.assert_allclose(lengths(shrunk), 0.7 * lengths(pose) + 0.3 * data.mean_lengths.numpy(), rtol=1e-4)
+    still = rescale(data.target[data.view * 3], Rescaling(sigma=1.0), data)  # the same pose in all frames of a view
+    torch.testing.assert_close(still, data.target[data.view * 3])
+    weights = np.exp(-0.5 * np.arange(3) ** 2 / 0.5**2)
+    middle = (weights[[1, 0, 1], None, None] * pose[3:6].numpy()).sum(0) / weights[[1, 0, 1]].sum()
+    np.testing.assert_allclose(rescale(pose, Rescaling(sigma=0.5), data)[4], middle, rtol=1e-4, atol=1e-5)
     steady = rescale(pose, Rescaling(clip_mean=True), data)
     by_clip = lengths(pose).reshape(4, 3, 16).mean(1).repeat(3, axis=0)
     np.testing.assert_allclose(lengths(steady), by_clip, rtol=1e-4)
@@ -244,7 +264,7 @@ def test_rescaling():
         torch.testing.assert_close(angle_error(other, data.target, SKELETON), angle_error(pose, data.target, SKELETON))
     assert torch.equal(rescale(pose, Rescaling(), data), pose)
     assert str(Rescaling()) == "as predicted"
-    assert str(Rescaling(0.3, True, True)) == "clip mean + shrink 0.3 + symmetrise"
+    assert str(Rescaling(0.3, True, True, 2.0, True)) == "flips + filter 2 + clip mean + shrink 0.3 + symmetrise"
 
 
 def test_errors_of_the_truth_and_of_a_turned_bone():
@@ -274,13 +294,63 @@ def test_means_are_over_frames_then_skeletons_then_datasets():
     assert sums.mean() == pytest.approx(((9 / 3 + 7) / 2 + 100) / 2)
 
 
+def made_outcome(score, runs):
+    errors = ClipSums.of(np.zeros((3, len(runs), 1)), np.zeros(1, int), np.zeros(1, int), ["a/b"])
+    rescaled = Rescaled(Rescaling(), errors, score)
+    tail = PoseErrors.of(np.zeros((2, len(runs), 1)), np.zeros(1, int), np.zeros(1, int), ["a/b"])
+    return Outcome(runs, errors, rescaled, rescaled, tail)
+
+
+def test_the_strongest_rival_has_no_learned_loss_and_as_many_seeds(study):
+    both, first = [{"seed": 0}, {"seed": 1}], [{"seed": 0}]
+    scores = {"host": 5.0, "SEAL": 1.0, "bone length": 3.0, "pose PCA": 2.0, "longer": 1.0, "longer SEAL": 1.0}
+    loaded = Study.read(study)
+    outcomes = {name: made_outcome(score, both) for name, score in scores.items()}
+    assert strongest_rival(loaded, outcomes, "SEAL") == "pose PCA"
+    assert strongest_rival(loaded, outcomes, "longer SEAL") == "longer"
+    outcomes["pose PCA"] = made_outcome(2.0, first)
+    assert strongest_rival(loaded, outcomes, "SEAL") == "bone length"
+    del outcomes["bone length"], outcomes["pose PCA"]
+    assert strongest_rival(loaded, outcomes, "SEAL") == "host"
+
+
+def test_the_tail_is_that_of_the_poses():
+    generator = np.random.default_rng(0)
+    errors = generator.exponential(size=(2, 1, 500))
+    clip, group = np.arange(500) % 25, (np.arange(500) % 25) // 15
+    measured = PoseErrors.of(errors, clip, group, ["a/1", "a/2"])
+    mine = errors[1, 0][group == 0]
+    ordered = np.sort(mine)
+    # 300 poses: the worst 5 % are 15 of them.
+    expected = [mine.mean(), *np.quantile(mine, [0.95, 0.99], method="inverted_cdf"), ordered[-15:].mean()]
+    np.testing.assert_allclose(measured.measure(0, np.ones((1, 15)))[0, 1, :, 0], expected)
+    times = generator.multinomial(15, np.full(15, 1 / 15), size=1).astype(float)
+    again = np.repeat(mine, times[0].astype(int)[clip[group == 0]])
+    drawn = measured.measure(0, times)[0, 1, :, 0]
+    np.testing.assert_allclose(drawn[:2], [again.mean(), np.quantile(again, 0.95, method="inverted_cdf")])
+    assert measured.mean().shape == (2, 4, 1)
+    assert bootstrap(measured, replicates=50).shape == (50, 2, 4)
+
+
+def test_distance_to_the_nearest_training_pose():
+    torch.manual_seed(0)
+    training = torch.randn(40, 17, 3)
+    turn = torch.from_numpy(Rotation.random(random_state=0).as_matrix()).float()
+    same = 2 * training[[3, 8]] @ turn + 1.0
+    assert nearest_distances(same, training).max() < 0.1
+    farther = training[[3, 3]] + torch.tensor([0.01, 0.02])[:, None, None] * torch.randn(17, 3)
+    near, far = nearest_distances(farther, training)
+    assert 1 < near < 20
+    assert 1.8 < far / near < 2.2
+    places = thirds(torch.arange(90.0).flip(0))
+    assert np.bincount(places).tolist() == [30, 30, 30]
+    assert places[0] == 2
+
+
 def test_the_curve_of_runs_that_were_validated_at_other_steps():
     often = {"curve": [[2, 8.0], [4, 6.0], [6, 5.0], [8, 4.0]]}
     seldom = {"curve": [[4, 8.0], [8, 2.0]]}
-    errors = ClipSums(np.zeros((3, 2, 1)), np.ones(1), np.zeros(1, dtype=int), ["a/b"])
-    rescaled = Rescaled(Rescaling(), errors)
-    outcome = Outcome([often, seldom], errors, rescaled, rescaled, np.zeros((1, 3)), np.zeros(1))
-    steps, values = outcome.curve
+    steps, values = made_outcome(1.0, [often, seldom]).curve
     assert steps.tolist() == [4, 8]
     assert values.tolist() == [7, 3]
 
