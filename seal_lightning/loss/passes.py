@@ -88,13 +88,14 @@ class LossNets(nn.ModuleDict):
         poses = [*negatives] if at_truth else [truth.pose, *negatives]
         first = len(poses) - len(negatives)
         row = 0 if shared is None else shared.enter(poses, before=first)
-        keypoints_2d = truth.keypoints_2d.repeat(len(poses), 1, 1)
+        keypoints_2d = torch.cat([truth.keypoints_2d] * len(poses))
         energy = self.score(name, keypoints_2d, torch.cat(poses)).view(len(poses), len(truth.pose))
         if shared is not None:
             shared.leave(energy, row)
-        energy_negative = energy[first : first + len(negatives)]
+        # One split, whose backward pass is one operation; every index would have its own, and a sum beside it.
+        energy_true, energy_negative, _ = energy.split([first, len(negatives), len(poses) - first - len(negatives)])
         if probe is None:
-            return energy[0], energy_negative, None
+            return energy_true.flatten(), energy_negative, None
         trained = torch.is_grad_enabled()
         pose = probe.pose.detach().requires_grad_()
         with torch.enable_grad():  # the slope takes a graph even where the penalty is to have none
@@ -103,7 +104,7 @@ class LossNets(nn.ModuleDict):
             penalty = probe.penalty(energy_there, pose)
         if not trained:
             energy_there, penalty = energy_there.detach(), penalty.detach()
-        return energy_there if at_truth else energy[0], energy_negative, penalty
+        return energy_there if at_truth else energy_true.flatten(), energy_negative, penalty
 
 
 _FLOOR = 1e-6  # smallest cotangent of a prediction's energy, as a share of 1 / N
