@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seal_lightning import _distributed as ranks
@@ -15,6 +16,7 @@ from seal_lightning._values import is_number
 __all__ = ["ForceControl", "ForceRatio", "Pull", "felt", "row_norm"]
 
 _MEMORY = 0.01  # share of a new step in the running mean of the pull
+_FASTEST = 1.1  # most that the running mean may grow in a step
 TINY = 1e-20
 
 
@@ -81,8 +83,9 @@ class ForceControl(nn.Module):
         weight = self.weights[index]
         if isinstance(weight, ForceRatio):
             floor = self._usual(index, ranks.mean_over_ranks(pull, counted)) / weight.amplification
-            # A pull of zero, of a sample without a visible root for example, is not to be divided by.
-            factor = weight.ratio * task_force / torch.maximum(pull, floor).clamp(min=TINY)
+            # An energy that pulls nowhere has no weight: divided by zero, it would have an enormous one, with which
+            # its value would go into the loss.
+            factor = weight.ratio * task_force / F.threshold(torch.maximum(pull, floor), TINY, torch.inf)
         else:
             factor = torch.full_like(pull, weight / max(1, pull.numel()))
             factor = factor + 0.0 * (pull + task_force)
@@ -91,9 +94,14 @@ class ForceControl(nn.Module):
         return factor.nan_to_num(0.0, 0.0, 0.0)
 
     def _usual(self, index: int, mean: Tensor) -> Tensor:
-        """The usual pull of an energy, after the mean pull of this step."""
+        """The usual pull of an energy, after the mean pull of this step.
+
+        It grows by no more than a tenth a step: a single extreme prediction would otherwise hold down weak pulls for
+        hundreds of steps.
+        """
         before = self.usual_pull[index]
-        usual = torch.where(before > 0, torch.lerp(before, mean, _MEMORY), mean)
+        after = torch.minimum(torch.lerp(before, mean, _MEMORY), _FASTEST * before)
+        usual = torch.where(before > 0, after, mean)
         usual = torch.where(mean < torch.inf, usual, before)  # neither for NaN nor for infinity
         if self.training:
             before.copy_(usual)

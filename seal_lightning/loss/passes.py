@@ -93,7 +93,8 @@ class LossNets(nn.ModuleDict):
         if shared is not None:
             shared.leave(energy, row)
         # One split, whose backward pass is one operation; every index would have its own, and a sum beside it.
-        energy_true, energy_negative, _ = energy.split([first, len(negatives), len(poses) - first - len(negatives)])
+        sizes = first, len(negatives), len(poses) - first - len(negatives)
+        energy_true, energy_negative, _ = energy.split_with_sizes(sizes)
         if probe is None:
             return energy_true.flatten(), energy_negative, None
         trained = torch.is_grad_enabled()

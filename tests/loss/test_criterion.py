@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from seal_lightning import EnergyTerm, ForceRatio, SealLoss, get_skeleton
+from seal_lightning.loss.forces import ForceControl
 from seal_lightning.loss_nets import GraphLossNet, MLPLossNet
 from seal_lightning.negatives import (
     BoneLengthNegatives,
@@ -101,6 +102,39 @@ def test_force_ratio_bounds_what_it_amplifies():
     pull = (both - alone).flatten(1).norm(dim=1) / alone.flatten(1).norm(dim=1).mean()
     torch.testing.assert_close(pull[1:], torch.full((5,), 0.1), rtol=1e-3, atol=0)
     assert pull[0] < 1e-5
+
+
+def test_one_extreme_prediction_does_not_change_the_usual_pull():
+    forces = ForceControl([ForceRatio(0.1)])
+    ones, task = torch.ones(64), torch.tensor(1.0)
+    forces(0, ones, task)
+    extreme = ones.clone()
+    extreme[5] = 1e12
+    forces(0, extreme, task)
+    assert forces.usual_pull.item() == pytest.approx(1.1)
+    assert forces(0, 0.2 * ones, task).tolist() == pytest.approx([0.5] * 64)
+
+
+@pytest.mark.parametrize("amplification", [1.0, 10.0])
+def test_the_usual_pull_follows_a_loss_net_whose_pulls_grow(amplification):
+    forces = ForceControl([ForceRatio(0.1, amplification=amplification)])
+    pulls = [torch.ones(8), *[torch.full((8,), 100.0)] * 1000]
+    for pull in pulls:
+        forces(0, pull, torch.tensor(1.0))
+    assert forces.usual_pull.item() == pytest.approx(100, rel=0.01)
+
+
+def test_an_energy_that_pulls_nowhere_has_no_weight():
+    class Flat(Height):
+        def forward(self, keypoints_2d, pose):
+            return 0 * super().forward(keypoints_2d, pose) + 3
+
+    loss = criterion(Flat, weight=ForceRatio(0.1))
+    prediction, _, keypoints = poses()
+    value = loss.energy_loss(prediction, keypoints, torch.ones_like(prediction))
+    assert value == 0
+    assert loss.stats["weight"] == 0
+    assert torch.equal(torch.autograd.grad(value, prediction)[0], torch.zeros_like(prediction))
 
 
 @pytest.mark.parametrize("weight", [ForceRatio(0.1)])
