@@ -65,8 +65,9 @@ class FewLabelsLifter(LitLifter):
             batch = {name: values[rows] for name, values in batch.items()}
             rows = rows[rows]
         prediction = self(batch["keypoints_2d"])
-        distance = (prediction - batch["target"]).norm(dim=-1).mean(-1)
-        loss = torch.where(rows, distance, 0.0).sum() / rows.sum().clamp(min=1)
+        # The mask comes before the norm: the gradient of a NaN is NaN even where its factor is 0.
+        error = torch.where(rows[:, None, None], prediction - batch["target"], 0.0)
+        loss = error.norm(dim=-1).mean(-1).sum() / rows.sum().clamp(min=1)
         self.log("train_loss", loss)
         if self.unlabelled == "teacher":
             self.teacher.update_parameters(self.net)

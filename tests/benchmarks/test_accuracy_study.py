@@ -205,6 +205,8 @@ def test_targets_without_a_label_are_never_read(unlabelled):
     batch["target"][batch["group"] == 1] = torch.nan
     again = model.training_step(batch, 0)
     assert torch.isfinite(again)
+    again.backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in model.net.parameters())
     if unlabelled != "teacher":  # the teacher has moved on since the first call
         torch.testing.assert_close(again, first)
     model.labelled = ["a/3"]
