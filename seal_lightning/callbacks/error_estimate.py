@@ -22,7 +22,7 @@ from seal_lightning.skeleton import get_skeleton
 from seal_lightning.training.mixin import SealMixin
 from seal_lightning.training.observed import Observed, StepObserver
 
-__all__ = ["ErrorEstimate", "Estimated"]
+__all__ = ["ErrorEstimate", "Estimated", "error_estimate_of"]
 
 _MILLIMETRES = {"m": 1000.0, "mm": 1.0}
 
@@ -102,6 +102,11 @@ class ErrorEstimate(Callback):
         self._learns = False  # in validation too, for a host that is not trained
         self._rows: list[Tensor] = []
         self._estimated: Estimated | None = None
+
+    @property
+    def steps(self) -> int:
+        """How many updates the critic has had."""
+        return self._steps
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that critic, host and data are of one skeleton and unit.
@@ -249,6 +254,12 @@ class ErrorEstimate(Callback):
         # Validation may be in inference mode, in which nothing can be learned.
         with torch.inference_mode(False):
             return self._training.step(_outside_of_inference(view))
+
+
+def error_estimate_of(trainer: Trainer) -> ErrorEstimate | None:
+    """The trainer's `ErrorEstimate`, if it has one."""
+    callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, ErrorEstimate)), None)
 
 
 def _outside_of_inference(view: View) -> View:

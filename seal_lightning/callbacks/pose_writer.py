@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,8 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from seal_lightning._extras import require
+from seal_lightning.callbacks._frame_errors import FrameErrors
+from seal_lightning.callbacks.error_estimate import ErrorEstimate, error_estimate_of
 from seal_lightning.data.datamodules.keypoint_file import KeypointFileDataModule
 from seal_lightning.plotting.animation import animate_lifting, check_animation, plot_lifting
 
@@ -34,6 +37,12 @@ class PoseWriter(BasePredictionWriter):
     The npz holds ``poses`` (T, J, 3); ``keypoints_2d`` (T, J, 3), the keypoints of the file as the model's joints, with
     their confidences; ``visibility`` (T, J); ``frame``, the names of the frames; ``joints``, ``parents`` and ``unit``;
     and ``fps`` if they are of a video. The json holds the same, frame by frame.
+
+    Beside an `ErrorEstimate` among the trainer's callbacks, both hold what its critic says: ``error_mm`` (T,) and
+    ``joint_error_mm`` (T, J), the expected errors in millimetres; ``error_90_mm`` and ``joint_error_90_mm``, what nine
+    in ten errors stay below, if that was calibrated; and under the names that readers of COCO and MMPose files take for
+    scores, ``score`` and ``keypoint_scores``, these are exp(-error / 100 mm). Pictures and animation shade joints by
+    their errors.
 
     Args:
         output: Folder to write to, in which files of an earlier run are replaced; None means the trainer's root
@@ -63,6 +72,7 @@ class PoseWriter(BasePredictionWriter):
             raise ValueError(f"Expected `animation` to be 'gif', 'mp4' or None, but got {animation!r}.")
         self.output, self.unit, self.pictures, self.animation = output, unit, pictures, animation
         self._poses = torch.zeros(0)
+        self._errors: FrameErrors | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Ask for matplotlib now rather than after all poses have been predicted.
@@ -81,6 +91,17 @@ class PoseWriter(BasePredictionWriter):
         if self.animation is not None and data.fps is not None:
             check_animation(f".{self.animation}")
         self._poses = torch.full((len(data.names), data.skeleton.num_joints, 3), torch.nan)
+        self._errors = None if error_estimate_of(trainer) is None else FrameErrors(*self._poses.shape[:2])
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Say so if there is a critic in the checkpoint that nobody asked for."""
+        fitted = any(str(key).startswith(ErrorEstimate.__name__) for key in checkpoint.get("callbacks", {}))
+        if trainer.state.fn == "predict" and fitted and error_estimate_of(trainer) is None:
+            warnings.warn(
+                "The checkpoint holds a critic that estimates the errors of the poses, but no ErrorEstimate is among "
+                "the trainer's `callbacks`, so no errors are written. Add it as it was in `fit`.",
+                stacklevel=2,
+            )
 
     def write_on_batch_end(
         self,
@@ -103,7 +124,12 @@ class PoseWriter(BasePredictionWriter):
             )
         wanted = (frame >= 0).flatten()  # -1 marks a frame that another window covers, or that is padding
         poses = prediction.detach().float().reshape(-1, *joints)[wanted]
-        self._poses[frame.flatten()[wanted].cpu()] = poses.cpu()
+        index = frame.flatten()[wanted].cpu()
+        self._poses[index] = poses.cpu()
+        estimate = error_estimate_of(trainer)
+        estimated = None if estimate is None else estimate.estimated(pl_module)
+        if self._errors is not None and estimated is not None:
+            self._errors.add(estimated, index, wanted)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the files."""
@@ -113,25 +139,28 @@ class PoseWriter(BasePredictionWriter):
         somebody = torch.from_numpy(data.visibility.any(axis=1))
         root = self._poses[:, list(data.skeleton.root_joints)].mean(dim=1, keepdim=True)
         poses = torch.where(somebody[:, None, None], self._poses - root, torch.nan)
-        self._write(folder, data, poses.numpy())
+        errors = {} if self._errors is None else self._errors.arrays(somebody)
+        self._write(folder, data, poses.numpy(), errors)
+        shades = None if self._errors is None else self._errors.of_joints
         keypoints = torch.from_numpy(data.keypoints_2d)
         if self.pictures:
             seen = somebody.nonzero().flatten()
             shown = seen[torch.linspace(0, len(seen) - 1, min(self.pictures, len(seen))).round().long()]
             titles = [f"frame {data.names[frame]}" for frame in shown.tolist()]
-            figure = plot_lifting(poses[shown], keypoints[shown], data.skeleton, titles=titles)
+            shaded = None if shades is None else shades[shown]
+            figure = plot_lifting(poses[shown], keypoints[shown], data.skeleton, titles=titles, errors_mm=shaded)
             figure.savefig(folder / "poses.png", dpi=120)
         if self.animation is not None and data.fps is not None:
             path = folder / f"poses.{self.animation}"
-            animate_lifting(path, poses, keypoints, data.skeleton, fps=data.fps)
+            animate_lifting(path, poses, keypoints, data.skeleton, fps=data.fps, errors_mm=shades)
 
-    def _write(self, folder: Path, data: KeypointFileDataModule, poses: Any) -> None:
+    def _write(self, folder: Path, data: KeypointFileDataModule, poses: Any, errors: dict[str, Any]) -> None:
         skeleton = data.skeleton
         time: dict[str, Any] = {} if data.fps is None else {"fps": data.fps}
         arrays: dict[str, Any] = {
             **{"poses": poses, "keypoints_2d": data.keypoints_2d, "visibility": data.visibility},
             **{"frame": np.array(data.names), "joints": np.array(skeleton.names)},
-            **{"parents": np.array(skeleton.parents), "unit": np.array(self.unit), **time},
+            **{"parents": np.array(skeleton.parents), "unit": np.array(self.unit), **time, **errors},
         }
         np.savez(folder / "poses.npz", **arrays)
         content = {
@@ -143,6 +172,10 @@ class PoseWriter(BasePredictionWriter):
                 )
             ],
         }
+        for name, values in errors.items():
+            for frame, value in zip(content["frames"], values, strict=True):
+                frame[name] = value.tolist() if np.isfinite(value).all() else None
+
         (folder / "poses.json").write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
 

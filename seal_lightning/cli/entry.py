@@ -18,6 +18,7 @@ _WITH_LIGHTNING = {
     "fit": "Train any LightningModule on any LightningDataModule, both given by class path.",
     "validate": "Run the validation of such a model.",
     "test": "Run the test of such a model.",
+    "fit-critic": "Fit an estimate of the errors of a trained model's poses; the model stays as it is.",
     "predict": "Write what such a model predicts.",
     "compare": "Train a model and its SEAL subclass on equal terms, score both, and say whether SEAL helps.",
     "demo": "Run `compare` for a small model on synthetic motion, in about a minute.",
@@ -52,6 +53,8 @@ def main(args: Sequence[str] | None = None) -> None:
 def _run_with_lightning(command: str, arguments: Sequence[str], more: Sequence[str]) -> None:
     if command == "compare":
         import_module("seal_lightning.cli.compare").CompareCLI(more).compare()
+    elif command == "fit-critic":
+        import_module("seal_lightning.cli.fit_critic").main(more)
     elif command == "demo":
         import_module("seal_lightning.cli.examples").demo(more)
     else:

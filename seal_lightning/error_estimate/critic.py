@@ -141,7 +141,8 @@ class ErrorCritic(nn.Module):
         seen, parts = framed.seen[..., None], []
         for name in self.inputs:
             value: Any = given[name]
-            value = value.float().reshape(len(framed.pose), self.skeleton.num_joints, -1)
+            value = value[..., None] if name == "confidence" else value
+            value = value.float().flatten(0, -3)
             if name == "pose":
                 value = framed.pose
             elif name == "flip":
@@ -152,7 +153,7 @@ class ErrorCritic(nn.Module):
         joints = torch.cat(parts, dim=-1).index_select(1, self.joint_order)
         logs = self.head(self.layers(joints.flatten(1))).clamp(-_FARTHEST, _FARTHEST)
         by_joint = logs[:, 1:].index_select(1, self.joint_place)
-        return LogErrors(logs[:, 0].reshape(leading), by_joint.reshape(*leading, -1))
+        return LogErrors(logs[:, 0].reshape(leading), by_joint.reshape(*leading, self.skeleton.num_joints))
 
     def errors(self, **inputs: Tensor | None) -> Errors:
         """Estimate errors in millimetres, without a gradient.

@@ -20,7 +20,12 @@ __all__ = ["animate_lifting", "check_animation", "plot_lifting"]
 
 
 def plot_lifting(
-    poses: Tensor, keypoints_2d: Tensor, skeleton: str | Skeleton, *, titles: Sequence[str] = ()
+    poses: Tensor,
+    keypoints_2d: Tensor,
+    skeleton: str | Skeleton,
+    *,
+    titles: Sequence[str] = (),
+    errors_mm: Tensor | None = None,
 ) -> Figure:
     """Draw poses in 3D beside their keypoints: one row per pose, the left side in blue and the right in orange.
 
@@ -31,6 +36,7 @@ def plot_lifting(
         keypoints_2d: Keypoints (N, J, 2 or more), y down, in any unit.
         skeleton: The skeleton of both, or its name.
         titles: One title per row.
+        errors_mm: Errors of the joints (N, J) in millimetres, estimated or true, by which they are shaded.
 
     Returns:
         The figure. ``figure.savefig(path)`` writes it.
@@ -48,11 +54,13 @@ def plot_lifting(
     skeleton = get_skeleton(skeleton)
     poses, keypoints_2d = _checked(poses, keypoints_2d, skeleton)
     figure = _new_figure((5.0, 2.6 * len(poses)))
+    shades = _shades(errors_mm, poses)
     for row in range(len(poses)):
-        one = slice(row, row + 1)
-        _stage(figure, len(poses), row, poses[one], keypoints_2d[one], skeleton)(poses[row], keypoints_2d[row])
+        one, first = slice(row, row + 1), len(figure.axes)
+        draw = _stage(figure, len(poses), row, poses[one], keypoints_2d[one], skeleton, shades)
+        draw(poses[row], keypoints_2d[row], None if errors_mm is None else errors_mm[row])
         if titles:
-            figure.axes[2 * row].set_title(titles[row], fontsize=9)
+            figure.axes[first].set_title(titles[row], fontsize=9)
     return figure
 
 
@@ -63,6 +71,7 @@ def animate_lifting(
     skeleton: str | Skeleton,
     *,
     fps: float = 25.0,
+    errors_mm: Tensor | None = None,
 ) -> None:
     """Write an animation of poses in 3D beside their keypoints.
 
@@ -75,6 +84,7 @@ def animate_lifting(
         keypoints_2d: Keypoints (T, J, 2 or more), y down, in any unit.
         skeleton: The skeleton of both, or its name.
         fps: Frames per second. A gif stores times in hundredths of a second, so 30 frames per second become 33.
+        errors_mm: Errors of the joints (T, J) in millimetres, estimated or true, by which they are shaded.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
@@ -94,12 +104,12 @@ def animate_lifting(
     figure = _new_figure((5.0, 2.8))
     from matplotlib.animation import FFMpegWriter, PillowWriter
 
-    draw = _stage(figure, 1, 0, poses, keypoints_2d, skeleton)
+    draw = _stage(figure, 1, 0, poses, keypoints_2d, skeleton, _shades(errors_mm, poses))
     kind: Any = PillowWriter if Path(path).suffix == ".gif" else FFMpegWriter
     writer = kind(fps=fps)
     with writer.saving(figure, str(path), 100):
-        for pose, keypoints in zip(poses, keypoints_2d, strict=True):
-            draw(pose, keypoints)
+        for frame, (pose, keypoints) in enumerate(zip(poses, keypoints_2d, strict=True)):
+            draw(pose, keypoints, None if errors_mm is None else errors_mm[frame])
             writer.grab_frame()
 
 
@@ -131,13 +141,30 @@ def _checked(poses: Tensor, keypoints_2d: Tensor, skeleton: Skeleton) -> tuple[T
     return poses.detach().float().cpu(), keypoints_2d.detach()[..., :2].float().cpu()
 
 
+def _shades(errors_mm: Tensor | None, poses: Tensor) -> dict[str, Any]:
+    """How a scatter shades joints by their errors: dark for none, bright for the largest but a few."""
+    if errors_mm is None:
+        return {}
+    if tuple(errors_mm.shape) != tuple(poses.shape[:-1]):
+        raise ValueError(f"Expected `errors_mm` to be {tuple(poses.shape[:-1])}, but got {tuple(errors_mm.shape)}.")
+    known = errors_mm[errors_mm.isfinite()].float()
+    return {"cmap": "inferno", "vmin": 0.0, "vmax": float(known.quantile(0.98)) if len(known) else 1.0}
+
+
 def _stage(
-    figure: Figure, rows: int, row: int, poses: Tensor, keypoints_2d: Tensor, skeleton: Skeleton
-) -> Callable[[Tensor, Tensor], None]:
+    figure: Figure,
+    rows: int,
+    row: int,
+    poses: Tensor,
+    keypoints_2d: Tensor,
+    skeleton: Skeleton,
+    shades: dict[str, Any],
+) -> Callable[[Tensor, Tensor, Tensor | None], None]:
     """Prepare a row of the figure whose axes fit all of these poses and keypoints.
 
     Returns:
-        A function that draws one pose and its keypoints in the row, in place of those before.
+        A function that draws one pose and its keypoints in the row, shaded by errors of the joints where there are any,
+        in place of those before.
     """
     flat: Any = figure.add_subplot(rows, 2, 2 * row + 1)
     deep: Any = figure.add_subplot(rows, 2, 2 * row + 2, projection="3d")
@@ -155,8 +182,20 @@ def _stage(
         style = {"color": colour, "linewidth": 2.0, "solid_capstyle": "round"}
         lines.append((flat.plot([], [], **style)[0], deep.plot([], [], [], **style)[0]))
 
-    def draw(pose: Tensor, keypoints: Tensor) -> None:
+    points: list[Any] = []
+    if shades:
+        scale = figure.colorbar(flat.scatter([], [], c=[], **shades), ax=deep, shrink=0.6)
+        scale.set_label("estimated error (mm)", fontsize=8)
+        scale.ax.tick_params(labelsize=7)
+
+    def draw(pose: Tensor, keypoints: Tensor, errors: Tensor | None) -> None:
         upright = _upright(pose)
+        while points:
+            points.pop().remove()
+        if errors is not None:
+            style = {"c": errors.detach().float().cpu().numpy(), "zorder": 3, **shades}
+            points.append(flat.scatter(*keypoints.T.numpy(), s=14, **style))
+            points.append(deep.scatter(*upright.T.numpy(), s=14, depthshade=False, **style))
         for (line, deep_line), ends in zip(lines, map(list, skeleton.bones), strict=True):
             line.set_data(*keypoints[ends].T.numpy())
             deep_line.set_data_3d(*upright[ends].T.numpy())

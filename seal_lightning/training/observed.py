@@ -171,8 +171,12 @@ class StepObserver:
         self._found = None
         if isinstance(module, SealMixin) and name != "predict_step":
             return
-        step = getattr(module, name)
         before = vars(module).get(name)
+        others: list[StepObserver] | None = getattr(before, "observers", None)
+        if others is not None and others[0].skeleton == self.skeleton:
+            others.append(self)  # of another callback: the step is looked at once for all
+            return
+        step, observers = getattr(module, name), [self]
 
         # An attribute of the instance, which Lightning calls as it would call the method.
         def once(*args: Any, **kwargs: Any) -> Any:
@@ -180,12 +184,16 @@ class StepObserver:
                 del vars(module)[name]
             else:  # the step of a compiled module
                 vars(module)[name] = before
-            return self._observe(module, step, name, args, kwargs)
+            output = self._observe(module, step, name, args, kwargs)
+            for other in observers:
+                other._found = self._found
+            return output
 
         wrapper: Any = functools.update_wrapper(once, step)
         # Lightning asks for the signature of what is wrapped, past one layer, and takes its first argument for `self`.
         plain = getattr(step, "__func__", step)
         wrapper.__wrapped__ = getattr(plain, "__wrapped__", plain)
+        wrapper.observers = observers
         vars(module)[name] = wrapper
 
     def read(self, module: nn.Module) -> Observed | None:

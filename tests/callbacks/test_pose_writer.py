@@ -350,6 +350,21 @@ def test_picture_and_animation_show_the_bones(tmp_path):
         assert (first != np.asarray(animation.convert("RGB"))).any()
 
 
+def test_joints_are_shaded_by_their_errors(tmp_path):
+    poses, keypoints, errors = torch.randn(2, 17, 3), torch.rand(2, 17, 3), 100 * torch.rand(2, 17)
+    errors[1] = torch.nan
+    figure = plot_lifting(poses, keypoints, "h36m17", titles=["a", "b"], errors_mm=errors)
+    assert [axes.get_title() for axes in figure.axes] == ["a", "", "", "b", "", ""]
+    flat, deep = figure.axes[0].collections[-1], figure.axes[1].collections[-1]
+    np.testing.assert_allclose(flat.get_array(), errors[0], rtol=1e-6)
+    np.testing.assert_allclose(deep.get_array(), errors[0], rtol=1e-6)
+    np.testing.assert_allclose(flat.get_offsets(), keypoints[0, :, :2], rtol=1e-6)
+    assert flat.get_clim() == deep.get_clim() == (0.0, pytest.approx(float(errors[0].quantile(0.98))))
+    animate_lifting(tmp_path / "shaded.gif", poses, keypoints, "h36m17", errors_mm=errors)
+    with pytest.raises(ValueError, match=r"Expected `errors_mm` to be \(2, 17\), but got \(17,\)"):
+        plot_lifting(poses, keypoints, "h36m17", errors_mm=errors[0])
+
+
 def test_what_cannot_be_animated(monkeypatch, tmp_path):
     from matplotlib.animation import FFMpegWriter
 

@@ -53,8 +53,9 @@ def test_the_navigation_has_every_page():
     assert set(listed) == pages | from_elsewhere
 
 
-@pytest.mark.parametrize("page", ["index.md", "method.md", "metrics.md", "faq.md"])
-def test_the_code_of_a_page_runs(page, capsys):
+@pytest.mark.parametrize("page", ["index.md", "method.md", "metrics.md", "error-estimate.md", "faq.md"])
+def test_the_code_of_a_page_runs(page, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     names = {}
     for language, content in blocks(DOCS / page):
         if language == "python":
@@ -86,7 +87,7 @@ def test_every_metric_has_a_picture_and_a_formula():
 
 
 def test_the_command_line_page_has_every_command():
-    commands = [re.search(r"seal-lightning (\w+)", row[0])[1] for row in rows("command-line.md", "command")]
+    commands = [re.search(r"seal-lightning ([\w-]+)", row[0])[1] for row in rows("command-line.md", "command")]
     assert sorted(commands) == sorted(entry._WITH_LIGHTNING | entry._WITHOUT_LIGHTNING)
 
 

@@ -60,13 +60,17 @@ def fitted(make_trainer, host, callbacks=(), **options):
     return model, torch.get_rng_state()
 
 
+def same_weights(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("host", HOSTS, ids=lambda host: host.__name__)
 def test_a_host_trains_to_the_same_weights(host, make_trainer):
     validates = host.__name__ not in ("ChildHost", "FlatHost", "CentreHost")
     host = host if validates else type(host.__name__, (host,), {"validation_step": None})
     onlooker = Onlooker()
     (plain, state), (watched, state_after) = (fitted(make_trainer, host, c) for c in ([], [onlooker]))
-    assert all(torch.equal(a, b) for a, b in zip(plain.parameters(), watched.parameters(), strict=True))
+    assert same_weights(plain, watched)
     assert torch.equal(state, state_after)
     assert not [name for name in vars(watched) if name.endswith("_step")]
     assert len(onlooker.seen) == 3 + 2 * validates
@@ -125,6 +129,15 @@ def test_a_host_that_averages_in_its_step(step, make_trainer):
     keypoints = observed.keypoints_2d
     torch.testing.assert_close(flip_averaged(observed), observed.read.prediction)
     assert not torch.allclose(observed.predict(keypoints), observed.mirrored(keypoints), atol=0.01)
+
+
+def test_two_observers_of_one_step(make_trainer):
+    one, other = Onlooker(), Onlooker()
+    model, _ = fitted(make_trainer, hosts.ForwardHost, [one, other])
+    assert len(one.seen) == len(other.seen) == 5
+    assert all(a.read.prediction is b.read.prediction for a, b in zip(one.seen, other.seen, strict=True))
+    assert same_weights(model, fitted(make_trainer, hosts.ForwardHost)[0])
+    assert not [name for name in vars(model) if name.endswith("_step")]
 
 
 def test_a_seal_host_is_read_by_itself(make_trainer):
