@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import WandbLogger
 
 from seal_lightning._version import __version__
 from seal_lightning.callbacks import MetricDirections, SealSummary
+from seal_lightning.cli._errors import ReadableParser
 from seal_lightning.training import reload
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.mixin import SealMixin
@@ -77,6 +78,7 @@ class SealCLI(LightningCLI):
             save_config_kwargs={"save_to_log_dir": False},
             seed_everything_default=0,
             parser_kwargs={"prog": "seal-lightning", "description": _DESCRIPTION},
+            parser_class=ReadableParser,
             args=None if args is None else list(args),
         )
 

@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,7 +34,8 @@ def main(args: Sequence[str] | None = None) -> None:
     """Run ``seal-lightning``; classes in the current directory can be named, as with ``python -m``.
 
     Args:
-        args: Command line arguments; those of the process where not given.
+        args: Command line arguments; those of the process where not given. Errors of these are a sentence instead of a
+            traceback where they can be.
 
     Raises:
         SystemExit: If the arguments name no command, or the package `lightning` is not PyTorch Lightning.
@@ -45,8 +47,15 @@ def main(args: Sequence[str] | None = None) -> None:
     elif command in _WITH_LIGHTNING or command.startswith(("-c", "--config")):  # a config may come before its command
         _import_lightning()
         _search_current_directory()
-        _run_with_lightning(command, arguments, more)
+        if args is not None:
+            _run_with_lightning(command, arguments, more)
+            return
+        errors = import_module("seal_lightning.cli._errors")
+        with errors.readable_errors(f"seal-lightning {command}"):
+            _run_with_lightning(command, arguments, more)
     else:
+        if command[:1] not in ("", "-") and (near := get_close_matches(command, _WITH_LIGHTNING | _WITHOUT_LIGHTNING)):
+            _parser().exit(2, f"seal-lightning: There is no command {command!r}. Did you mean {near[0]!r}?\n")
         _parser().parse_args(arguments)  # prints the help, the version or an error, and exits
 
 

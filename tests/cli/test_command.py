@@ -224,7 +224,14 @@ def test_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"seal-lightning {seal_lightning.__version__}\n"
 
 
-@pytest.mark.parametrize(("args", "message"), [([], "COMMAND"), (["fitt"], "invalid choice: 'fitt' (choose from")])
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "COMMAND"),
+        (["fitt"], "seal-lightning: There is no command 'fitt'. Did you mean 'fit'?\n"),
+        (["nonsense"], "invalid choice: 'nonsense' (choose from"),
+    ],
+)
 def test_what_is_no_command_is_told_at_once(args, message, capsys):
     with pytest.raises(SystemExit) as stop:
         main(args)
@@ -252,7 +259,9 @@ def test_unknown_class_is_a_clear_error(config, command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--config", config, "--model=my_lifters.Nobody"])
     assert stop.value.code == 2
-    assert "my_lifters.Nobody" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "my_lifters" in said
+    assert "Nobody" in said
 
 
 def test_arguments_default_to_those_of_the_process(config, monkeypatch):
@@ -432,7 +441,9 @@ def test_what_is_no_checkpoint_is_named(content, config, tmp_path, capsys):
 def test_a_model_has_to_be_asked_for(checkpoints, capsys):
     with pytest.raises(SystemExit):
         Prepared(["validate", "--ckpt_path=SealLifter.ckpt"])
-    assert "the following arguments are required: validate.model" in capsys.readouterr().err
+    said = capsys.readouterr().err.splitlines()[0]
+    assert said.startswith("seal-lightning: Expected `--model`, the class of the model, but got none.")
+    assert said.endswith("A checkpoint (`--ckpt_path`) holds weights and settings, not the class that they are for.")
 
 
 @pytest.mark.parametrize(

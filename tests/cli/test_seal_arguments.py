@@ -223,24 +223,37 @@ def test_printed_config_says_the_same_again(seal, capsys):
 @pytest.mark.parametrize(
     ("flag", "message"),
     [
-        ("weihgt=1", "Option 'weihgt' is not accepted"),
-        ("weight.ratoi=1", "Option 'ratoi' is not accepted"),
-        ("weight=heavy", "Expected a <class 'float'>"),
-        ("warmup_steps=many", "Expected a <class 'int'>. Got value: many"),
-        ("mode=frozen", "Expected a typing.Literal['dynamic', 'static']. Got value: frozen"),
-        ("objective=torch.nn.Linear", "Import path does not correspond to a subclass of Objective"),
-        ("loss_net={class_path: MLPLossNet, init_args: {hiden: 3}}", "Option 'hiden' is not accepted"),
-        ("loss_net=Nobody", "Expected a dot import path string: Nobody"),
-        ("energies=[{loss_net: MLPLossNet, wieght: 3}]", "Option 'wieght' is not accepted"),
-        ("energies=[{objective: NCEObjective}]", "the following arguments are required: loss_net"),
-        ("energies=[{loss_net: MLPLossNet, gradient_penalty: some}]", "Expected a <class 'float'>"),
+        ("weihgt=1", "seal: SealConfig has no argument 'weihgt'. Did you mean 'weight'?"),
+        ("weight.ratoi=1", "seal.weight: ForceRatio has no argument 'ratoi'. Did you mean 'ratio'?"),
+        ("weight=heavy", "seal.weight: Expected float, but got 'heavy'."),
+        ("warmup_steps=many", "seal.warmup_steps: Expected int, but got 'many'."),
+        ("mode=frozen", "seal.mode: Expected Literal['dynamic', 'static'], but got 'frozen'."),
+        ("objective=torch.nn.Linear", "seal.objective: Expected a subclass of Objective, but got torch.nn.Linear."),
+        (
+            "loss_net={class_path: MLPLossNet, init_args: {hiden: 3}}",
+            "seal.loss_net: MLPLossNet has no argument 'hiden'. Did you mean 'hidden'?",
+        ),
+        ("loss_net=Nobody", "seal.loss_net: No class is known by the name 'Nobody'. Give its import path, as in "),
+        ("loss_net=GrafLossNet", "No class is known by the name 'GrafLossNet'. Did you mean 'GraphLossNet'?"),
+        (
+            "energies=[{loss_net: MLPLossNet, wieght: 3}]",
+            "seal.energies: EnergyTerm has no argument 'wieght'. Did you mean 'weight'?",
+        ),
+        ("energies=[{objective: NCEObjective}]", "seal.energies: Expected these arguments, too: loss_net."),
+        (
+            "energies=[{loss_net: MLPLossNet, gradient_penalty: some}]",
+            "seal.energies.gradient_penalty: Expected float, but got 'some'.",
+        ),
     ],
 )
 def test_wrong_names_and_types(flag, message, capsys):
     with pytest.raises(SystemExit) as stop:
         from_flags(f"--model.seal.{flag}")
     assert stop.value.code == 2
-    assert message in capsys.readouterr().err
+    said, *hint = capsys.readouterr().err.splitlines()
+    assert message in said
+    assert len(hint) == 1
+    assert hint[0].startswith("All options: seal-lightning")
 
 
 def test_values_out_of_range_are_named():
