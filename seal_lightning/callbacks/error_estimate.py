@@ -207,7 +207,7 @@ class ErrorEstimate(Callback):
                 return None
             inputs = self._views.as_they_are(observed)
             if observed.read.target is None:
-                self._views.check_averaged(inputs["pose"], observed.read.prediction)
+                self._views.check_averaged(observed, inputs["pose"])
             errors = self.critic.to(observed.read.prediction.device).errors(**inputs)
             self._estimated = Estimated(inputs["pose"], errors, self.critic.bounds(errors), observed)
         return self._estimated

@@ -70,14 +70,13 @@ class Views:
         observed.check(*poses)
         return inputs
 
-    def check_averaged(self, pose: Tensor, prediction: Tensor) -> None:
+    def check_averaged(self, observed: Observed, pose: Tensor) -> None:
         """Check that a step predicted the very pose that was judged.
 
         Raises:
             ValueError: If it averages and the judged pose is not averaged, or the other way round.
         """
-        near = 1e-4 * float(prediction.float().abs().mean())
-        if not torch.allclose(pose.float(), prediction.float(), rtol=0.0, atol=near):
+        if not observed.predicted(pose):
             does, other = ("does not average", False) if self.flip_averaged else ("averages", True)
             raise ValueError(
                 f"Expected `flip_averaged={other}`, since `predict_step` {does} over the mirror image: the critic "

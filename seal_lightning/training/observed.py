@@ -91,15 +91,21 @@ class Observed:
         Raises:
             ValueError: If the step predicted neither the pose nor the mean of the two.
         """
-        prediction = self.read.prediction.float()
-        near = _TOLERANCE * float(prediction.abs().mean())
-        if not any(
-            torch.allclose(one.float(), prediction, rtol=0.0, atol=near) for one in (pose, (pose + mirrored) / 2)
-        ):
+        if not self.predicted(pose) and not self.predicted((pose.float() + mirrored.float()) / 2):
             raise ValueError(
                 "Expected the network's call to predict once more what the step predicted, but it does not: the step "
                 f"changes the poses after the call, or the network draws random numbers. {_REMEDY}"
             )
+
+    def predicted(self, pose: Tensor) -> bool:
+        """Whether the step predicted this pose, up to rounding; NaN, of a host that has diverged, is equal to NaN.
+
+        Args:
+            pose: Poses of the shape of the prediction.
+        """
+        one, other = pose.float(), self.read.prediction.float()
+        size = float(torch.where(other.isfinite(), other, 0.0).abs().mean())
+        return torch.allclose(one, other, rtol=0.0, atol=_TOLERANCE * size, equal_nan=True)
 
     def _recorded(self) -> Replay:
         if isinstance(self.replay, str):
@@ -212,7 +218,10 @@ class StepObserver:
         last, self._last = self._last, module._seal_last
         if self._last is None or self._last is last or module._seal_replay is None:
             return None
-        return Observed(module.seal_captured, self.skeleton, module._seal_replay)
+        replay: Replay | str = module._seal_replay
+        if isinstance(replay, str) and not module.training:  # the mean with the mirror image, perhaps; `check` tells
+            replay = module._seal_upstream or replay
+        return Observed(module.seal_captured, self.skeleton, replay)
 
     def _observe(self, module: nn.Module, step: Callable[..., Any], name: StepName, args: Any, kwargs: Any) -> Any:
         signature = inspect.signature(step)
@@ -242,8 +251,8 @@ class StepObserver:
         if not step.current:
             return None
         read, replay = step.read().complete().detach(), step.replay()
-        if isinstance(replay, str) and name != "training_step" and step.current.prediction is not None:
-            replay = call_upstream(step.watch, step.calls, step.current.prediction, step.keypoints) or replay
+        if isinstance(replay, str) and name != "training_step":
+            replay = step.upstream() or replay
         return Observed(read, self.skeleton, replay)
 
     def _predicted(self, step: WatchedStep, output: Any) -> Observed:

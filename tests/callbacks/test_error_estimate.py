@@ -5,8 +5,10 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from examples.plain_lifter import LitLifter
 from seal_lightning import SealConfig, SealMixin, get_skeleton
 from seal_lightning.callbacks import ErrorEstimate
 from seal_lightning.cli import main
+from seal_lightning.data import MocapDataModule, SyntheticMocap
 from seal_lightning.error_estimate import ErrorCritic, ViewDamage
 from seal_lightning.functional import mirror_keypoints, mirror_poses
 from tests import hosts
@@ -223,3 +226,132 @@ def test_a_critic_fitted_on_a_finished_host(trained, tmp_path):
     assert np.isfinite(arrays["error_mm"]).sum() == 6
     with pytest.raises(SystemExit):
         run("fit-critic", "error_estimate", tmp_path, *options, "--trainer.max_steps=5")  # would write over it
+
+
+def test_every_nth_step_and_no_other(make_trainer):
+    callback, host = estimate(every_n_steps=4), type("Host", (hosts.ForwardHost,), {"predictions": 0})
+    plain = host.forward
+
+    def counted(self, x):
+        type(self).predictions += 1
+        return plain(self, x)
+
+    host.forward = counted
+    fitted(make_trainer, host, [callback], validate=False, max_epochs=4)  # of three steps
+    assert callback.steps == 3
+    assert host.predictions == 12 + 3 * 2
+
+
+def test_estimates_of_windows_and_of_their_centre_frames(make_trainer):
+    """The critic sees the keypoints of the frames that are predicted, damaged as the host saw them."""
+    for host, shape in ((hosts.SequenceHost, (16, 5)), (hosts.CentreHost, (16,))):
+        seen = []
+        callback = estimate(damage=ViewDamage(undamaged=0.0))
+        learn, damage = callback._training.step, callback._views.damage
+
+        def step(view, learn=learn, seen=seen):
+            seen.append(view)
+            return learn(view)
+
+        callback._training.step = step
+        object.__setattr__(callback._views, "damage", lambda *args, d=damage, s=seen: s.append(d(*args)) or s[-1])
+        host = type(host.__name__, (host,), {"validation_step": None})
+        fitted(make_trainer, host, [callback], validate=False, max_epochs=1)
+        damaged, view = seen[0], seen[1]
+        assert damaged.shape == (16, 5, 17, 3)
+        wanted = damaged if len(shape) == 2 else damaged[:, 2]
+        assert torch.equal(view.inputs["keypoints"], wanted[..., :2])
+        assert torch.equal(view.inputs["confidence"], torch.ones(*shape, 17))
+        assert view.inputs["pose"].shape == view.target.shape == (*shape, 17, 3)
+
+
+@pytest.mark.parametrize("seal", [False, True], ids=["plain", "SEAL"])
+def test_a_host_that_averages_over_the_mirror_image(seal, make_trainer):
+    class Averaging(hosts.ForwardHost):
+        def lift(self, x):
+            return (self(x) + mirror_poses(self(mirror_keypoints(x, H36M)), H36M)) / 2
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", hosts.distance(self.lift(batch[0]), batch[1]))
+
+        def predict_step(self, batch, batch_idx):
+            return self.lift(batch[0])
+
+    class SealAveraging(SealMixin, Averaging):
+        pass
+
+    host, options = (SealAveraging, {"seal": SealConfig()}) if seal else (Averaging, {})
+    callback = estimate(flip_averaged=True)
+    model, trainer, _ = fitted(make_trainer, host, [callback], model_options=options)
+    assert "error_estimate/auroc" in trainer.callback_metrics
+    (poses,) = make_trainer(callbacks=[callback]).predict(model, host.loader(count=16, shuffle=False))
+    assert torch.allclose(callback.estimated(model).pose, poses, atol=1e-5)
+    wrong = estimate()
+    fitted(make_trainer, host, [wrong], model_options=options)
+    loader = host.loader(count=16, shuffle=False)
+
+    class Asking(L.Callback):
+        def on_predict_batch_end(self, trainer, module, *_):
+            wrong.estimated(module)
+
+    with pytest.raises(
+        ValueError, match="Expected `flip_averaged=True`, since `predict_step` averages over the mirror"
+    ):
+        make_trainer(callbacks=[wrong, Asking()]).predict(model, loader)
+
+
+def test_what_does_not_fit_is_told(make_trainer):
+    with pytest.raises(ValueError, match="Expected `unit` to be 'm' or 'mm', but got 'cm'"):
+        estimate(unit="cm")
+    with pytest.raises(TypeError, match="unit"):
+        ErrorEstimate(ErrorCritic("h36m17"))
+    with pytest.raises(ValueError, match="Expected `every_n_steps` to be a positive integer, but got 0"):
+        estimate(every_n_steps=0)
+    data = MocapDataModule(synthetic=SyntheticMocap(subjects=3, clips_per_subject=1, frames=5))
+    with pytest.raises(ValueError, match="Expected `unit` to be 'm', that of the data, but got 'mm'"):
+        make_trainer(callbacks=[estimate(unit="mm")]).fit(LitLifter(hidden=8), data)
+    with pytest.raises(ValueError, match="Expected `skeleton` of the ErrorCritic to be that of the data"):
+        make_trainer(callbacks=[ErrorEstimate(ErrorCritic("coco17"), unit="m")]).fit(LitLifter(hidden=8), data)
+    with pytest.raises(ValueError, match="Expected an ErrorCritic that was fitted, but this one was not"):
+        make_trainer(callbacks=[estimate()]).predict(StillHost(), StillHost.loader(count=16))
+
+    class Residual(hosts.ForwardHost):
+        def training_step(self, batch, batch_idx):
+            return hosts.distance(self(batch[0]) + batch[0].mean(), batch[1])
+
+    with pytest.raises(ValueError, match=r"run once more, but the step changes .* Do all that makes the poses in the"):
+        fitted(make_trainer, Residual, [estimate()], validate=False)
+
+
+def test_keypoints_that_count_from_the_left_edge(make_trainer):
+    class Screen(hosts.ForwardHost):
+        @staticmethod
+        def loader(**kwargs):
+            return hosts.loader(lambda x, y, i: (x.sigmoid(), y), **kwargs)
+
+    with pytest.warns(UserWarning, match="has an x below zero. If x counts from the left edge of the pictures, set"):
+        fitted(make_trainer, Screen, [estimate()], max_epochs=1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*x below zero.*")
+        fitted(make_trainer, Screen, [estimate(image_width=1.0)], max_epochs=1)
+        fitted(make_trainer, Screen, [estimate(inputs=("keypoints", "pose"))], max_epochs=1)
+
+
+def test_confidences_in_training_and_none_in_predict(make_trainer):
+    class Either(hosts.ForwardHost):
+        def forward(self, x):
+            return super().forward(x[..., :2])
+
+        def predict_step(self, batch, batch_idx):
+            return self(batch[0])
+
+    callback = estimate()
+    model, *_ = fitted(make_trainer, Either, [callback], max_epochs=1)
+    sure = hosts.loader(lambda x, y, i: (torch.cat((x, torch.rand(17, 1)), 1),), count=16)
+
+    class Asking(L.Callback):
+        def on_predict_batch_end(self, trainer, module, *_):
+            callback.estimated(module)
+
+    with pytest.raises(ValueError, match=r"Expected keypoints of 2 channels, as the critic learned from, but got"):
+        make_trainer(callbacks=[callback, Asking()]).predict(model, sure)
