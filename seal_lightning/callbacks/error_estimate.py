@@ -32,6 +32,8 @@ class Estimated(NamedTuple):
 
     pose: Tensor
     """The pose (..., J, 3) that is judged, as predicted."""
+    flip: Tensor
+    """Prediction minus mirrored prediction of the mirrored view (..., J, 3); zero where that was not needed."""
     errors: Errors
     """Expected errors in millimetres, of poses (...) and joints (..., J)."""
     bounds: Errors
@@ -209,7 +211,7 @@ class ErrorEstimate(Callback):
             if observed.read.target is None:
                 self._views.check_averaged(observed, inputs["pose"])
             errors = self.critic.to(observed.read.prediction.device).errors(**inputs)
-            self._estimated = Estimated(inputs["pose"], errors, self.critic.bounds(errors), observed)
+            self._estimated = Estimated(inputs["pose"], inputs["flip"], errors, self.critic.bounds(errors), observed)
         return self._estimated
 
     @contextmanager
