@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import BasePredictionWriter
 from torch import Tensor
 
 from seal_lightning._extras import require
+from seal_lightning.callbacks._finishing import Finishing, Rescaling
 from seal_lightning.callbacks._frame_errors import FrameErrors
 from seal_lightning.callbacks.error_estimate import ErrorEstimate, error_estimate_of
 from seal_lightning.data.datamodules.keypoint_file import KeypointFileDataModule
@@ -44,12 +45,21 @@ class PoseWriter(BasePredictionWriter):
     scores, ``score`` and ``keypoint_scores``, these are exp(-error / 100 mm). Pictures and animation shade joints by
     their errors.
 
+    Finished poses can be smoothed over time and get other bone lengths, in this order; both are off unless asked for.
+
     Args:
         output: Folder to write to, in which files of an earlier run are replaced; None means the trainer's root
             directory.
         unit: Unit of the targets in training, "m" or "mm"; written beside the poses.
         pictures: Number of poses in ``poses.png``; 0 draws none. Needs matplotlib.
         animation: Format of the animation of a video: "gif", or "mp4" where ffmpeg is installed. None makes none.
+        rescale: Other lengths for the bones of finished poses: "symmetrise" gives left and right bones their mean,
+            "clip_mean" gives every bone its mean over all frames, which have to show one person, and "mean" moves it
+            25 % of the way to `lengths`. None leaves the bones.
+        lengths: Length per bone for "mean", in `unit` and the order of ``skeleton.bones``: the means of the training
+            data (``bone_lengths(poses, skeleton).mean(0).tolist()``), or those of the person.
+        smooth: Standard deviation, in frames, of a Gaussian filter over the frames of a video, as in
+            `seal_lightning.functional.smooth`. None filters nothing.
 
     Raises:
         ValueError: If an argument is out of its range, or the model predicts no poses of its data's joints.
@@ -62,6 +72,9 @@ class PoseWriter(BasePredictionWriter):
         unit: Literal["m", "mm"] = "m",
         pictures: int = 4,
         animation: Literal["gif", "mp4"] | None = "gif",
+        rescale: Rescaling | None = None,
+        lengths: list[float] | None = None,
+        smooth: float | None = None,
     ) -> None:
         super().__init__("batch")
         if unit not in ("m", "mm"):
@@ -71,6 +84,7 @@ class PoseWriter(BasePredictionWriter):
         if animation not in (None, "gif", "mp4"):
             raise ValueError(f"Expected `animation` to be 'gif', 'mp4' or None, but got {animation!r}.")
         self.output, self.unit, self.pictures, self.animation = output, unit, pictures, animation
+        self.finishing = Finishing(rescale, lengths, smooth)
         self._poses = torch.zeros(0)
         self._errors: FrameErrors | None = None
 
@@ -90,6 +104,7 @@ class PoseWriter(BasePredictionWriter):
             raise ValueError(f"Expected one process to predict in, but got {trainer.world_size}. Set `devices: 1`.")
         if self.animation is not None and data.fps is not None:
             check_animation(f".{self.animation}")
+        self.finishing.check(data.skeleton, data.fps)
         self._poses = torch.full((len(data.names), data.skeleton.num_joints, 3), torch.nan)
         self._errors = None if error_estimate_of(trainer) is None else FrameErrors(*self._poses.shape[:2])
 
@@ -132,17 +147,19 @@ class PoseWriter(BasePredictionWriter):
             self._errors.add(estimated, index, wanted)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files."""
+        """Write the files, and say where."""
         data = _keypoint_file(trainer)
         folder = Path(trainer.default_root_dir if self.output is None else self.output)
         folder.mkdir(parents=True, exist_ok=True)
         somebody = torch.from_numpy(data.visibility.any(axis=1))
         root = self._poses[:, list(data.skeleton.root_joints)].mean(dim=1, keepdim=True)
-        poses = torch.where(somebody[:, None, None], self._poses - root, torch.nan)
+        poses = self.finishing(self._poses - root, somebody, data.skeleton)
+        poses = torch.where(somebody[:, None, None], poses, torch.nan)
         errors = {} if self._errors is None else self._errors.arrays(somebody)
         self._write(folder, data, poses.numpy(), errors)
         shades = None if self._errors is None else self._errors.of_joints
         keypoints = torch.from_numpy(data.keypoints_2d)
+        written = ["poses.npz", "poses.json"]
         if self.pictures:
             seen = somebody.nonzero().flatten()
             shown = seen[torch.linspace(0, len(seen) - 1, min(self.pictures, len(seen))).round().long()]
@@ -150,9 +167,12 @@ class PoseWriter(BasePredictionWriter):
             shaded = None if shades is None else shades[shown]
             figure = plot_lifting(poses[shown], keypoints[shown], data.skeleton, titles=titles, errors_mm=shaded)
             figure.savefig(folder / "poses.png", dpi=120)
+            written.append("poses.png")
         if self.animation is not None and data.fps is not None:
             path = folder / f"poses.{self.animation}"
             animate_lifting(path, poses, keypoints, data.skeleton, fps=data.fps, errors_mm=shades)
+            written.append(path.name)
+        print(f"Poses of {int(somebody.sum())} of {len(somebody)} frames written to {folder}: {', '.join(written)}")
 
     def _write(self, folder: Path, data: KeypointFileDataModule, poses: Any, errors: dict[str, Any]) -> None:
         skeleton = data.skeleton

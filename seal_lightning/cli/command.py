@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import WandbLogger
 from seal_lightning._version import __version__
 from seal_lightning.callbacks import MetricDirections, SealSummary
 from seal_lightning.cli._errors import ReadableParser
+from seal_lightning.cli._scores import scores_table
 from seal_lightning.training import reload
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.mixin import SealMixin
@@ -143,3 +144,26 @@ class SealCLI(LightningCLI):
             if not any(isinstance(callback, kind) for callback in callbacks):
                 callbacks.insert(0, kind())
         return trainer
+
+    def test(self, *, verbose: bool = True, **options: Any) -> None:
+        """Run the test, and print what it measured.
+
+        Args:
+            verbose: Whether to print.
+            **options: The other arguments of `Trainer.test`.
+        """
+        self._print_scores(self.trainer.test(verbose=False, **options), verbose)
+
+    def validate(self, *, verbose: bool = True, **options: Any) -> None:
+        """Run the validation, and print what it measured.
+
+        Args:
+            verbose: Whether to print.
+            **options: The other arguments of `Trainer.validate`.
+        """
+        self._print_scores(self.trainer.validate(verbose=False, **options), verbose)
+
+    def _print_scores(self, results: Any, verbose: bool) -> None:
+        table = scores_table(results, getattr(self.datamodule, "unit", None))
+        if verbose and table and self.trainer.is_global_zero:
+            print(table)

@@ -16,6 +16,7 @@ from seal_lightning.callbacks.pose_writer import PoseWriter
 from seal_lightning.cli import main
 from seal_lightning.data import MocapDataModule, SyntheticMocap, normalize_screen
 from seal_lightning.data.datamodules.keypoint_file import KeypointFileDataModule
+from seal_lightning.functional import limb_symmetry_error
 from seal_lightning.plotting.animation import animate_lifting, check_animation, plot_lifting
 from seal_lightning.skeleton.mapping import get_mapping
 
@@ -172,6 +173,21 @@ def test_a_video_with_gaps_and_missing_joints(checkpoints, tmp_path):
     with Image.open(tmp_path / "out" / "poses.gif") as animation:
         assert animation.n_frames == 6
         assert animation.info["duration"] == 50
+
+
+def test_poses_can_be_smoothed_and_rescaled_and_the_command_says_where_they_are(checkpoints, tmp_path, capsys):
+    path, mapping, options = write_as("coco_results", people(), tmp_path)
+    options += ["--data.mapping", mapping, "--data.fps", "20"]
+    plain = predict(checkpoints["plain"], path, tmp_path / "plain", *options)["poses"]
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said == (
+        f"Poses of 6 of 6 frames written to {tmp_path / 'plain'}: poses.npz, poses.json, poses.png, poses.gif"
+    )
+    finish = ["--trainer.callbacks.smooth", "1.5", "--trainer.callbacks.rescale", "symmetrise"]
+    found = predict(checkpoints["plain"], path, tmp_path / "finished", *options, *finish)["poses"]
+    assert float(limb_symmetry_error(torch.from_numpy(found), H36M)) == pytest.approx(0.0, abs=1e-3)
+    assert float(limb_symmetry_error(torch.from_numpy(plain), H36M)) > 1.0
+    assert np.abs(np.diff(found, 2, axis=0)).mean() < 0.5 * np.abs(np.diff(plain, 2, axis=0)).mean()
 
 
 def test_projected_motion_goes_from_coco_to_poses(checkpoints, tmp_path):

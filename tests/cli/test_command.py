@@ -125,7 +125,11 @@ def test_fit_validate_test_predict(config, tmp_path, capsys):
     main(["validate", "--config", config, *trained])
     assert "val_error" in capsys.readouterr().out
     main(["test", "--config", config, *trained])
-    assert "test_error" in capsys.readouterr().out
+    *_, score, note = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"test_error  0\.\d{3,5}", score)
+    assert note == "Without a unit: as the model logs it; the data are in m."
+    main(["test", "--config", config, *trained, "--trainer.callbacks+=StructureMetrics", "--verbose=false"])
+    assert "test" not in capsys.readouterr().out
     main(["predict", "--config", config, *trained, "--trainer.callbacks+=my_lifters.KeepPredictions"])
     predictions = torch.load("predictions.pt")
     assert predictions[0].shape == (5, 17, 3)
