@@ -26,7 +26,7 @@ from seal_lightning.training.mixin import SealMixin
 __all__ = ["ReadableParser", "did_you_mean", "explained", "readable_errors"]
 
 # Where classes may be named without their import path. Importing them is what makes their short names known.
-_ROOMS = ("callbacks", "data", "loss_nets", "negatives", "objectives")
+_ROOMS = ("callbacks", "data", "error_estimate", "loss_nets", "negatives", "objectives")
 _LIGHTNING = ("lightning.pytorch.callbacks", "lightning.pytorch.loggers")
 _LONG = 300
 _PLAIN_HOST = (
