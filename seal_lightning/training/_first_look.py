@@ -18,7 +18,11 @@ __all__ = ["FirstLook"]
 _SETTLED = 1000  # steps after which predictions have about the size of a body, in whatever unit
 _OTHER_UNIT = 100.0  # times as long bones: metres and millimetres are 1000 apart, a model that still learns a few
 _PIXELS = 10.0  # mean size of a coordinate; normalised ones are of order 1
-_IMPLAUSIBLE_ASYMMETRY = 15.0  # percent; measured bodies have below 5
+_IMPLAUSIBLE_ASYMMETRY = 15.0  # percent
+_MEASURED_ASYMMETRY = 5.0  # percent; bodies have less
+# From one frame to the next, joints move by so many times the size of the body in the image. In motion capture of one
+# frame a second it is 0.9, between cameras that stand 72 degrees apart 1.5, between unrelated frames 1.4.
+_UNRELATED_FRAMES = 1.0
 _OVERRIDE = "override `seal_batch(self, batch, inputs, output)`"
 
 
@@ -34,11 +38,16 @@ class FirstLook:
         self.steps = 0
         self._confidence: bool | None = None
 
-    def __call__(self, read: SealBatch) -> None:
+    def __call__(self, read: SealBatch, given: Tensor | None = None) -> None:
         """Look at a step, if it is one of the two.
 
+        Args:
+            read: What was read of it.
+            given: The tensor of the step that the keypoints are, or of which they are the centre frame.
+
         Raises:
-            ValueError: If shapes do not fit, or all joints of the true poses lie in one point.
+            ValueError: If shapes do not fit, or the true poses are none: all joints lie in one point, the third
+                coordinate is always the same, or all x come before all y.
         """
         self.steps += 1
         if self.steps not in (1, _SETTLED):
@@ -50,6 +59,8 @@ class FirstLook:
         seen = _seen(read)
         if self.steps == 1:
             _look_at_keypoints(keypoints_2d, seen)
+            _look_at_window(keypoints_2d, given)
+            self._look_at_root(seen)
         if read.target is None or not self.skeleton.bones:
             return
         target = torch.where(seen[..., None], read.target.float(), 0.0)
@@ -86,15 +97,38 @@ class FirstLook:
                 "Expected the true poses to have bones longer than zero, but all joints of each lie in one point. If "
                 f"zeros stand for missing truth, {_OVERRIDE} and return a `labelled` or `visibility` that says so."
             )
+        _expect_depth(target, seen)
         if not self.skeleton.paired_bones:
             return
         asymmetry = float(limb_symmetry_error(target, self.skeleton, visibility=seen))
         if asymmetry > _IMPLAUSIBLE_ASYMMETRY:
+            self._expect_joints_before_axes(target, seen)
             warnings.warn(
                 f"The true poses' left and right bones differ by {asymmetry:.0f} % on average. If the targets are "
                 f"normalised by mean and standard deviation, {_OVERRIDE} and return "
                 "`SealBatch(keypoints_2d, prediction * std + mean, target * std + mean)`; if the joints are in another "
                 "order, set `skeleton` in SealConfig.",
+                stacklevel=4,
+            )
+
+    def _expect_joints_before_axes(self, target: Tensor, seen: Tensor) -> None:
+        joints = self.skeleton.num_joints
+        turned = target.reshape(*target.shape[:-2], 3, joints).transpose(-1, -2)
+        if bool(seen.all()) and float(limb_symmetry_error(turned, self.skeleton)) < _MEASURED_ASYMMETRY:
+            raise ValueError(
+                "Expected x, y and z of each joint side by side in the true poses, but they are bodies where all x "
+                f"come first, then all y and all z. To turn them, {_OVERRIDE} and return `SealBatch(keypoints_2d, "
+                f"prediction.view(-1, 3, {joints}).transpose(1, 2), target.view(-1, 3, {joints}).transpose(1, 2))`; "
+                "keypoints likewise."
+            )
+
+    def _look_at_root(self, seen: Tensor) -> None:
+        root = list(self.skeleton.root_joints)
+        if bool(seen.any() and not seen[..., root].all(-1).any()):
+            warnings.warn(
+                f"The root, joint {root}, counts in no sample of the first step. Poses are compared where their roots "
+                f"are, so that one without it feels no energy. If the root is known, {_OVERRIDE} and return a "
+                "`visibility` that has it.",
                 stacklevel=4,
             )
 
@@ -123,6 +157,35 @@ def _seen(read: SealBatch) -> Tensor:
     if read.labelled is not None:
         seen = seen & read.labelled.view(-1, *[1] * (len(shape) - 1))
     return seen
+
+
+def _expect_depth(target: Tensor, seen: Tensor) -> None:
+    third = target[..., 2][seen]
+    if third.numel() > 1 and bool((third == third[0]).all() and third[0] != 0):
+        raise ValueError(
+            f"Expected true poses in three dimensions, but the third coordinate is {float(third[0]):g} in all joints, "
+            f"as in homogeneous image points. {_OVERRIDE[0].upper()}{_OVERRIDE[1:]} and return the poses, or None for "
+            "a step that trains no pose."
+        )
+
+
+def _look_at_window(keypoints_2d: Tensor, given: Tensor | None) -> None:
+    rows, (joints, channels) = len(keypoints_2d), keypoints_2d.shape[-2:]
+    frames = 1 if given is None or given.dim() < 3 else given.shape[1]
+    if given is None or given.shape[:1] != (rows,) or given.numel() != rows * frames * joints * channels:
+        return
+    if frames == 1 or keypoints_2d.numel() == given.numel():
+        return
+    window = given.reshape(rows, frames, joints, channels)[..., :2].float()
+    size = (window - window.mean(2, keepdim=True)).norm(dim=-1).mean(-1)[:, 1:]
+    moved = float(((window[:, 1:] - window[:, :-1]).norm(dim=-1).mean(-1) / size).nanmedian())
+    if moved > _UNRELATED_FRAMES:
+        warnings.warn(
+            f"The keypoints {tuple(given.shape)} of one pose are taken for a window of {frames} frames, of which the "
+            f"centre is used, but from one to the next joints move by {moved:.1f} times the size of the body. If they "
+            f"are the views of {frames} cameras, {_OVERRIDE} and return those of one camera, or no keypoints.",
+            stacklevel=5,
+        )
 
 
 def _look_at_keypoints(keypoints_2d: Tensor, seen: Tensor) -> None:

@@ -140,7 +140,7 @@ class Joining:
         gradient = None if stated or place is None or not self._pulls(again) else self._gradient(loss, read, place)
         used = read.complete()
         if not again:
-            model._seal_look(used)
+            model._seal_look(used, self.step.keypoints)
         model._seal_last = read.detach() if read is used else used.detach()
         at = None
         if place is not None and not (place.own and used.prediction is read.prediction):
@@ -156,11 +156,11 @@ class Joining:
         watch, calls = self.step.watch, self.step.calls
         compared = self._joined[-1]
         behind = watch.made_of(compared)
-        walk = watch.ungraded or any(
-            watch.made_of(loss) & bit & ~behind for bit in (OPAQUE, *(call.bit for call in calls))
-        )
+        between = [call for call in calls if watch.made_of(loss) & call.bit & ~behind]
+        hooked = [call.name for call in between if call.hooked]
+        walk = watch.ungraded or bool(between) or bool(watch.made_of(loss) & OPAQUE & ~behind)
         factor = host.loss_factor(self.model, loss)  # small gradients would vanish in float16
-        with watch.gates.looking(loss, compared, walk):
+        with watch.gates.looking(loss, compared, walk, hooked):
             gradient = gradient_at(loss if factor is None else loss * factor, read.prediction, place)
         # In half precision, the quotient of a small gradient would be zero.
         return gradient.float() if factor is None else gradient.float() / factor

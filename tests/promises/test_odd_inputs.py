@@ -94,6 +94,23 @@ def test_a_skeleton_without_partners_has_no_sides_to_differ():
         looked_at(pose, 0 * pose, keypoints_2d, TWO)
 
 
+def test_truths_that_are_no_poses_stop(poses):
+    prediction, truth, keypoints_2d = poses
+    with pytest.raises(ValueError, match="third coordinate is 1 in all joints, as in homogeneous image points"):
+        looked_at(prediction, torch.cat([keypoints_2d, torch.ones(8, 17, 1)], -1), keypoints_2d)
+    with pytest.raises(ValueError, match=r"but they are bodies where all x come first.*view\(-1, 3, 17\)"):
+        looked_at(prediction, truth.mT.reshape(8, 17, 3), keypoints_2d)
+
+
+def test_a_root_that_never_counts_is_warned_of(poses):
+    visibility = torch.ones(8, 17, dtype=torch.bool)
+    visibility[1:, 0] = False
+    assert looked_at(*poses, visibility=visibility) == []
+    visibility[:, 0] = False
+    (warning,) = looked_at(*poses, visibility=visibility)
+    assert "The root, joint [0], counts in no sample" in warning
+
+
 def test_what_is_hidden_or_unlabelled_is_not_looked_at(poses):
     prediction, truth, keypoints_2d = poses
     broken, visibility, labelled = truth.clone(), torch.ones(8, 17, dtype=torch.bool), torch.ones(8, dtype=torch.bool)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM"]
+__all__ = ["BATCH", "BY_AXIS", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM"]
 
 NETWORK = 1  # parameters, or what a network returned
 RANDOM = 2
 BATCH = 4
 OPAQUE = 8  # something that was not followed: a compiled function, a custom `autograd.Function`
 NOISE = 16  # random numbers of its own shape were added, as a diffusion model does: no truth any more
-FIRST_BIT = 32
+BY_AXIS = 32  # flat, with all x before all y: of the shape of flat poses, but none
+FIRST_BIT = 64

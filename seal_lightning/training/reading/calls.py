@@ -16,7 +16,7 @@ from torch.utils.hooks import RemovableHandle
 
 from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.training.reading.containers import tensors_in
-from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, OPAQUE, Watch
+from seal_lightning.training.reading.watch import BATCH, BY_AXIS, NETWORK, NOISE, OPAQUE, Watch
 
 __all__ = ["Call", "Calls"]
 
@@ -33,6 +33,7 @@ class Call:
         bit: The call's bit: what comes out is made from it.
         named: Whether the last of the inputs is a dict of arguments by name.
         autocast: Type of the device and, where autocast was on, its dtype.
+        hooked: Whether a hook was registered within it.
     """
 
     inputs: Any
@@ -42,6 +43,7 @@ class Call:
     bit: int
     named: bool
     autocast: tuple[str, torch.dtype | None]
+    hooked: bool
 
     @property
     def name(self) -> str:
@@ -116,13 +118,15 @@ class Calls:
         on_top = self._look_away()
 
         def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            hooked = RemovableHandle.next_id > hooks
             handle.remove()
             self._look(on_top)
             if output is not None:
-                self._record(module, (*args, kwargs) if kwargs else args, output, bool(kwargs))
+                self._record(module, (*args, kwargs) if kwargs else args, output, bool(kwargs), hooked)
 
         # By the class, since a scripted module refuses the method.
         handle = nn.Module.register_forward_hook(module, after, with_kwargs=True, always_call=True)
+        hooks = RemovableHandle.next_id  # torch counts all hooks that were ever registered
 
     def _around(self, module: nn.Module, compiled: Callable[..., Any]) -> Callable[..., Any]:
         """The call of a module that was compiled in place: hooks on it would be compiled, too."""
@@ -132,7 +136,7 @@ class Calls:
                 return compiled(*args, **kwargs)
             with self.unseen():
                 output = compiled(*args, **kwargs)
-            self._record(module, (*args, kwargs) if kwargs else args, output, bool(kwargs))
+            self._record(module, (*args, kwargs) if kwargs else args, output, bool(kwargs), False)
             return output
 
         return call
@@ -152,13 +156,13 @@ class Calls:
             if tensor is not truth
         )
 
-    def _record(self, module: nn.Module, inputs: Any, output: Any, named: bool) -> None:
+    def _record(self, module: nn.Module, inputs: Any, output: Any, named: bool, hooked: bool) -> None:
         watch = self.watch
         made_of, posed, given = NETWORK, False, list(tensors_in(inputs))
         for tensor in given:
             if not watch.made_of(tensor):
                 watch.note(tensor, 0)  # keypoints that the step made of an array, say
-            made_of |= watch.made_of(tensor)
+            made_of |= watch.made_of(tensor) & ~BY_AXIS
             posed = posed or (id(tensor) in watch.poses and bool(watch.made_of(tensor) & BATCH))
         if any(_may_be_truth(watch, tensor) for tensor in given) and any(_predicted(watch, tensor) for tensor in given):
             made_of |= OPAQUE  # a loss that was not looked into, since it was given its arguments by name
@@ -171,7 +175,7 @@ class Calls:
             watch.note(tensor, bits | made_of | bit, 0 if known is None else known.bit)
             posed = posed or id(tensor) in watch.poses
         kept = (inputs, output) if posed or self.all_kept else (None, None)
-        self.found.append(Call(kept[0], kept[1], module, self.host, bit, named, _autocast(output)))
+        self.found.append(Call(kept[0], kept[1], module, self.host, bit, named, _autocast(output), hooked))
 
 
 def _expect_our_hook() -> None:
@@ -183,11 +187,11 @@ def _expect_our_hook() -> None:
 
 def _may_be_truth(watch: Watch, tensor: Tensor) -> bool:
     made_of = watch.made_of(tensor)
-    return made_of != 0 and not made_of & (NETWORK | NOISE) and watch.shapes.leading(tensor) is not None
+    return made_of != 0 and not made_of & (NETWORK | NOISE) and watch.leading(tensor) is not None
 
 
 def _predicted(watch: Watch, tensor: Tensor) -> bool:
-    return bool(watch.made_of(tensor) & NETWORK) and watch.shapes.leading(tensor) is not None
+    return bool(watch.made_of(tensor) & NETWORK) and watch.leading(tensor) is not None
 
 
 def _autocast(output: Any) -> tuple[str, torch.dtype | None]:

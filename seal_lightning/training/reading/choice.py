@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -38,8 +39,8 @@ def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> 
     # What comes out of a comparison and meets the truth again was no comparison: a noised truth less its noise.
     kept = [one for one in meetings if not any(other.made_of & one.bit for other in meetings)]
     fed, leaves = _fed(watch, calls)
-    # A mean pose, an earlier prediction or what a teacher makes of the keypoints is a truth where there is no other.
-    kept = [meeting for meeting in kept if meeting.truth_made_of & BATCH] or kept
+    # A mean pose or an earlier prediction is no truth. What a teacher makes of keypoints is, where there is no other.
+    kept = [meeting for meeting in kept if meeting.truth_made_of & BATCH] or (kept if watch.arrays else [])
     kept = [meeting for meeting in kept if not meeting.bits[1] & fed] or kept
     kept = [meeting for meeting in kept if meeting.truth_made_of & sum(watch.names) & ~leaves] or kept
     # What a network keeps for the host beside its output, like the poses of an auxiliary head, is not its prediction.
@@ -51,8 +52,10 @@ def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> 
         if all(other.made_of & root.bits[0] and other.truth_made_of & root.bits[1] for other in kept):
             last = _last_stage(calls, kept, root)
             if last is not None:
+                _expect_no_noise(watch, last)
                 return _as_it_met(watch, calls, last)
-    pairs = "; ".join(dict.fromkeys(met(watch, calls, meeting) for meeting in kept))
+    said = Counter(met(watch, calls, meeting) for meeting in kept)
+    pairs = "; ".join(f"{pair} ({count} of these)" if count > 1 else pair for pair, count in said.items())
     raise ValueError(
         f"Expected one prediction to meet one truth in the loss, but found several pairs: {pairs}. {OVERRIDE}."
     )
@@ -70,6 +73,24 @@ def made_by(calls: Sequence[Call], watch: Watch, made_of: int) -> Call | None:
     posed = [call for call in made if any(watch.shapes.leading(tensor) for tensor in tensors_in(call.output))]
     chosen = posed or made
     return chosen[-1] if chosen else None
+
+
+def _expect_no_noise(watch: Watch, meeting: Meeting) -> None:
+    """Raise where the network was given a sum of two tensors of the batch, one of which is said to be the truth."""
+    poses = [pose for pose in watch.poses.values() if pose.leading is not None]
+    leaves = {pose.bit for pose in poses if pose.bit in watch.names}
+    of_truth = next((bit for bit in leaves if meeting.truth_made_of & bit), 0)
+    for pose in poses if of_truth else ():
+        made_of = watch.made_of(pose.tensor)
+        if made_of & NETWORK or not (pose.made and meeting.made_of & pose.bit and made_of & of_truth):
+            continue
+        other = next((bit for bit in leaves if made_of & bit and not meeting.truth_made_of & bit), None)
+        if other is not None:
+            raise ValueError(
+                f"Expected to tell the truth from noise, but the network was given poses that are made from both "
+                f"{watch.names[of_truth]} and {watch.names[other]}, and the loss compares the prediction with the "
+                f"former: either may be noise that was added to the other. {OVERRIDE}."
+            )
 
 
 def _last_stage(calls: Sequence[Call], meetings: Sequence[Meeting], first: Meeting) -> Meeting | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["named_tensors", "tensors_in"]
+__all__ = ["may_hold_arrays", "named_tensors", "tensors_in"]
 
 _DEPTH = 6  # of nested containers; batches and outputs of networks are shallower
 _PLAIN = (str, bytes, int, float, complex, type, nn.Module)
@@ -35,6 +35,20 @@ def named_tensors(value: Any, name: str = "", depth: int = _DEPTH) -> Iterator[t
     else:
         for field, item in _attributes(value):
             yield from named_tensors(item, f"{name}.{field}", depth - 1)
+
+
+def may_hold_arrays(value: Any, depth: int = _DEPTH) -> bool:
+    """Whether there are numbers beside the tensors: arrays, floats, or objects into which nobody can look."""
+    if value is None or isinstance(value, (Tensor, str, bytes, int, type, nn.Module)):
+        return False
+    if depth == 0 or isinstance(value, float | complex):
+        return True
+    if isinstance(value, Mapping):
+        return any(may_hold_arrays(item, depth - 1) for item in value.values())
+    if isinstance(value, Sequence):
+        return any(may_hold_arrays(item, depth - 1) for item in value)
+    inner = _attributes(value)
+    return not inner or any(may_hold_arrays(item, depth - 1) for _, item in inner)
 
 
 def _attributes(value: Any) -> list[tuple[str, Any]]:

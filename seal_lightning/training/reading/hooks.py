@@ -11,7 +11,7 @@ import functools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -43,18 +43,21 @@ class Gates:
         return function(tensor, once)
 
     @contextmanager
-    def looking(self, loss: Tensor, at: Tensor, walk: bool) -> Iterator[None]:
+    def looking(self, loss: Tensor, at: Tensor, walk: bool, hooked: Sequence[str] = ()) -> Iterator[None]:
         """A context in which a gradient may be looked at.
 
         Args:
             loss: What is differentiated.
             at: With respect to what.
             walk: Whether the graph between them may hold what was not seen to be made, and has to be searched.
+            hooked: Networks between them that register hooks when they are called, which is not seen either.
 
         Raises:
             ValueError: If something lies between them that cannot be kept from firing twice.
         """
         nodes = [_once_in_look(node) for node in _custom_nodes(loss, at)] if walk else []
+        if hooked:
+            _refuse(f"a hook that `{hooked[0]}` registers when it is called")
         before = [tensor.grad for tensor in self._retained]
         gates = [*self._hooks, *nodes]
         for gate in gates:
@@ -120,9 +123,13 @@ def _custom_nodes(loss: Tensor, at: Tensor) -> list[Any]:
         stack.extend(new)
     for node in on_the_way:
         if (name := node.name()) in _REFUSED:
-            raise ValueError(
-                f"Expected nothing between the loss and the prediction that must not run twice, but got "
-                f"{_REFUSED[name]}: SEAL looks at the gradient there before the backward pass. Move it out of the way "
-                "from the prediction to the loss, or use weight 0."
-            )
+            _refuse(_REFUSED[name])
     return [node for node in on_the_way if isinstance(node, _NODE)]
+
+
+def _refuse(what: str) -> NoReturn:
+    raise ValueError(
+        f"Expected nothing between the loss and the prediction that must not run twice, but got {what}: SEAL looks at "
+        "the gradient there before the backward pass. Move it out of the way from the prediction to the loss, or use "
+        "weight 0."
+    )

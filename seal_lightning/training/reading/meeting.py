@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from seal_lightning.training.reading.bits import BATCH, NETWORK, NOISE, RANDOM
+from seal_lightning.training.reading.bits import BATCH, BY_AXIS, NETWORK, NOISE, RANDOM
 from seal_lightning.training.reading.operations import ALL_AXES
 
 __all__ = ["Meeting", "Meetings", "Part"]
@@ -111,11 +111,17 @@ class Meetings:
         trained = one.requires_grad and not one.is_leaf if torch.is_grad_enabled() else True
         if not made_of & NETWORK or truth_made_of & NETWORK or not trained:
             return 0
-        if truth_made_of & NOISE or truth_made_of & (RANDOM | BATCH) == RANDOM:
+        if truth_made_of & (RANDOM | BATCH) == RANDOM or (made_of ^ truth_made_of) & BY_AXIS:
             return 0
         part, true_part = self._watch.part(one), self._watch.part(other)
         if part is None or true_part is None:
             return self._misfit(one, other)
+        # The noise that the network was given, with a pose or without, as a diffusion model predicts it; but not a pose
+        # to which noise was added before it was seen.
+        if made_of & truth_made_of & self._watch.noises and not (
+            truth_made_of & NOISE and made_of & self._watch.pose(true_part.pose).bit
+        ):
+            return 0
         shapes = self._watch.shapes
         if shapes.leading(part.pose) != shapes.leading(true_part.pose) or not self._alike(part.mask, true_part.mask):
             return 0

@@ -15,13 +15,13 @@ __all__ = [
     "Kind",
     "argument",
     "axes_kept",
+    "compared",
     "keeps_order",
     "kind_of",
+    "minus",
     "name_of",
-    "operands",
     "picks_rows",
     "row_of",
-    "taken_away",
 ]
 
 
@@ -40,6 +40,8 @@ class Kind(IntEnum):
     STATES = 9  # is the criterion, called by the host itself
     WEIGHS = 10  # may weigh one tensor by another
     DIFFERS = 11  # takes neighbours from one another
+    GRADIENT = 12
+    LEAVES = 13  # becomes an array, which is not followed
 
 
 _NAMES = {
@@ -56,7 +58,7 @@ _NAMES = {
     Kind.EMPTY: "empty_like zeros_like ones_like full_like new_empty new_zeros new_ones new_full new_tensor shape size",
     Kind.RANDOM: (
         "randn_like rand_like randint_like normal normal_ uniform_ random_ bernoulli_ exponential_ randn rand randint "
-        "randperm bernoulli multinomial log_normal_ cauchy_ dropout"
+        "randperm bernoulli multinomial log_normal_ cauchy_"
     ),
     Kind.HOOKS: "register_hook retain_grad",
     Kind.NEGATES: "neg __neg__ negative",
@@ -65,6 +67,8 @@ _NAMES = {
         "mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ masked_select einsum"
     ),
     Kind.DIFFERS: "diff",
+    Kind.GRADIENT: "grad",
+    Kind.LEAVES: "numpy tolist __array__",
 }
 _KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 # Of those that select, the ones that may leave values out, or change their order.
@@ -83,13 +87,35 @@ def kind_of(function: Any) -> Kind:
 
 @functools.cache
 def name_of(function: Any) -> str:
-    """Its name; that of the attribute for a getter, as `data` of ``tensor.data``."""
-    name = getattr(function, "__name__", "")
+    """Its name; that of the attribute for a getter, as `data` of ``tensor.data``, and `sub` for ``sub.Tensor``."""
+    name = getattr(function, "__name__", "").partition(".")[0]
     return getattr(function.__self__, "__name__", name) if name == "__get__" else name
 
 
+def compared(
+    adds: bool, args: Sequence[Any], kwargs: Any, negated: Mapping[int, tuple[Tensor, Tensor]]
+) -> tuple[Any, Any]:
+    """The two tensors that an operation takes from one another; None for both where it takes none.
+
+    Args:
+        adds: Whether it is an addition: of a negated tensor, or with an `alpha` of -1, it is a subtraction.
+        args: Its positional arguments.
+        kwargs: Its arguments by name.
+        negated: By their identity, tensors that are another one with the other sign; each with that one.
+    """
+    one, other = operands(args, kwargs)
+    alpha = kwargs.get("alpha", 1) if kwargs else 1
+    if alpha == (-1 if adds else 1):
+        return one, other
+    if adds and alpha == 1 and id(other) in negated:
+        return one, negated[id(other)][1]
+    if adds and alpha == 1 and id(one) in negated:
+        return other, negated[id(one)][1]
+    return None, None
+
+
 def operands(args: Sequence[Any], kwargs: Any) -> tuple[Any, Any]:
-    """The two operands of an operation that compares, positional or by name; None for what is missing."""
+    """The two operands of an operation, positional or by name; None for both where one is missing."""
     given = [*args[:2]]
     for name in ("input", "target", "other", "x1", "x2") if kwargs else ():
         if name in kwargs:
@@ -97,12 +123,13 @@ def operands(args: Sequence[Any], kwargs: Any) -> tuple[Any, Any]:
     return (given[0], given[1]) if len(given) > 1 else (None, None)
 
 
-def taken_away(args: Sequence[Any], kwargs: Any, negated: Mapping[int, Tensor]) -> bool:
-    """Whether an addition is a subtraction: of a negated tensor, or with a negative `alpha`."""
-    alpha = kwargs.get("alpha", 1) if kwargs else 1
-    if isinstance(alpha, int | float) and alpha < 0:
-        return True
-    return bool(negated) and any(id(tensor) in negated for tensor in args[:2])
+def minus(args: Sequence[Any]) -> Tensor | None:
+    """What is multiplied by -1, if that is what a product does."""
+    if len(args) == 2:
+        for one, other in (args, args[::-1]):
+            if isinstance(one, Tensor) and isinstance(other, int | float) and other == -1:
+                return one
+    return None
 
 
 def keeps_order(function: Any, args: Sequence[Any]) -> bool:

@@ -68,10 +68,15 @@ class Record:
             return
         if misfit := which_fit(self.skeleton, step.watch.meetings.misfits):
             raise ValueError(misfit)
+        foreign = any(not meeting.truth_made_of & BATCH for meeting in step.watch.meetings)
+        why = (
+            " What it is compared with comes from neither the batch nor a network: a mean pose, noise or an earlier "
+            "prediction is no truth."
+        )
         what = "The step returned no" if automatic else "No `manual_backward` of this step had a"
         self.warn(
             f"{what} loss that depends on the prediction and compares it with a truth: no energy joined it, and SEAL "
-            f"sits out each step like it. If it trains poses: {OVERRIDE}."
+            f"sits out each step like it.{why if foreign else ''} If it trains poses: {OVERRIDE}."
         )
         if self.idle >= _PATIENCE:
             raise ValueError(

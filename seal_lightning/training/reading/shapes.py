@@ -31,6 +31,15 @@ class PoseShapes:
             known = self._fits[shape] = self.leading(tensor) is not None or self.leading(tensor, 2) is not None
         return known
 
+    def flat(self, tensor: Tensor) -> bool:
+        """Whether what fits has joints and coordinates in one axis."""
+        return tensor.shape[-1] > 3
+
+    def by_axis(self, tensor: Tensor) -> bool:
+        """Whether it has poses or keypoints of which the joints are the last axis, as (B, 3, J)."""
+        shape = tensor.shape
+        return len(shape) > 2 and shape[-1] == self.joints > 3 >= shape[-2] > 1
+
     def leading(self, tensor: Tensor, channels: int = 3) -> tuple[int, ...] | None:
         """Leading dimensions (B,) or (B, T) of a batch with so many channels; None where it is none."""
         key = tensor.shape, channels

@@ -36,7 +36,7 @@ def read_unseen(watch: Watch, calls: Sequence[Call], trained: bool) -> tuple[Pos
     if not predictions:
         return None
     truths = [pose for pose in poses if not watch.made_of(pose.tensor) & (NETWORK | NOISE) and pose.bit not in fed]
-    truths = [pose for pose in truths if watch.made_of(pose.tensor) & BATCH] or truths
+    truths = [pose for pose in truths if watch.made_of(pose.tensor) & BATCH] or (truths if watch.arrays else [])
     pairs = [
         (prediction, truth)
         for prediction in _last(watch, predictions)

@@ -13,32 +13,33 @@ from torch.compiler import is_compiling
 from torch.overrides import TorchFunctionMode
 
 from seal_lightning.loss.criterion import SealLoss
-from seal_lightning.training.reading.bits import BATCH, FIRST_BIT, NETWORK, NOISE, OPAQUE, RANDOM
-from seal_lightning.training.reading.containers import named_tensors
+from seal_lightning.training.reading.bits import BATCH, BY_AXIS, FIRST_BIT, NETWORK, NOISE, OPAQUE, RANDOM
+from seal_lightning.training.reading.containers import may_hold_arrays, named_tensors
 from seal_lightning.training.reading.hooks import Gates
 from seal_lightning.training.reading.meeting import Meetings, Part
 from seal_lightning.training.reading.operations import (
     ALL_AXES,
     Kind,
     axes_kept,
+    compared,
     keeps_order,
     kind_of,
+    minus,
     name_of,
-    operands,
     picks_rows,
     row_of,
-    taken_away,
 )
 from seal_lightning.training.reading.shapes import PoseShapes
 from seal_lightning.training.reading.takes import Take
 from seal_lightning.training.reading.weights import Weighings
 
-__all__ = ["BATCH", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Pose", "Stated", "Watch"]
+__all__ = ["BATCH", "BY_AXIS", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Pose", "Stated", "Watch"]
 
 # Every operation of a step passes here, and a member of an enumeration is slow to reach by its name.
 _OTHER, _MEETS, _ADDS, _SELECTS = Kind.OTHER, Kind.MEETS, Kind.ADDS, Kind.SELECTS
 _EMPTY, _RANDOM, _HOOKS, _NEGATES = Kind.EMPTY, Kind.RANDOM, Kind.HOOKS, Kind.NEGATES
 _SETS, _STATES, _WEIGHS, _DIFFERS = Kind.SETS, Kind.STATES, Kind.WEIGHS, Kind.DIFFERS
+_GRADIENT, _LEAVES = Kind.GRADIENT, Kind.LEAVES
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
 
 
@@ -84,6 +85,7 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self.shapes = shapes
         self.active = False
+        self.noises = 0  # bits of tensors of the shape of poses that are nothing but random numbers
         self.names: dict[int, str] = {}  # of the tensors of the batch, by their bits
         self.poses: dict[int, Pose] = {}
         self.meetings = Meetings(self)
@@ -97,7 +99,9 @@ class Watch(TorchFunctionMode):
         self._parts: dict[int, Part] = {}
         self._whole: dict[int, Tensor] = {}  # the batch of poses out of which others were taken
         self._displacements: set[int] = set()  # between joints or frames of one batch: no poses, though of their shape
-        self._negated: dict[int, Tensor] = {}
+        self._negated: dict[int, tuple[Tensor, Tensor]] = {}  # each with what it is the negative of
+        self._batches: list[Any] = []
+        self._left = False  # whether values of the batch became an array
         self._bit = FIRST_BIT
 
     def new_bit(self) -> int:
@@ -107,10 +111,16 @@ class Watch(TorchFunctionMode):
 
     def begin(self, batch: Any) -> None:
         """Take the tensors of the batch for what they are."""
+        self._batches.append(batch)
         for name, tensor in named_tensors(batch, "batch"):
             bit = self.new_bit()
             self.names[bit] = name
             self.note(tensor, BATCH | bit, bit)
+
+    @property
+    def arrays(self) -> bool:
+        """Whether values of the batch may have come by as arrays or numbers, which are not followed."""
+        return self._left or any(may_hold_arrays(batch) for batch in self._batches)
 
     def made_of(self, tensor: Tensor) -> int:
         """Bits of all that a tensor is made from."""
@@ -133,8 +143,14 @@ class Watch(TorchFunctionMode):
         if known is not None:
             return known
         pose = self.poses.get(id(tensor))
-        leading = self.shapes.leading(tensor) if pose is None else pose.leading
+        leading = self.leading(tensor) if pose is None else pose.leading
         return None if leading is None else Part(tensor, tensor, ALL_AXES, None)
+
+    def leading(self, tensor: Tensor, channels: int = 3) -> tuple[int, ...] | None:
+        """Leading dimensions of a batch of poses or of keypoints; None where it is none, whatever its shape."""
+        if self.made_of(tensor) & BY_AXIS and self.shapes.flat(tensor):
+            return None
+        return self.shapes.leading(tensor, channels)
 
     def note(self, tensor: Tensor, made_of: int, bit: int = 0, made: bool = False) -> None:
         """Note what a tensor is made from.
@@ -145,7 +161,8 @@ class Watch(TorchFunctionMode):
             bit: The bit of its values, if they have one.
             made: Whether an operation of the step made them.
         """
-        if tensor.dim() > 1 and self.shapes.fits(tensor) and tensor.dtype != torch.bool:
+        fits = tensor.dim() > 1 and self.shapes.fits(tensor) and tensor.dtype != torch.bool
+        if fits and not (made_of & BY_AXIS and self.shapes.flat(tensor)):
             bit = bit or self.new_bit()
             self.poses[id(tensor)] = Pose(tensor, bit, self.shapes.leading(tensor), made)
         self._made[id(tensor)] = (weakref.ref(tensor), made_of | bit)
@@ -167,7 +184,9 @@ class Watch(TorchFunctionMode):
         if kind is _STATES:
             return self._state(func, args, kwargs or {})
         out = func(*args, **kwargs) if kwargs else func(*args)
-        if isinstance(out, Tensor):
+        if kind is _LEAVES:
+            self._left = self._left or bool(self._all(args) & BATCH)
+        elif isinstance(out, Tensor):
             self._follow(func, kind, args, kwargs, (out,))
         elif kind is _SETS:
             self._follow(func, kind, args, kwargs, args[:1])
@@ -182,6 +201,8 @@ class Watch(TorchFunctionMode):
             made_of = RANDOM
         elif kind is _SELECTS and len(args) > 1 and _has_numbers(args[1]):
             made_of = self._all(args[:1])  # the type or shape of another tensor is not its values; an index counts
+        elif kind is _GRADIENT and len(args) > 1 and not kwargs.get("create_graph"):
+            made_of, kwargs = self._all(args[1:2]), None  # a direction among values of what it is taken by
         else:
             made_of = self._all(args)
         if kwargs:
@@ -197,19 +218,21 @@ class Watch(TorchFunctionMode):
         for number, out in enumerate(outs):
             if not isinstance(out, Tensor):
                 continue
-            if met and not out.requires_grad:
-                made_of &= ~self.meetings.bits  # detached: no loss that is made from it trains what met
+            # Detached: no loss that is made from it trains what met.
+            bits = made_of & ~self.meetings.bits if met and not out.requires_grad else made_of
             known = self._made.get(id(out))
             if known is not None and known[0]() is out:
-                if known[1] | made_of != known[1]:
-                    self.add(out, made_of)
+                if known[1] | bits != known[1]:
+                    self.add(out, bits)
                 continue
             if kind is _SELECTS:
-                self._select(func, args, kwargs, number, out, made_of)
+                self._select(func, args, kwargs, number, out, bits)
             else:
-                self.note(out, made_of, made=True)
-            if kind is _NEGATES:
-                self._negated[id(out)] = out
+                self.note(out, bits, made=True)
+            if kind is _RANDOM and id(out) in self.poses:
+                self.noises |= self.poses[id(out)].bit
+            if (kind is _NEGATES or kind is _WEIGHS) and (source := self._negative_of(kind, args)) is not None:
+                self._negated[id(out)] = out, source
             if difference:
                 self.meetings.differences[id(out)] = (out, difference)
             if displaced or (self._displacements and kind is not _SELECTS and self._only_displacements(args)):
@@ -224,13 +247,14 @@ class Watch(TorchFunctionMode):
         """
         difference = 0
         displaced = kind is _DIFFERS
-        if kind is _MEETS or (kind is _ADDS and taken_away(args, kwargs, self._negated)):
-            one, other = operands(args, kwargs)
-            difference = self.meetings.compare(name_of(func), one, other)
-            made_of |= difference
-            displaced = not difference and self._of_one(one, other)
-        elif kind is _ADDS:
-            made_of &= ~self.meetings.moved(args)
+        if kind is _MEETS or kind is _ADDS:
+            one, other = compared(kind is _ADDS, args, kwargs, self._negated)
+            if one is not None:
+                difference = self.meetings.compare(name_of(func), one, other)
+                made_of |= difference
+                displaced = not difference and self._of_one(one, other)
+            elif kind is _ADDS:
+                made_of &= ~self.meetings.moved(args)
         elif (
             made_of & BATCH
             and made_of & NETWORK
@@ -242,6 +266,9 @@ class Watch(TorchFunctionMode):
         if kind is _WEIGHS or kind is _NEGATES:
             difference = self.meetings.scaled(args)
         return made_of, difference, displaced
+
+    def _negative_of(self, kind: Kind, args: Sequence[Any]) -> Tensor | None:
+        return args[0] if kind is _NEGATES else minus(args)
 
     def _all(self, values: Iterable[Any]) -> int:
         """Bits of all tensors among the arguments of an operation."""
@@ -269,7 +296,12 @@ class Watch(TorchFunctionMode):
         """Note a part, or another view or copy, of a tensor, and which poses it belongs to."""
         source = args[0]
         whole = self.poses.get(id(source))
-        if whole is not None and out.numel() == source.numel() and keeps_order(func, args):
+        in_order = out.numel() == source.numel() and keeps_order(func, args)
+        if self.shapes.by_axis(out):
+            made_of &= ~BY_AXIS
+        elif in_order and whole is None and self.shapes.by_axis(source):
+            made_of |= BY_AXIS
+        if whole is not None and in_order:
             self.note(out, made_of, whole.bit, whole.made)
         else:
             self.note(out, made_of, made=True)

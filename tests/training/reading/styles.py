@@ -8,6 +8,7 @@ import types
 from dataclasses import dataclass
 
 import lightning as L
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -197,6 +198,41 @@ def truth_through_numpy(host, b, i):
     return distance(*host.uses(b[0], host(b[0]), torch.from_numpy(b[1].numpy()[..., ::-1].copy())))
 
 
+@style()
+def truth_jittered(host, b, i):
+    return distance(*host.uses(b[0], host(b[0]), b[1] + 0.01 * torch.randn_like(b[1])))
+
+
+@style()
+def jittered_before_it_is_projected(host, b, i):
+    y = b[1] + 0.01 * torch.randn_like(b[1])
+    x = y[..., :2] / (9 + y[..., 2:])
+    return distance(*host.uses(x, host(x), y))
+
+
+@style(SILENT, build=lambda host: host.register_buffer("mean", bodies(B)))
+def pulled_to_a_mean_pose(host, b, i):
+    return distance(host(b[0]), host.mean)
+
+
+@style(SILENT, build=lambda host: setattr(host, "earlier", bodies(B)))
+def pulled_to_earlier_predictions(host, b, i):
+    prediction = host(b[0])
+    loss, host.earlier = distance(prediction, host.earlier), 0.6 * host.earlier + 0.4 * prediction.detach()
+    return loss
+
+
+@style(SILENT, build=lambda host: setattr(host, "net", nn.Sequential(nn.Flatten(), nn.Linear(2 * J, 3 * J))))
+def all_x_before_all_y(host, b, i):
+    return F.mse_loss(host(b[0]), b[1].transpose(1, 2).flatten(1))
+
+
+@style(build=lambda host: setattr(host, "net", nn.Sequential(nn.Flatten(), nn.Linear(2 * J, 3 * J))))
+def all_x_before_all_y_until_they_meet(host, b, i):
+    prediction = host(b[0].mT.reshape(B, -1)).view(B, 3, J).transpose(1, 2)
+    return distance(*host.uses(b[0], prediction, b[1]))
+
+
 @style(batch=lambda: (keypoints(B), bodies(B), bodies(B, seed=5)))
 def two_truths_in_the_batch(host, b, i):
     return distance(*host.uses(b[0], host(b[0]), b[2]))
@@ -267,6 +303,35 @@ def only_two_axes(host, b, i):
 def added_with_a_minus(host, b, i):
     p, y = host.uses(b[0], host.net(b[0]), b[1])
     return torch.add(p, y, alpha=-1).abs().mean() + (-y + p).abs().mean()
+
+
+@style()
+def less_by_a_minus_alone(host, b, i):
+    p, y = host.uses(b[0], host.net(b[0]), b[1])
+    return (-y + p).abs().mean()
+
+
+@style()
+def less_by_a_factor(host, b, i):
+    p, y = host.uses(b[0], host.net(b[0]), b[1])
+    return (p + (-1) * y).abs().mean()
+
+
+@style(SILENT)
+def less_twice_the_truth(host, b, i):
+    return torch.sub(host.net(b[0]), b[1], alpha=2).abs().mean()
+
+
+@style()
+def an_operation_below_torch(host, b, i):
+    p, y = host.uses(b[0], host.net(b[0]), b[1])
+    return torch.ops.aten.sub.Tensor(p, y).abs().mean()
+
+
+@style()
+def sorted_errors(host, b, i):
+    p, y = host.uses(b[0], host.net(b[0]), b[1])
+    return torch.frexp((p - y).norm(dim=-1))[0].mean() + (p - y).norm(dim=-1).max(dim=1).values.mean()
 
 
 @style(batch=lambda: (keypoints(B, channels=3), bodies(B)), build=lambda host: setattr(host, "net", net(51)))
@@ -388,10 +453,46 @@ def noise_predicted(host, b, i):
     return F.mse_loss(host.net(torch.cat([b[0].flatten(1), (b[1] + noise).flatten(1)], dim=1)), noise)
 
 
+@style(SILENT, build=lambda host: setattr(host, "net", net(85)))
+def noise_of_numpy_predicted(host, b, i):
+    noise = torch.from_numpy(np.random.default_rng(i).standard_normal((B, J, 3), dtype=np.float32))
+    return F.mse_loss(host.net(torch.cat([b[0], b[1] + noise], dim=-1)), noise)
+
+
+@style(SILENT, build=lambda host: setattr(host, "net", net(85)))
+def scaled_noise_predicted(host, b, i):
+    noise = torch.randn_like(b[1]) * b[1].std(0)
+    return F.mse_loss(host.net(torch.cat([b[0], b[1] + noise], dim=-1)), noise)
+
+
+@style(ERROR, batch=lambda: (*pair(), torch.randn(B, J, 3)), build=lambda host: setattr(host, "net", net(85)))
+def noise_of_the_batch_predicted(host, b, i):
+    x, y, noise = b
+    return F.mse_loss(host.net(torch.cat([x, 0.9 * y + 0.1 * noise], dim=-1)), noise)
+
+
 @style(SILENT, build=with_parts(denoiser=Denoiser))
 def flow_predicted(host, b, i):
     noise, time = torch.randn_like(b[1]), torch.rand(B, 1, 1)
     return F.mse_loss(host.denoiser((1 - time) * noise + time * b[1], b[0]), b[1] - noise)
+
+
+def disturbed(host, x, y):
+    """Keypoints a little way up the gradient of the loss."""
+    x = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(distance(host(x), y), x)
+    return (x + 0.01 * gradient.sign()).detach()
+
+
+@style()
+def adversarial(host, b, i):
+    x = disturbed(host, *b)
+    return distance(*host.uses(x, host(x), b[1]))
+
+
+@style(ERROR)
+def adversarial_beside_clean(host, b, i):
+    return distance(host(b[0]), b[1]) + distance(host(disturbed(host, *b)), b[1])
 
 
 @style(batch=lambda: (torch.randn(B, 3, 8, 8), bodies(B)), build=lambda host: setattr(host, "net", net(192)))

@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import warnings
 
 import lightning as L
 import pytest
@@ -106,6 +107,29 @@ def test_what_would_run_twice_is_refused():
 
     with pytest.raises(ValueError, match="must not run twice, but got a full backward hook on a module"):
         step(loss, build)
+
+
+def test_a_hook_that_a_network_registers_is_refused():
+    class Critic(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(51, 1)
+
+        def forward(self, pose):
+            flat = pose.flatten(1)
+            flat.register_hook(lambda gradient: None)
+            return self.layer(flat).mean()
+
+    def loss(host, b, i):
+        prediction = host.net(b[0])
+        return distance(prediction, b[1]) - 0.01 * host.critic(prediction)
+
+    def build(host):
+        host.critic = Critic()
+
+    with pytest.raises(ValueError, match="must not run twice, but got a hook that `critic` registers"):
+        step(loss, build)
+    step(loss, build, weight=0.0)
 
 
 def test_copies_made_inside_a_step_carry_nothing():
@@ -318,3 +342,19 @@ def test_a_third_channel_that_is_no_confidence_makes_no_keypoints():
     with pytest.warns(UserWarning, match=r"whose third channel is no confidence in \[0, 1\]"):
         model, _ = step(lambda host, b, i: distance(host.net(b[0]), b[1]), build, batch=batch)
     assert not model.seal_captured.keypoints_2d.any()
+
+
+@pytest.mark.parametrize("frames", ["views", "a window"])
+def test_views_of_cameras_are_no_window_of_frames(frames):
+    first = torch.randn(8, 1, 17, 2)
+    x = torch.randn(8, 3, 17, 2) if frames == "views" else first + 0.05 * torch.randn(8, 3, 17, 2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model, _ = step(
+            lambda host, b, i: distance(host.net(b[0]), b[1]), lambda host: setattr(host, "net", net(102)), (x, Y)
+        )
+    said = [str(warning.message) for warning in caught]
+    assert any("If they are the views of 3 cameras, override `seal_batch" in words for words in said) == (
+        frames == "views"
+    )
+    assert torch.equal(model.seal_captured.keypoints_2d, x[:, 1])
