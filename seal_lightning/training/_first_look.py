@@ -113,8 +113,14 @@ class FirstLook:
 
     def _expect_joints_before_axes(self, target: Tensor, seen: Tensor) -> None:
         joints = self.skeleton.num_joints
-        turned = target.reshape(*target.shape[:-2], 3, joints).transpose(-1, -2)
-        if bool(seen.all()) and float(limb_symmetry_error(turned, self.skeleton)) < _MEASURED_ASYMMETRY:
+
+        def turned(pose: Tensor) -> float:
+            other = pose.reshape(*pose.shape[:-2], 3, joints).transpose(-1, -2)
+            return float(limb_symmetry_error(other, self.skeleton))
+
+        # Poses far from the origin look symmetric in the other order, too, but not without their centre.
+        centred = target - target.mean(-2, keepdim=True)
+        if bool(seen.all()) and turned(target) < _MEASURED_ASYMMETRY and turned(centred) < _IMPLAUSIBLE_ASYMMETRY:
             raise ValueError(
                 "Expected x, y and z of each joint side by side in the true poses, but they are bodies where all x "
                 f"come first, then all y and all z. To turn them, {_OVERRIDE} and return `SealBatch(keypoints_2d, "

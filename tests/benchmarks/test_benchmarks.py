@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from benchmarks import data_wait, step, step_chart
+from benchmarks import data_wait, reading, step, step_chart
 from benchmarks.measure import interleaved, metered, products_alone
 from benchmarks.on_device import device_rows, device_table
 
@@ -42,6 +42,14 @@ def test_steps_in_a_trainer(tmp_path, capsys):
     assert all(len(row["seconds"]) == 2 for row in rows)
     assert [row["over_plain"] == 1 for row in rows] == [True, False, True, False]
     assert "simple, 17 joints, 27 frames, batch 4, in a Trainer" in capsys.readouterr().out
+
+
+def test_reading(tmp_path, capsys):
+    result = reading.main(["--steps", "2", "--repeats", "2", "--output", str(tmp_path / "reading.json")])
+    assert json.loads((tmp_path / "reading.json").read_text()) == result
+    assert {name: host["operations"] for name, host in result["hosts"].items()} == {"Plain": 6, "Rich": 157}
+    assert all(len(host["read"]) == 2 for host in result["hosts"].values())
+    assert "| Rich | 157 |" in capsys.readouterr().out
 
 
 def test_steps_on_a_device(capsys):

@@ -98,6 +98,7 @@ def test_truths_that_are_no_poses_stop(poses):
     prediction, truth, keypoints_2d = poses
     with pytest.raises(ValueError, match="third coordinate is 1 in all joints, as in homogeneous image points"):
         looked_at(prediction, torch.cat([keypoints_2d, torch.ones(8, 17, 1)], -1), keypoints_2d)
+    assert "another order" in looked_at(prediction, torch.randn(8, 17, 3) + torch.tensor([9.0, 0, 50]), keypoints_2d)[0]
     with pytest.raises(ValueError, match=r"but they are bodies where all x come first.*view\(-1, 3, 17\)"):
         looked_at(prediction, truth.mT.reshape(8, 17, 3), keypoints_2d)
 

@@ -162,6 +162,7 @@ def _candidates(watch: Watch, calls: Sequence[Call], made_of: int) -> Iterator[t
             for pose in reversed(watch.poses.values())
             if made_of & (pose.bit | OPAQUE) and not watch.made_of(pose.tensor) & NETWORK
         ]
+    yield from _with_channels(watch, given)
     ancestors = [
         pose.tensor
         for tensor in given
@@ -169,8 +170,12 @@ def _candidates(watch: Watch, calls: Sequence[Call], made_of: int) -> Iterator[t
         if watch.made_of(tensor) & pose.bit and watch.made_of(pose.tensor) & (BATCH | RANDOM) != RANDOM
     ]
     alike = [pose for pose in ancestors if any(pose.numel() == tensor.numel() for tensor in given)]
-    for tensors in (given, alike, ancestors):
-        for channels in (2, 3):
-            yield [tensor for tensor in tensors if watch.shapes.leading(tensor, channels) is not None], channels
+    for tensors in (alike, ancestors):
+        yield from _with_channels(watch, tensors)
     # Last, keypoints that an earlier network found in an image; flattened, they could as well be features.
     yield [t for t in went_in if watch.made_of(t) & NETWORK and t.shape[-2:] == (watch.shapes.joints, 2)], 2
+
+
+def _with_channels(watch: Watch, tensors: Sequence[Tensor]) -> Iterator[tuple[list[Tensor], int]]:
+    for channels in (2, 3):
+        yield [tensor for tensor in tensors if watch.shapes.leading(tensor, channels) is not None], channels

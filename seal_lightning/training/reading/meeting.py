@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from seal_lightning.training.reading.bits import BATCH, BY_AXIS, NETWORK, NOISE, RANDOM
 from seal_lightning.training.reading.operations import ALL_AXES
+from seal_lightning.training.reading.parts import Part
 
-__all__ = ["Meeting", "Meetings", "Part"]
+__all__ = ["Meeting", "Meetings"]
 
 _IN_PLACE = (
     "sub_",
@@ -21,24 +22,6 @@ _IN_PLACE = (
     "add_",
     "__iadd__",
 )  # one of the two becomes the difference
-
-
-class Part(NamedTuple):
-    """A tensor that was taken out of a batch of poses.
-
-    Args:
-        tensor: The tensor.
-        pose: The batch of poses.
-        axes: Which of the axes x, y and z it has.
-        row: The one sample that it has; None for all.
-        mask: Which joints it has; None for those of all samples alike.
-    """
-
-    tensor: Tensor
-    pose: Tensor
-    axes: int
-    row: int | None
-    mask: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -113,17 +96,19 @@ class Meetings:
             return 0
         if truth_made_of & (RANDOM | BATCH) == RANDOM or (made_of ^ truth_made_of) & BY_AXIS:
             return 0
-        part, true_part = self._watch.part(one), self._watch.part(other)
+        of = self._watch.part
+        part, true_part = of(one), of(other)
         if part is None or true_part is None:
             return self._misfit(one, other)
         # The noise that the network was given, with a pose or without, as a diffusion model predicts it; but not a pose
         # to which noise was added before it was seen.
         if made_of & truth_made_of & self._watch.noises and not (
-            truth_made_of & NOISE and made_of & self._watch.pose(true_part.pose).bit
+            truth_made_of & NOISE and made_of & true_part.pose.bit
         ):
             return 0
-        shapes = self._watch.shapes
-        if shapes.leading(part.pose) != shapes.leading(true_part.pose) or not self._alike(part.mask, true_part.mask):
+        if part.pose.leading != true_part.pose.leading:
+            return 0
+        if part.mask is not true_part.mask and not self._alike(part.mask, true_part.mask):
             return 0
         if operation == "cdist" and one.shape[-1] != 3:
             return 0  # each sample with each: these are no pairs
@@ -150,16 +135,16 @@ class Meetings:
 
     def _alike(self, mask: Tensor | None, other: Tensor | None) -> bool:
         """Whether two parts were picked by the same mask, or neither by one."""
-        if mask is None or other is None or mask is other:
-            return mask is other
+        if mask is None or other is None:
+            return False
         made_of = self._watch.made_of
         return mask.shape == other.shape and made_of(mask) == made_of(other)
 
     def _meet(self, operation: str, part: Part, true_part: Part) -> int:
-        watch, prediction, truth = self._watch, part.pose, true_part.pose
-        bits = watch.pose(prediction).bit, watch.pose(truth).bit
+        bits = part.pose.bit, true_part.pose.bit
         meeting = self._found.get(bits)
         if meeting is None:
+            watch, prediction, truth = self._watch, part.pose.tensor, true_part.pose.tensor
             meeting = self._found[bits] = Meeting(
                 prediction,
                 truth,

@@ -5,24 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = [
-    "ALL_AXES",
-    "Kind",
-    "argument",
-    "axes_kept",
-    "compared",
-    "keeps_order",
-    "kind_of",
-    "minus",
-    "name_of",
-    "picks_rows",
-    "row_of",
-]
+__all__ = ["ALL_AXES", "Kind", "Selection", "argument", "compared", "kind_of", "minus", "name_of", "selection"]
 
 
 class Kind(IntEnum):
@@ -77,6 +65,8 @@ _REARRANGE = (
     "index_select expand expand_as t"
 )
 _ORDERED = frozenset(_NAMES[Kind.SELECTS].split()) - frozenset(_REARRANGE.split())
+_PIECES = frozenset(("chunk", "split", "tensor_split"))
+_ALONG = _PIECES | {"select", "narrow", "index_select", "unbind"}
 ALL_AXES = 7  # bits of x, y and z
 
 
@@ -116,6 +106,8 @@ def compared(
 
 def operands(args: Sequence[Any], kwargs: Any) -> tuple[Any, Any]:
     """The two operands of an operation, positional or by name; None for both where one is missing."""
+    if len(args) == 2:
+        return args[0], args[1]
     given = [*args[:2]]
     for name in ("input", "target", "other", "x1", "x2") if kwargs else ():
         if name in kwargs:
@@ -132,48 +124,25 @@ def minus(args: Sequence[Any]) -> Tensor | None:
     return None
 
 
-def keeps_order(function: Any, args: Sequence[Any]) -> bool:
-    """Whether a selection that keeps the number of values keeps their order, too."""
-    name = name_of(function)
-    if name != "__getitem__":
-        return name in _ORDERED
-    index = args[1] if isinstance(args[1], tuple) else (args[1],)
-    return all(item is None or item is Ellipsis or isinstance(item, slice | int) for item in index)
+class Selection(NamedTuple):
+    """What a selection leaves.
 
-
-def picks_rows(function: Any, args: Sequence[Any], kwargs: Any) -> bool:
-    """Whether a selection picks samples by a mask or by indices that are tensors: the others may mean nothing.
-
-    A tensor of indices into another than the first axis picks the same joints of all samples, and is none of these.
+    Args:
+        in_order: Whether it keeps the order of the values, where it keeps all of them.
+        axes: Which of the axes x, y and z are left of a pose ``(..., 3)``, as bits; 0 where that cannot be told.
+        row: The one sample that is left; None for all of them.
+        picks: Whether samples are picked by a mask or by indices that are tensors: the others may mean nothing. Indices
+            into another than the first axis pick the same joints of all samples, which is none of this.
     """
-    if name_of(function) == "index_select":
-        return bool(argument(args, kwargs, 1, "dim", 0) == 0)
-    if name_of(function) != "__getitem__":
-        return False
-    items = args[1] if isinstance(args[1], tuple) else (args[1],)
-    for item in items:
-        if isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8):
-            return True
-    return isinstance(items[0], Tensor | list)
+
+    in_order: bool
+    axes: int
+    row: int | None = None
+    picks: bool = False
 
 
-def row_of(function: Any, args: Sequence[Any], kwargs: Any, number: int) -> int | None:
-    """The one sample that a selection leaves; None where it leaves all of them."""
-    name = name_of(function)
-    if name in ("select", "unbind") and argument(args, kwargs, 1, "dim", 0) == 0:
-        return number if name == "unbind" else _whole(argument(args, kwargs, 2, "index", None))
-    if name != "__getitem__":
-        return None
-    first = args[1][0] if isinstance(args[1], tuple) and args[1] else args[1]
-    return _whole(first)
-
-
-def _whole(index: Any) -> int | None:
-    return index if type(index) is int else None
-
-
-def axes_kept(function: Any, args: Sequence[Any], kwargs: Any, number: int, before: int) -> int:
-    """Which of the axes x, y, z of a pose ``(..., 3)`` are left, as bits; 0 where that cannot be told.
+def selection(function: Any, args: Sequence[Any], kwargs: Any, number: int, before: int) -> Selection:
+    """What a selection leaves.
 
     Args:
         function: The selecting function.
@@ -183,17 +152,22 @@ def axes_kept(function: Any, args: Sequence[Any], kwargs: Any, number: int, befo
         before: The bits of the axes that there were.
     """
     name, pose = name_of(function), args[0]
-    if name in _ORDERED or pose.shape[-1] != 3 or before != ALL_AXES:
-        return before
-    last = pose.dim() - 1
     if name == "__getitem__":
-        return _axes_of_index(args[1], pose)
-    dim = argument(args, kwargs, 1, "dim", 0) if name in ("select", "narrow", "index_select", "unbind") else None
-    if name in ("chunk", "split", "tensor_split"):
-        dim = argument(args, kwargs, 2, "dim", 0)
-        return 0 if dim in (-1, last) else ALL_AXES
-    if dim not in (-1, last) or dim is None:
-        return ALL_AXES
+        return _by_index(args[1], pose, before)
+    if name in _ORDERED:
+        return Selection(True, before)
+    dim = argument(args, kwargs, 2 if name in _PIECES else 1, "dim", 0) if name in _ALONG else None
+    axes = before if before != ALL_AXES or pose.shape[-1] != 3 else ALL_AXES
+    if axes == ALL_AXES and dim is not None and dim in (-1, pose.dim() - 1):
+        axes = _along_last(name, args, kwargs, number)
+    row = None
+    if dim == 0 and name in ("select", "unbind"):
+        row = number if name == "unbind" else _whole(argument(args, kwargs, 2, "index", None))
+    return Selection(False, axes, row, dim == 0 and name == "index_select")
+
+
+def _along_last(name: str, args: Sequence[Any], kwargs: Any, number: int) -> int:
+    """The axes that are left by a selection along the last dimension."""
     if name == "unbind":
         return 1 << number
     start = argument(args, kwargs, 2, "index" if name == "select" else "start", None)
@@ -202,21 +176,39 @@ def axes_kept(function: Any, args: Sequence[Any], kwargs: Any, number: int, befo
     length = argument(args, kwargs, 3, "length", None)
     if name == "narrow" and isinstance(start, int) and isinstance(length, int):
         return sum(1 << axis for axis in range(start, start + length))
+    sizes = argument(args, kwargs, 1, "chunks" if name == "chunk" else "split_size", None)
+    if (name, sizes) in (("chunk", 3), ("split", 1)):
+        return 1 << number
+    if name == "split" and isinstance(sizes, list | tuple):
+        start = sum(sizes[:number])
+        return sum(1 << axis for axis in range(start, start + sizes[number]))
     return 0
 
 
-def argument(args: Sequence[Any], kwargs: Any, place: int, name: str, default: Any) -> Any:
-    """An argument that is given by its place or by its name."""
-    return args[place] if len(args) > place else (kwargs or {}).get(name, default)
+def _by_index(index: Any, pose: Tensor, before: int) -> Selection:
+    """What an index leaves; each of its items is looked at once."""
+    items = index if isinstance(index, tuple) else (index,)
+    in_order, picks, open_ended, length = True, False, False, 0
+    for item in items:
+        if item is Ellipsis:
+            open_ended = True
+        elif item is not None:
+            length += 1
+            if type(item) is not int and type(item) is not slice:
+                in_order = False
+                picks = picks or (isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8))
+    first = items[0] if items else None
+    if not in_order and isinstance(first, Tensor | list):
+        picks = True
+    axes = before
+    last = items[-1] if items else None
+    if before == ALL_AXES and last is not None and last is not Ellipsis and (open_ended or length >= pose.dim()):
+        axes = _axes_at(last) if pose.shape[-1] == 3 else before
+    return Selection(in_order, axes, _whole(first), picks)
 
 
-def _axes_of_index(index: Any, pose: Tensor) -> int:
+def _axes_at(last: Any) -> int:
     """The axes that an index leaves of the last dimension."""
-    items = [item for item in (index if isinstance(index, tuple) else (index,)) if item is not None]
-    open_ended = any(item is Ellipsis for item in items)
-    if not items or items[-1] is Ellipsis or (not open_ended and len(items) < pose.dim()):
-        return ALL_AXES
-    last = items[-1]
     if isinstance(last, int):
         return 1 << (last % 3)
     if isinstance(last, slice):
@@ -224,3 +216,12 @@ def _axes_of_index(index: Any, pose: Tensor) -> int:
     if isinstance(last, list | tuple) and all(type(item) is int for item in last):
         return sum(1 << axis for axis in {item % 3 for item in last})
     return 0
+
+
+def _whole(index: Any) -> int | None:
+    return index if type(index) is int else None
+
+
+def argument(args: Sequence[Any], kwargs: Any, place: int, name: str, default: Any) -> Any:
+    """An argument that is given by its place or by its name."""
+    return args[place] if len(args) > place else (kwargs or {}).get(name, default)

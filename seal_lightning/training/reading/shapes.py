@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-__all__ = ["PoseShapes", "centre_frame"]
+__all__ = ["Fitting", "PoseShapes", "centre_frame"]
+
+
+class Fitting(NamedTuple):
+    """Leading dimensions (B,) or (B, T) of a batch of poses; None for one of keypoints."""
+
+    leading: tuple[int, ...] | None
 
 
 class PoseShapes:
@@ -21,15 +29,16 @@ class PoseShapes:
     def __init__(self, joints: int) -> None:
         self.joints = joints
         self._leading: dict[tuple[torch.Size, int], tuple[int, ...] | None] = {}  # few shapes, asked for often
-        self._fits: dict[torch.Size, bool] = {}
+        self._fitting: dict[torch.Size, Fitting | None] = {}
 
-    def fits(self, tensor: Tensor) -> bool:
-        """Whether it is a batch of poses or of keypoints."""
+    def fitting(self, tensor: Tensor) -> Fitting | None:
+        """How a tensor fits; None where it is neither a batch of poses nor of keypoints."""
         shape = tensor.shape
-        known = self._fits.get(shape)
-        if known is None:
-            known = self._fits[shape] = self.leading(tensor) is not None or self.leading(tensor, 2) is not None
-        return known
+        if shape not in self._fitting:
+            leading = self.leading(tensor)
+            fits = leading is not None or self.leading(tensor, 2) is not None
+            self._fitting[shape] = Fitting(leading) if fits else None
+        return self._fitting[shape]
 
     def flat(self, tensor: Tensor) -> bool:
         """Whether what fits has joints and coordinates in one axis."""

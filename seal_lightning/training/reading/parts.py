@@ -1,0 +1,152 @@
+"""Batches of poses that come by in a step, and the tensors that were taken out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seal_lightning.training.reading.operations import ALL_AXES, Selection
+from seal_lightning.training.reading.shapes import PoseShapes
+from seal_lightning.training.reading.takes import Take
+
+__all__ = ["Part", "Parts", "Pose"]
+
+
+@dataclass(eq=False, slots=True)
+class Pose:
+    """A batch of poses, or of keypoints, that came by.
+
+    Args:
+        tensor: The tensor.
+        bit: The bit of its values; another view or copy of the same values has the same one.
+        leading: Leading dimensions where it is a batch of poses; None where it is one of keypoints.
+        made: Whether an operation of the step made these values, rather than the batch or a network.
+    """
+
+    tensor: Tensor
+    bit: int
+    leading: tuple[int, ...] | None
+    made: bool
+
+
+class Part(NamedTuple):
+    """A tensor that was taken out of a batch of poses.
+
+    Args:
+        tensor: The tensor.
+        pose: The batch of poses.
+        axes: Which of the axes x, y and z it has.
+        row: The one sample that it has; None for all.
+        mask: Which joints it has; None for those of all samples alike.
+    """
+
+    tensor: Tensor
+    pose: Pose
+    axes: int
+    row: int | None
+    mask: Tensor | None = None
+
+
+class Parts:
+    """The poses of a step and their parts. Both are held, so that no other tensor takes their identity.
+
+    Args:
+        shapes: What is a pose.
+    """
+
+    def __init__(self, shapes: PoseShapes) -> None:
+        self.shapes = shapes
+        self.poses: dict[int, Pose] = {}
+        self.takes: list[Take] = []
+        self.displacements: set[int] = set()  # between joints or frames of one batch: no poses, though of their shape
+        self._found: dict[int, Part] = {}
+        self._whole: dict[int, Pose] = {}  # the batch of poses out of which others were taken
+
+    def of(self, tensor: Tensor) -> Part | None:
+        """Which batch of poses a tensor was taken out of; such a batch is its own whole."""
+        key = id(tensor)
+        found = self._found.get(key)
+        if found is None:
+            pose = self.poses.get(key)
+            if pose is None or pose.leading is None:
+                return None
+            found = self._found[key] = Part(tensor, pose, ALL_AXES, None)
+        return found
+
+    def add(self, pose: Pose) -> None:
+        """Note a batch of poses."""
+        key = id(pose.tensor)
+        self.poses[key] = pose
+        if key in self._found:
+            del self._found[key]
+
+    def select(self, func: Any, args: Sequence[Any], kwargs: Any, out: Tensor, of: Part, how: Selection) -> None:
+        """Note a selection from a part.
+
+        Args:
+            func: The selecting function.
+            args: Its positional arguments.
+            kwargs: Its arguments by name.
+            out: What came out.
+            of: The part that it selects from.
+            how: What it leaves.
+        """
+        known, displaced = self.poses.get(id(out)), id(of.tensor) in self.displacements
+        if known is not None and known.leading is not None and not displaced:
+            self._take(func, args, kwargs, known, of)
+            return
+        mask = of.mask
+        if how.picks:
+            mask = args[1] if len(args) > 1 else None
+            joints = (*(self.shapes.leading(of.tensor) or ()), self.shapes.joints)
+            if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != joints:
+                return
+        row = how.row if of.tensor is of.pose.tensor else of.row
+        self._found[id(out)] = Part(out, of.pose, how.axes, row, mask)
+        if displaced:
+            self.displacements.add(id(out))
+
+    def displace(self, args: Sequence[Any], out: Tensor) -> None:
+        """Note displacements: what is compared with them is compared with the poses themselves."""
+        for value in args:
+            part = self.of(value) if isinstance(value, Tensor) else None
+            if part is not None:
+                if out.dim() == value.dim():
+                    self._found[id(out)] = Part(out, self.whole(part.pose), ALL_AXES, None)
+                    self.displacements.add(id(out))
+                return
+
+    def of_one(self, one: Any, other: Any) -> bool:
+        """Whether two operands are different parts, of one shape, of one batch of poses."""
+        if one is other or not isinstance(one, Tensor) or not isinstance(other, Tensor):
+            return False
+        part, other_part = self.of(one), self.of(other)
+        if part is None or other_part is None or self.whole(part.pose).tensor is not self.whole(other_part.pose).tensor:
+            return False
+        return one.shape == other.shape
+
+    def only_displacements(self, args: Sequence[Any]) -> bool:
+        """Whether all poses among the operands are displacements, and there is one."""
+        known = [id(value) in self.displacements for value in args[:2]]
+        if not any(known):
+            return False
+        return all(
+            displaced or not isinstance(value, Tensor) or self.of(value) is None
+            for value, displaced in zip(args, known, strict=False)
+        )
+
+    def whole(self, pose: Pose) -> Pose:
+        """The batch out of which poses were taken; such a batch is its own."""
+        return self._whole.get(id(pose.tensor), pose)
+
+    def _take(self, func: Any, args: Sequence[Any], kwargs: Any, taken: Pose, of: Part) -> None:
+        """Note poses that were taken out of poses."""
+        source = self.poses.get(id(of.tensor))
+        if source is None or source.leading is None or taken.leading is None or taken.bit == source.bit:
+            return
+        self._whole[id(taken.tensor)] = self.whole(source)
+        self.takes.append(Take(taken.bit, taken.leading, of.tensor, taken.tensor, func, args, kwargs))
