@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentParser
 from tqdm import tqdm  # type: ignore[import-untyped]
 
@@ -128,7 +130,8 @@ def main(args: Sequence[str]) -> None:
         place = args.index("--up")
         args[place : place + 2] = ["--up=-y"]
     try:
-        for option, value in pairwise(args):
+        words = [part for word in args for part in (word.split("=", 1) if word.startswith("--mapping=") else [word])]
+        for option, value in pairwise(words):
             if option == "--mapping" and os.path.exists(value):
                 _check_mapping_file(value)
         convert(**vars(parser.parse_args(args, with_meta=False)))
@@ -143,6 +146,10 @@ def _check_mapping_file(path: str) -> None:
         raise ValueError(
             f"{path}: Expected names of joints, lists of them or weights, but got more than 1,000 brackets."
         )
+    # A few aliases of aliases are a billion entries, which a reader makes one by one.
+    with suppress(yaml.YAMLError, UnicodeDecodeError):  # of which the reader itself tells
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content.decode(), Loader=yaml.SafeLoader)):
+            raise ValueError(f"{path}: Expected a mapping that is written out, but got one with aliases (`*name`).")
 
 
 def _table(mapping: Mapping[str, str | list[str] | dict[str, float]]) -> Table:

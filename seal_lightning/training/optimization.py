@@ -67,6 +67,11 @@ class LossNetOptimization:
         """Take the loss-nets from the file at ``checkpoint``, where the configuration names one."""
         if self.config.checkpoint is not None:
             self._load_criterion(read_entry(str(self.config.checkpoint)))
+            if broken := self._not_finite():
+                raise ValueError(
+                    f"Expected `checkpoint` to hold loss-nets of finite numbers, but {broken!r} in "
+                    f"{str(self.config.checkpoint)!r} holds NaN or infinity. Take an earlier checkpoint of that run."
+                )
         self.awaited = False
 
     @property
@@ -185,6 +190,12 @@ class LossNetOptimization:
             ValueError: If the entry is of another format or describes other loss-nets.
         """
         self._load_criterion(entry)
+        if broken := self._not_finite():  # the host beside them may be sound, and may be all that is wanted
+            warnings.warn(
+                f"{broken!r} of the loss-nets in the checkpoint holds NaN or infinity: no training can go on with "
+                "them. Take an earlier checkpoint to train on.",
+                stacklevel=3,
+            )
         self.awaited = False
         guard = {**Guard(None).state_dict(), **_counts(entry.get("guard", {}))}
         self.guard.load_state_dict(guard)
@@ -202,6 +213,11 @@ class LossNetOptimization:
                 "Expected the checkpoint's loss-nets to be those that `seal` describes; pass the configuration of the "
                 f"run that wrote it{differences(self.config.plain(), entry.get('settings'))}. {error}"
             ) from error
+
+    def _not_finite(self) -> str | None:
+        """The first of the loss-nets' tensors that holds NaN or infinity."""
+        tensors = (*self.criterion.named_parameters(), *self.criterion.named_buffers())
+        return next((name for name, one in tensors if not bool(one.isfinite().all())), None)
 
     def _make_optimizer(self) -> Optimizer:
         nets = self.criterion.loss_nets

@@ -189,6 +189,18 @@ def test_mapping_files_that_never_end_or_are_nested_too_deep(tmp_path):
     path.write_text("[" * 50_000)
     with pytest.raises(SystemExit, match=r"rig\.json: Expected names of joints, .* more than 1,000 brackets"):
         run(raw, "--output", tmp_path / "mine.npz", *CM, "--mapping", path)
+    path.write_text("[" * 2_000)
+    with pytest.raises(SystemExit, match=r"more than 1,000 brackets"):
+        run(raw, "--output", tmp_path / "mine.npz", *CM, f"--mapping={path}")
+    # Nine names of nine names of ...: a few hundred bytes that stand for 9 ** 12 entries.
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    path.write_text("\n".join(lines))
+    for written in (("--mapping", path), (f"--mapping={path}",)):
+        with pytest.raises(
+            SystemExit, match=r"rig\.json: Expected a mapping that is written out, but got one with ali"
+        ):
+            run(raw, "--output", tmp_path / "mine.npz", *CM, *written)
     for other in (tmp_path, Path("/dev/zero")):
         if other.exists():
             with pytest.raises(SystemExit, match=r"convert: Expected a file at .*, but got a (folder|device)"):

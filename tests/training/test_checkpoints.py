@@ -6,6 +6,7 @@ import re
 import sys
 import tempfile
 import warnings
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -377,3 +378,16 @@ def test_any_bytes_are_no_checkpoint(content, start):
         path.write_bytes(start + content)
         with pytest.raises(ValueError, match="Expected `checkpoint` to"):
             read_entry(str(path))
+
+
+def test_loss_nets_that_are_not_finite_are_told(written, tmp_path):
+    name = next(key for key, value in written["seal"]["criterion"].items() if getattr(value, "ndim", 0) == 2)
+    written["seal"]["criterion"][name][0] = torch.nan
+    path = save(written, tmp_path / "broken.ckpt")
+    with pytest.warns(
+        UserWarning, match=f"'{re.escape(name)}' of the loss-nets in the checkpoint holds NaN or infinity"
+    ):
+        again = SealTinyLifter.load_from_checkpoint(path)
+    assert all(torch.equal(value, written["state_dict"][key]) for key, value in again.state_dict().items())
+    with pytest.raises(ValueError, match=r"^Expected `checkpoint` to hold loss-nets of finite numbers, but '.*broken"):
+        SealTinyLifter(seal=replace(configuration(), checkpoint=path))

@@ -2,6 +2,7 @@
 
 import inspect
 import pydoc
+import sys
 from argparse import Namespace
 from functools import partial
 from importlib.metadata import version
@@ -224,6 +225,25 @@ def test_modules_as_hyperparameters(tmp_path):
         loaded = cls.load_from_checkpoint(tmp_path / "seal.ckpt", weights_only=False)
         assert isinstance(loaded.head, nn.Linear)
     assert loaded._seal_config.plain() == CONFIG.plain()
+
+
+def test_the_plain_class_of_a_host_that_gathers_keywords_is_named_where_the_command_line_wrote_the_file(
+    tmp_path, monkeypatch
+):
+    """Lightning makes the class that the file names, and that is the SEAL class unless another is asked for."""
+    seal_class, path = SEALED[Gathering], tmp_path / "by_command.ckpt"
+    monkeypatch.setattr(sys.modules[__name__], "SealGathering", seal_class, raising=False)
+    checkpoint = saved(seal_class(hidden=5, seal=CONFIG), path)
+    by_command = {
+        "_class_path": f"{__name__}.SealGathering",
+        "_instantiator": "lightning.pytorch.cli.instantiate_module",
+    }
+    checkpoint["hyper_parameters"] |= by_command
+    torch.save(checkpoint, path)
+    assert type(Gathering.load_from_checkpoint(path)) is seal_class
+    plain = Gathering.load_from_checkpoint(path, _class_path=f"{__name__}.Gathering")
+    assert type(plain) is Gathering
+    same(plain, seal_class.load_from_checkpoint(path))
 
 
 def test_what_the_host_cannot_load_its_subclass_cannot(tmp_path):
