@@ -17,6 +17,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from seal_lightning.callbacks._label_free import LabelFreeScores
+from seal_lightning.callbacks._trust_scores import KEPT, TrustScores
+from seal_lightning.callbacks.error_estimate import ErrorEstimate
+from seal_lightning.evaluation.calibration import Bin
 from seal_lightning.evaluation.report import versions
 from seal_lightning.evaluation.scoring import PoseScorer, macro_average
 from seal_lightning.skeleton import Skeleton, get_skeleton
@@ -44,6 +47,14 @@ _LABEL_FREE = {
 }
 
 
+_TRUST = {
+    "auroc": ("AUROC of the worst tenth", 3),
+    **{f"risk_{100 * kept:.0f}": (f"error of {100 * kept:.0f} %", 1) for kept in KEPT},
+    "bias": ("bias %", 1),
+    "covered": ("below bound %", 1),
+}
+
+
 class PoseReport(Callback):
     """Reports on the poses that a model predicts in ``seal-lightning test`` and ``validate``.
 
@@ -55,6 +66,11 @@ class PoseReport(Callback):
     - Scores that need no true poses: the limb symmetry error, how much bone lengths vary over the poses of a group
       (`bone_length_variation`, which makes sense where a group is one person), and the `reprojection_error`. What the
       true poses score themselves stands beside them where they are known.
+
+    Where the trainer has an `ErrorEstimate` too, a third table says how well its estimates tell the errors of the poses
+    that it judges, beside free scores (`free_scores`): the AUROC of the worst tenth, and the mean error in millimetres
+    of the 100, 95, ... % of the poses that a score trusts most (risk against coverage); of the estimate also the bias,
+    and how many errors are below their bound. A fourth has the mean errors of poses with similar estimates.
 
     All numbers are written to ``pose_report_test.json`` and ``.csv`` (``pose_report_validate`` likewise); those of the
     datasets and of the mean are also logged, as ``report/...``. Batches without a target and samples that are not
@@ -99,6 +115,8 @@ class PoseReport(Callback):
         self.scores: dict[str, dict[str, dict[str, float]]] = {}
         self._scorer: PoseScorer | None = None
         self._label_free: LabelFreeScores | None = None
+        self._estimate: ErrorEstimate | None = None
+        self._trust: TrustScores | None = None
         self._mask: Tensor | None = None
         self._watch = ExitStack()
         self._step: WatchedStep | None = None
@@ -125,6 +143,9 @@ class PoseReport(Callback):
         names = getattr(data, "group_names", None)
         self._scorer = PoseScorer("m" if unit == "m" else "mm", names, samples=0)
         self._label_free = LabelFreeScores(self._skeleton, self.focal)
+        callbacks: list[Any] = getattr(trainer, "callbacks", [])
+        self._estimate = next((callback for callback in callbacks if isinstance(callback, ErrorEstimate)), None)
+        self._trust = TrustScores(self._skeleton, 1000.0 if unit == "m" else 1.0)
         self.scores = {}
 
     def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
@@ -161,7 +182,7 @@ class PoseReport(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Drop the metrics, which hold memory; `scores` stay."""
         self._watch.close()
-        self._scorer = self._label_free = self._mask = None
+        self._scorer = self._label_free = self._mask = self._estimate = self._trust = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Remove the hooks from the model."""
@@ -181,6 +202,9 @@ class PoseReport(Callback):
             self._label_free.update(name, captured, members)
         if captured.target is not None:
             self._scorer.score(captured, self._skeleton, batch)
+        estimated = None if self._estimate is None else self._estimate.estimated(module)
+        if estimated is not None and self._trust is not None:
+            self._trust.add(self._scorer.groups(batch, everything), estimated)
 
     def _read(self) -> SealBatch:
         """What the step that was watched predicted."""
@@ -191,11 +215,13 @@ class PoseReport(Callback):
         return step.read().complete().detach()
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._scorer is None or self._label_free is None:
+        if self._scorer is None or self._label_free is None or self._trust is None:
             return
         errors = macro_average(self._scorer.scores())[0] if self._scorer.metrics else {}
         label_free = macro_average(self._label_free.compute())[0]
-        self.scores = {"errors": errors, "label_free": label_free}
+        found, bins = self._trust.compute()
+        trust = macro_average(found)[0] if found else {}
+        self.scores = {"errors": errors, "label_free": label_free, **({"trust": trust} if trust else {})}
         datasets = {name.split("/")[0] for name in label_free if "/" in name}
         scopes = [name for name in label_free if name == "mean" or name in datasets]
         for scope in scopes:
@@ -203,10 +229,13 @@ class PoseReport(Callback):
             both = label_free[scope] | errors.get(scope, {})
             pl_module.log_dict({f"{prefix}/{name}": value for name, value in both.items()})
         print("\n" + self._text(errors, label_free))
+        if trust:
+            print("\n" + _trust_text(trust["mean"], bins))
         directory = Path(self.output or trainer.log_dir or trainer.default_root_dir)
         path = _free(directory, f"pose_report_{stage}")
         stamp = {"joints": self.joints, "focal": self.focal, "versions": versions()}
-        content = json.dumps(_finite({**stamp, **self.scores}), indent=1, allow_nan=False) + "\n"
+        calibration = {"calibration": [part._asdict() for part in bins]} if bins else {}
+        content = json.dumps(_finite({**stamp, **self.scores, **calibration}), indent=1, allow_nan=False) + "\n"
         _write(path.with_suffix(".json"), content)
         _write_csv(path.with_suffix(".csv"), self.scores)
         print(f"\nWritten to {path}.json and {path.name}.csv")
@@ -219,6 +248,21 @@ class PoseReport(Callback):
         if errors:
             parts = [f"Errors in mm, or where it says so in % ({which})", _table(errors, _COLUMNS), *parts]
         return "\n\n".join(parts)
+
+
+def _trust_text(values: Mapping[str, float], bins: Sequence[Bin]) -> str:
+    """Two tables: of the estimate and of every free score, and of poses with similar estimates."""
+    scores: dict[str, dict[str, float]] = {}
+    for key, value in values.items():
+        name, _, metric = key.partition("/")
+        scores.setdefault(name, {})[metric] = value
+    similar = {
+        f"bin {number}": {"estimate": part.estimate, "error": part.error, "poses": float(part.poses)}
+        for number, part in enumerate(bins, 1)
+    }
+    columns = {"estimate": ("estimated, mm", 1), "error": ("error, mm", 1), "poses": ("poses", 0)}
+    parts = ["How well errors are known beforehand (mean over the datasets; errors in mm)", _table(scores, _TRUST)]
+    return "\n\n".join([*parts, "Estimated and true errors of poses with similar estimates", _table(similar, columns)])
 
 
 def _mask(joints: Sequence[str] | None, skeleton: Skeleton) -> Tensor | None:
