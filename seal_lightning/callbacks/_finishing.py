@@ -18,6 +18,9 @@ __all__ = ["Finishing", "Rescaling"]
 Rescaling: TypeAlias = Literal["mean", "clip_mean", "symmetrise"]
 
 
+_LEAST_ERROR = 1.0  # millimetre, so that no weight is infinite
+
+
 @dataclass(frozen=True)
 class Finishing:
     """Smooths poses, then sets their bone lengths, which smoothing would change.
@@ -56,13 +59,14 @@ class Finishing:
                 f"Expected `lengths` of the {len(skeleton.bones)} bones of the skeleton, but got {len(self.lengths)}."
             )
 
-    def __call__(self, poses: Tensor, known: Tensor, skeleton: Skeleton) -> Tensor:
+    def __call__(self, poses: Tensor, known: Tensor, skeleton: Skeleton, errors_mm: Tensor | None = None) -> Tensor:
         """Finish the poses of a clip.
 
         Args:
             poses: Poses (T, J, 3).
             known: Bool (T,); the poses of other frames are left as they are, and no pose is made of them.
             skeleton: The joints.
+            errors_mm: Estimated errors of the joints (T, J), by which the filter weighs them; None weighs all alike.
 
         Returns:
             Poses (T, J, 3).
@@ -73,6 +77,8 @@ class Finishing:
             # Frames without a person have weight 0 in the filter rather than being taken out, which would join what
             # lies seconds apart.
             weights = known[:, None].expand(poses.shape[:2]).float()
+            if errors_mm is not None:  # the best weights for errors that are independent
+                weights = torch.where(weights > 0, errors_mm.clamp(min=_LEAST_ERROR) ** -2, 0.0)
             filtered = smooth(torch.where(known[:, None, None], poses, 0.0), weights, sigma=self.sigma)
             poses = torch.where(known[:, None, None], filtered, poses)
         seen = poses[known]

@@ -43,7 +43,7 @@ class PoseWriter(BasePredictionWriter):
     ``joint_error_mm`` (T, J), the expected errors in millimetres; ``error_90_mm`` and ``joint_error_90_mm``, what nine
     in ten errors stay below, if that was calibrated; and under the names that readers of COCO and MMPose files take for
     scores, ``score`` and ``keypoint_scores``, these are exp(-error / 100 mm). Pictures and animation shade joints by
-    their errors.
+    their errors. All are of the poses as they are predicted.
 
     Finished poses can be smoothed over time and get other bone lengths, in this order; both are off unless asked for.
 
@@ -59,7 +59,8 @@ class PoseWriter(BasePredictionWriter):
         lengths: Length per bone for "mean", in `unit` and the order of ``skeleton.bones``: the means of the training
             data (``bone_lengths(poses, skeleton).mean(0).tolist()``), or those of the person.
         smooth: Standard deviation, in frames, of a Gaussian filter over the frames of a video, as in
-            `seal_lightning.functional.smooth`. None filters nothing.
+            `seal_lightning.functional.smooth`. None filters nothing. Beside an `ErrorEstimate`, each joint of a frame
+            counts by the inverse square of its estimated error.
 
     Raises:
         ValueError: If an argument is out of its range, or the model predicts no poses of its data's joints.
@@ -153,11 +154,11 @@ class PoseWriter(BasePredictionWriter):
         folder.mkdir(parents=True, exist_ok=True)
         somebody = torch.from_numpy(data.visibility.any(axis=1))
         root = self._poses[:, list(data.skeleton.root_joints)].mean(dim=1, keepdim=True)
-        poses = self.finishing(self._poses - root, somebody, data.skeleton)
+        shades = None if self._errors is None else self._errors.of_joints
+        poses = self.finishing(self._poses - root, somebody, data.skeleton, shades)
         poses = torch.where(somebody[:, None, None], poses, torch.nan)
         errors = {} if self._errors is None else self._errors.arrays(somebody)
         self._write(folder, data, poses.numpy(), errors)
-        shades = None if self._errors is None else self._errors.of_joints
         keypoints = torch.from_numpy(data.keypoints_2d)
         written = ["poses.npz", "poses.json"]
         if self.pictures:

@@ -57,13 +57,15 @@ def fit_critic(
         raise ValueError(
             "Expected `trainer.max_epochs` or `trainer.max_steps` to say how long to fit, but got neither."
         )
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if (before := content.get("callbacks", {}).get(estimate.state_key)) is not None:
+        estimate.load_state_dict(before)  # as the trainer is about to: its steps are not of this fit
     datamodule.prepare_data()
     datamodule.setup("fit")
     with _training_data_in_validation(trainer, datamodule), estimate.learning_in_validation():
         _learn(trainer, model, datamodule, estimate, str(path))
     trainer.validate(model, datamodule=datamodule)
     if trainer.is_global_zero:
-        content = torch.load(path, map_location="cpu", weights_only=True)
         content["callbacks"] = {**content.get("callbacks", {}), estimate.state_key: estimate.state_dict()}
         torch.save(content, target)
     return target
@@ -83,7 +85,7 @@ def _learn(
             return
         trainer.limit_val_batches = limit
         progress.processed = epoch  # what a sampler draws depends on it
-        before = estimate.steps if epoch else 0
+        before = estimate.steps
         trainer.validate(model, datamodule=datamodule, ckpt_path=path if epoch == 0 else None, verbose=False)
         left = None if left is None else left - (estimate.steps - before)
 

@@ -156,9 +156,14 @@ def run(command, config, folder, *options):
         main([command, "--config", path, f"--trainer.default_root_dir={folder}", *quiet, *options])
 
 
-def predicted(trained, folder, checkpoint=None, config="predict_errors"):
+SMOOTH = ("--trainer.callbacks=PoseWriter", "--trainer.callbacks.smooth=1.5", "--trainer.callbacks+=ErrorEstimate")
+SMOOTH += ("--trainer.callbacks.critic=ErrorCritic", "--trainer.callbacks.critic.skeleton=h36m17")
+SMOOTH += ("--trainer.callbacks.unit=m", "--trainer.callbacks.flip_averaged=true")
+
+
+def predicted(trained, folder, checkpoint=None, config="predict_errors", *options):
     data = [f"--data.path={trained[0] / 'mine.npz'}", "--data.mapping=null", "--data.fps=10", "--data.batch_size=4"]
-    run("predict", config, folder, *data, f"--ckpt_path={checkpoint or trained[1]}", "--model.hidden=16")
+    run("predict", config, folder, *data, f"--ckpt_path={checkpoint or trained[1]}", "--model.hidden=16", *options)
     with np.load(folder / "poses.npz") as found:
         return dict(found), json.loads((folder / "poses.json").read_text())
 
@@ -202,6 +207,17 @@ def test_what_is_written_is_what_the_critic_says(trained, tmp_path):
     np.testing.assert_allclose(arrays["error_90_mm"][somebody], bounds.pose[somebody], rtol=1e-4)
 
 
+def test_smoothing_weighs_joints_by_their_errors(trained, tmp_path):
+    plain, _ = predicted(trained, tmp_path / "plain")
+    smoothed, _ = predicted(trained, tmp_path / "smooth", None, "predict_errors", *SMOOTH)
+    somebody = np.arange(7) != 3
+    weights = np.where(somebody[:, None], np.nan_to_num(plain["joint_error_mm"], nan=1.0).clip(1.0) ** -2.0, 0.0)
+    kernel = np.exp(-0.5 * np.subtract.outer(np.arange(7), np.arange(7)) ** 2 / 1.5**2)[..., None] * weights
+    wanted = np.einsum("tsj,sjc->tjc", kernel, np.nan_to_num(plain["poses"])) / kernel.sum(1)[..., None]
+    np.testing.assert_allclose(smoothed["poses"][somebody], wanted[somebody], rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(smoothed["error_mm"], plain["error_mm"])
+
+
 def test_a_critic_that_nobody_asks_says_so(trained, tmp_path):
     with pytest.warns(UserWarning, match="holds a critic that estimates the errors of the poses, but no ErrorEstimate"):
         arrays, _ = predicted(trained, tmp_path, config="predict")
@@ -226,6 +242,10 @@ def test_a_critic_fitted_on_a_finished_host(trained, tmp_path):
     assert np.isfinite(arrays["error_mm"]).sum() == 6
     with pytest.raises(SystemExit):
         run("fit-critic", "error_estimate", tmp_path, *options, "--trainer.max_steps=5")  # would write over it
+    again = [f"--ckpt_path={tmp_path / 'host-critic.ckpt'}", "--model.hidden=16", *SYNTHETIC]
+    run("fit-critic", "error_estimate", tmp_path, *again, "--trainer.max_steps=2")
+    further = torch.load(tmp_path / "host-critic-critic.ckpt", weights_only=True)["callbacks"]["ErrorEstimate"]
+    assert further["steps"] == 7
 
 
 def test_every_nth_step_and_no_other(make_trainer):
