@@ -164,6 +164,8 @@ class SealConfig:
             return cls()
         if isinstance(value, cls):
             return value
+        if isinstance(value, str) and " " not in value:  # not the reason that `plain` gives, but somebody's short way
+            raise TypeError(f"Expected `seal` to be a SealConfig, but got {value!r}: SealConfig(skeleton={value!r})?")
         if isinstance(value, str):
             raise ValueError(f"Expected `seal` to be given anew, since the checkpoint could not hold it. {value}")
         if not isinstance(value, Mapping):

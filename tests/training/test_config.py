@@ -247,3 +247,10 @@ def test_a_factory_that_does_not_say_what_it_returns_cannot_be_read_back():
 def test_of_another_kind():
     with pytest.raises(TypeError, match="Expected `seal` to be a SealConfig, but got int"):
         SealConfig.of(3)
+
+
+def test_the_name_of_a_skeleton_is_no_configuration():
+    with pytest.raises(
+        TypeError, match=r"^Expected `seal` to be a SealConfig, but got 'h36m17': SealConfig\(skeleton="
+    ):
+        SealConfig.of("h36m17")
