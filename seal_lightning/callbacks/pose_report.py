@@ -20,8 +20,9 @@ from seal_lightning.callbacks._label_free import LabelFreeScores
 from seal_lightning.callbacks._trust_scores import KEPT, TrustScores
 from seal_lightning.callbacks.error_estimate import ErrorEstimate
 from seal_lightning.evaluation.calibration import Bin
-from seal_lightning.evaluation.report import versions
-from seal_lightning.evaluation.scoring import PoseScorer, macro_average
+from seal_lightning.evaluation.files import versions
+from seal_lightning.evaluation.groups import group_masks, macro_average
+from seal_lightning.evaluation.scoring import PoseScorer
 from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.mixin import SealMixin
@@ -141,7 +142,7 @@ class PoseReport(Callback):
         if unit not in ("m", "mm"):
             raise ValueError(f"Expected `unit` to be 'm' or 'mm' where the datamodule has none, but got {unit!r}.")
         names = getattr(data, "group_names", None)
-        self._scorer = PoseScorer("m" if unit == "m" else "mm", names, samples=0)
+        self._scorer = PoseScorer("m" if unit == "m" else "mm", names)
         self._label_free = LabelFreeScores(self._skeleton, self.focal)
         callbacks: list[Any] = getattr(trainer, "callbacks", [])
         self._estimate = next((callback for callback in callbacks if isinstance(callback, ErrorEstimate)), None)
@@ -198,13 +199,13 @@ class PoseReport(Callback):
             seen = mask if captured.visibility is None else captured.visibility.bool() & mask
             captured = replace(captured, visibility=seen)
         everything = torch.ones(len(captured.prediction), dtype=torch.bool, device=captured.prediction.device)
-        for name, members in self._scorer.groups(batch, everything).items():
+        for name, members in group_masks(batch, self._scorer.group_names, everything).items():
             self._label_free.update(name, captured, members)
         if captured.target is not None:
             self._scorer.score(captured, self._skeleton, batch)
         estimated = None if self._estimate is None else self._estimate.estimated(module)
         if estimated is not None and self._trust is not None:
-            self._trust.add(self._scorer.groups(batch, everything), estimated)
+            self._trust.add(group_masks(batch, self._scorer.group_names, everything), estimated)
 
     def _read(self) -> SealBatch:
         """What the step that was watched predicted."""

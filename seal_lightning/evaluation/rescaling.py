@@ -1,7 +1,4 @@
-"""The control of a comparison: rescaling the bones of finished predictions, which costs no training.
-
-What both methods gain from it for nothing, a learned loss need not be trained for.
-"""
+"""Rescaling the bones of finished predictions, which costs no training: one of the rivals of a comparison."""
 
 from __future__ import annotations
 
@@ -12,15 +9,15 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-from seal_lightning.functional import bone_lengths, shrink_bones, symmetrise_bones
+from seal_lightning.functional import bone_lengths, clip_mean_bones, shrink_bones, symmetrise_bones
 from seal_lightning.functional.checks import as_visible
 from seal_lightning.functional.poses import both_ends
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.training.batch import SealBatch
 
-__all__ = ["TrainingLengths", "describe_rescaling", "rescale"]
+__all__ = ["SHARE", "TrainingLengths", "clip_lengths", "rescale"]
 
-_SHARE = 0.25  # of the way from a bone's predicted length to its mean length in training
+SHARE = 0.25  # of the way from a bone's predicted length to its mean length in training
 
 
 class TrainingLengths(Callback):
@@ -65,7 +62,15 @@ class TrainingLengths(Callback):
         self._mean += (torch.where(counted, lengths, 0.0).sum(dim=0) - count * self._mean) / self._count.clamp(min=1)
 
 
-def rescale(pose: Tensor, lengths: Tensor, skeleton: Skeleton, visibility: Tensor | None = None) -> Tensor:
+def rescale(
+    pose: Tensor,
+    lengths: Tensor,
+    skeleton: Skeleton,
+    visibility: Tensor | None = None,
+    *,
+    mean: bool = True,
+    symmetric: bool = True,
+) -> Tensor:
     """Move every bone's length 25 % of the way to a mean length, then give left and right bones their common mean.
 
     A bone with an invisible end keeps its length, and a pair that has such a bone gets no common mean.
@@ -76,36 +81,53 @@ def rescale(pose: Tensor, lengths: Tensor, skeleton: Skeleton, visibility: Tenso
         skeleton: The skeleton of the poses.
         visibility: Mask (..., J) of the visible joints; without it all are visible. The position of an invisible joint
             has no influence on the visible ones.
+        mean: Whether to take the first of the two steps.
+        symmetric: Whether to take the second.
 
     Returns:
         Rescaled poses (..., J, 3).
     """
-    if visibility is not None:
-        pose = torch.where(as_visible(visibility, pose).unsqueeze(-1), pose, 0.0)
+    pose = _hidden_at_zero(pose, visibility)
     own = bone_lengths(pose, skeleton)
     seen = _bones_seen(visibility, own, skeleton)
-    shrunk = shrink_bones(pose, torch.where(seen & lengths.isfinite(), lengths, own), skeleton, _SHARE)
-    symmetric = symmetrise_bones(shrunk, skeleton)
+    shrunk = shrink_bones(pose, torch.where(seen & lengths.isfinite(), lengths, own), skeleton, SHARE) if mean else pose
+    if not symmetric:
+        return shrunk
+    symmetrised = symmetrise_bones(shrunk, skeleton)
     if visibility is None:
-        return symmetric
+        return symmetrised
     # `symmetrise_bones` knows no mask. Take its lengths where both bones of a pair are seen, else those of before, and
     # let `shrink_bones` with alpha=1 set them.
     pair_seen = seen.clone()
     for left, right in skeleton.paired_bones:
         pair_seen[..., [left, right]] = (seen[..., left] & seen[..., right]).unsqueeze(-1)
-    wanted = torch.where(pair_seen, bone_lengths(symmetric, skeleton), bone_lengths(shrunk, skeleton))
+    wanted = torch.where(pair_seen, bone_lengths(symmetrised, skeleton), bone_lengths(shrunk, skeleton))
     return shrink_bones(shrunk, wanted, skeleton, alpha=1.0)
 
 
-def describe_rescaling(lengths: Tensor) -> str:
-    """Say in words what `rescale` does to the bones, and how many of them have no mean length to move to."""
-    text = (
-        f"Rescaled: the length of every bone is moved {100 * _SHARE:.0f} % of the way to its mean in the true poses of "
-        "the training, then left and right bones get their common mean. The asymmetry error that remains is the "
-        "truth's own asymmetry."
-    )
-    unseen = int((~lengths.isfinite()).sum())
-    return text if not unseen else f"{text} {unseen} of {len(lengths)} bones have no mean: no true pose shows them."
+def clip_lengths(clip: Tensor, skeleton: Skeleton, visibility: Tensor | None = None) -> Tensor:
+    """Give every bone of a clip the mean of its lengths over the frames in which both its ends are visible.
+
+    Args:
+        clip: Predicted clips, shape (..., T, J, 3).
+        skeleton: The skeleton of the poses.
+        visibility: Mask (..., T, J) of the visible joints; without it all are visible.
+
+    Returns:
+        Clips of the same shape; a bone with an invisible end keeps its length in that frame.
+    """
+    if visibility is None:
+        return clip_mean_bones(clip, skeleton)
+    clip = _hidden_at_zero(clip, visibility)
+    own = bone_lengths(clip, skeleton)
+    seen = _bones_seen(visibility, own, skeleton)
+    count = seen.sum(dim=-2, keepdim=True).clamp(min=1)
+    mean = torch.where(seen, own, 0.0).sum(dim=-2, keepdim=True) / count
+    return shrink_bones(clip, torch.where(seen, mean, own), skeleton, alpha=1.0)
+
+
+def _hidden_at_zero(pose: Tensor, visibility: Tensor | None) -> Tensor:
+    return pose if visibility is None else torch.where(as_visible(visibility, pose).unsqueeze(-1), pose, 0.0)
 
 
 def _bones_seen(visibility: Tensor | None, lengths: Tensor, skeleton: Skeleton) -> Tensor:

@@ -10,17 +10,23 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from seal_lightning.evaluation.report import Scopes, t_975
-from seal_lightning.evaluation.scoring import by_dataset
+from seal_lightning.evaluation.choosing import PRIMARY, ROUNDING
+from seal_lightning.evaluation.groups import by_dataset
+from seal_lightning.evaluation.statistics import Scopes, t_975
 
-__all__ = ["Verdict", "describe_verdicts", "judge"]
+__all__ = ["NEVER_ACTED", "Verdict", "describe_verdicts", "judge"]
 
-_ERRORS = {"mpjpe": "MPJPE", "body_segment_length_error": "BSLE", "asymmetry_error": "asymmetry error"}
-_ROUNDING = 0.01  # millimetres or percent; smaller errors are rounding errors, and so is the ratio of two of them
+_ERRORS = dict(zip(PRIMARY, ("MPJPE", "BSLE", "asymmetry error"), strict=True))
+
+NEVER_ACTED = (
+    "SEAL NEVER ACTED: with every seed the weights of host and SEAL are the same bit for bit. Look at `seal.weight`, "
+    "`seal.warmup_steps` and the learning rate of the host."
+)
+
 _REPLICATES = 2000  # draws of the bootstrap
 
 Array = NDArray[np.float64]
-Side = Literal["helps", "no evidence", "harms"]
+Side = Literal["helps", "no evidence", "harms", "no verdict", "never acted"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Verdict:
 
     Args:
         verdict: ``"helps"`` where the whole interval is below zero, ``"harms"`` where it is above, else
-            ``"no evidence"``.
+            ``"no evidence"``. ``"no verdict"`` where there is one seed, or no dataset with two groups: then no interval
+            covers what counts. ``"never acted"`` where SEAL left the host's weights bit for bit what they were.
         change: Change of the primary end point by SEAL, in percent; negative is better.
         low: Lower end of the 95 % interval of the change; NaN where there is none.
         high: Upper end of the interval.
@@ -49,7 +56,7 @@ class Verdict:
     remark: str
 
 
-def judge(host: Sequence[Scopes], seal: Sequence[Scopes], groups: Sequence[str]) -> Verdict:
+def judge(host: Sequence[Scopes], seal: Sequence[Scopes], groups: Sequence[str], *, acted: bool = True) -> Verdict:
     r"""Judge the change that SEAL makes to the geometric mean of three errors.
 
     .. math:: 100 \Big(\prod_e (\bar e_{\text{SEAL}} / \bar e_{\text{host}})^{1/3} - 1\Big)
@@ -69,21 +76,23 @@ def judge(host: Sequence[Scopes], seal: Sequence[Scopes], groups: Sequence[str])
         host: The scores of the host, by scope, for each seed.
         seal: The scores of SEAL, in the same order of seeds.
         groups: The scopes that are groups, named "dataset/skeleton".
+        acted: Whether SEAL changed the host's weights in any training.
 
     Returns:
-        The verdict. It is "no evidence" for a single seed, and where no dataset has more than one group.
+        The verdict.
     """
     datasets = by_dataset(groups)
     counts = {name or "all": len(members) for name, members in datasets.items()}
     table = {e: np.array([[[run[g][e] for g in groups] for run in method] for method in (host, seal)]) for e in _ERRORS}
-    usable = {e: values for e, values in table.items() if np.all(np.isfinite(values) & (values > _ROUNDING))}
+    usable = {e: values for e, values in table.items() if np.all(np.isfinite(values) & (values > ROUNDING))}
     point, half = math.nan, math.nan
     if usable:
         places = [[groups.index(member) for member in members] for members in datasets.values()]
         point, half = _interval(np.stack(list(usable.values())), places)
     low, high = point - half, point + half
-    known = max(counts.values()) > 1
-    verdict: Side = "helps" if known and high < 0 else "harms" if known and low > 0 else "no evidence"
+    side: Side = "helps" if high < 0 else "harms" if low > 0 else "no evidence"
+    known = max(counts.values()) > 1 and len(host) > 1 and bool(usable)
+    verdict: Side = "never acted" if not acted else side if known else "no verdict"
     # exp overflows above 709: a training that diverged must get its verdict too, not end the comparison with an error.
     change, low, high = (100 * math.expm1(min(value, 700.0)) for value in (point, low, high))
     errors, remark = tuple(_ERRORS[e] for e in usable), _remark(len(host), counts)
@@ -138,12 +147,13 @@ def _half(replicates: Array, units: int) -> float:
 
 def _remark(seeds: int, counts: Mapping[str, int]) -> str:
     if seeds == 1:
-        return "With one seed nothing tells how another seed would turn out, so there is no interval and no verdict."
+        return "Another seed may turn out otherwise: `--seeds 0 1 2`, or more, give an interval and a verdict."
     single = [name for name, count in counts.items() if count == 1]
     if len(single) == len(counts):
         return (
             "No dataset names two skeletons or more, so the interval covers differences between seeds but not between "
-            "skeletons, and there is no verdict."
+            "skeletons, and there is no verdict. Batches with an entry `group` and a datamodule with `group_names`, "
+            "such as 'mine/person 1', have one."
         )
     return " ".join(
         f"{name} has a single skeleton, so the interval does not cover how its other skeletons would differ."
@@ -151,21 +161,27 @@ def _remark(seeds: int, counts: Mapping[str, int]) -> str:
     )
 
 
-def describe_verdicts(predicted: Verdict, rescaled: Verdict) -> str:
-    """Say both verdicts in one line, and what they are about in a second one."""
-    sides = {"as predicted": predicted, "rescaled": rescaled}
-    line = "; ".join(f"{name}: {_side(verdict)}" for name, verdict in sides.items())
-    about = f"Each is the change by SEAL in the geometric mean of {', '.join(_ERRORS.values())}"
-    if predicted.seeds > 1:
-        skeletons = [f"{count} skeletons of {name}" for name, count in predicted.groups.items() if count > 1]
-        about += f"; the 95 % intervals are over {', '.join([f'{predicted.seeds} seeds', *skeletons])}"
+def describe_verdicts(own_best: Verdict, predicted: Verdict) -> str:
+    """Say the verdict on the primary end point in one line, the other one beside it, and what they are about."""
+    sides = {"after each method's own best": own_best, "as predicted": predicted}
+    unknown = "One seed, no verdict" if own_best.seeds == 1 else "No verdict"
+    lead = unknown if own_best.verdict == "no verdict" else "Verdict"
+    lines = [f"{lead}: {'; '.join(f'{_side(verdict)} {name}' for name, verdict in sides.items())}."]
+    if own_best.verdict == "never acted":
+        lines.insert(0, NEVER_ACTED)
+    about = f"This is the change by SEAL in the geometric mean of {', '.join(_ERRORS.values())}"
+    if own_best.seeds > 1:
+        skeletons = [f"{count} skeletons of {name}" for name, count in own_best.groups.items() if count > 1]
+        about += f"; the 95 % intervals are over {', '.join([f'{own_best.seeds} seeds', *skeletons])}"
     left_out = [f"{e} {name}" for name, verdict in sides.items() for e in _ERRORS.values() if e not in verdict.errors]
     missing = f"Left out, for want of a value above rounding error: {', '.join(left_out)}." if left_out else ""
-    return f"Verdict {line}.\n" + " ".join(filter(None, [f"{about}.", predicted.remark, missing]))
+    return "\n".join([*lines, " ".join(filter(None, [f"{about}.", own_best.remark, missing]))])
 
 
 def _side(verdict: Verdict) -> str:
-    if math.isnan(verdict.change):
-        return verdict.verdict
+    """Say a verdict with its change; where there is none, the change alone."""
+    change = "" if math.isnan(verdict.change) else f"{verdict.change:+.1f} %"
     interval = "" if math.isnan(verdict.low) else f" [{verdict.low:+.1f}, {verdict.high:+.1f}]"
-    return f"{verdict.verdict}, {verdict.change:+.1f} %{interval}"
+    words = {"never acted": "SEAL never acted", "no verdict": "" if change else "nothing to compare"}
+    word = words.get(verdict.verdict, verdict.verdict)
+    return ", ".join(filter(None, [word, change + interval]))

@@ -25,17 +25,21 @@ def plot_poses(
     skeleton: str | Skeleton,
     *,
     reference: str | None = None,
+    captions: Mapping[str, Sequence[str]] | None = None,
+    rows: Sequence[str] | None = None,
     figure: Figure | SubFigure | None = None,
 ) -> Figure | SubFigure:
     """Draw poses in 3D: one column per entry of ``poses``, one row per pose; the left side is blue, the right orange.
 
     Poses are in the camera frame (x right, y down, z forward) and are turned upright. All axes of a row share one
-    scale.
+    scale. A legend names the colours.
 
     Args:
         poses: For each column its title and its poses, ``(J, 3)`` or ``(N, J, 3)``, in any unit.
         skeleton: The skeleton of the poses, or its name.
         reference: Title of the column whose poses are also drawn in grey behind those of the other columns.
+        captions: For each column that has captions, by its title, one string per pose, which stands below the pose.
+        rows: What each row is called; it stands to the left.
         figure: Figure to draw in; None makes one.
 
     Returns:
@@ -43,7 +47,8 @@ def plot_poses(
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
-        ValueError: If the poses do not share one shape that fits the skeleton, or ``reference`` is not a title.
+        ValueError: If the poses do not share one shape that fits the skeleton, ``reference`` is not a title, or
+            ``captions`` or ``rows`` do not have one string per pose.
 
     Example:
         >>> figure = plot_poses({"truth": torch.randn(2, 17, 3), "prediction": torch.randn(2, 17, 3)}, "h36m17")
@@ -54,19 +59,27 @@ def plot_poses(
     columns = {name: torch.as_tensor(pose).detach().float().cpu() for name, pose in poses.items()}
     _check_poses(columns, skeleton, reference)
     columns = {name: _upright(pose.reshape(-1, skeleton.num_joints, 3)) for name, pose in columns.items()}
-    rows = len(next(iter(columns.values())))
-    figure = _new_figure((2.2 * len(columns), 2.4 * rows)) if figure is None else figure
+    count = len(next(iter(columns.values())))
+    captions = captions or {}
+    _check_strings({**captions, **({} if rows is None else {"rows": rows})}, count)
+    figure = _new_figure((2.2 * len(columns), 2.4 * count + 0.3)) if figure is None else figure
     everything = torch.stack(list(columns.values()))
     low, high = everything.amin(dim=(0, 2)), everything.amax(dim=(0, 2))
-    for row in range(rows):
+    for row in range(count):
         for column, (name, pose) in enumerate(columns.items()):
-            axes = figure.add_subplot(rows, len(columns), row * len(columns) + column + 1, projection="3d")
+            axes = figure.add_subplot(count, len(columns), row * len(columns) + column + 1, projection="3d")
             if reference is not None and name != reference:
                 _draw_pose(axes, columns[reference][row], skeleton, reference=True)
             _draw_pose(axes, pose[row], skeleton)
             _frame_pose(axes, low[row], high[row])
             if row == 0:
                 axes.set_title(name, fontsize=11)
+            if name in captions:
+                box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+                axes.text2D(0.5, 0.0, captions[name][row], transform=axes.transAxes, ha="center", fontsize=9, bbox=box)
+            if column == 0 and rows is not None:
+                axes.text2D(-0.02, 0.5, rows[row], transform=axes.transAxes, ha="right", va="center", rotation=90)
+    _name_colours(figure, reference if len(columns) > 1 else None)
     return figure
 
 
@@ -118,6 +131,9 @@ def plot_comparison(
     poses: Mapping[str, Tensor],
     curves: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]],
     skeleton: str | Skeleton,
+    *,
+    captions: Mapping[str, Sequence[str]] | None = None,
+    rows: Sequence[str] | None = None,
 ) -> Figure:
     """Draw `plot_poses` on the left, with the first column as the reference, and `plot_curves` on the right.
 
@@ -125,6 +141,8 @@ def plot_comparison(
         poses: For each column its title and its poses, ``(J, 3)`` or ``(N, J, 3)``.
         curves: For each panel its title and its lines, as for `plot_curves`.
         skeleton: The skeleton of the poses, or its name.
+        captions: What stands below the poses, as for `plot_poses`.
+        rows: What the rows of poses are called.
 
     Returns:
         The figure. ``figure.savefig(path)`` writes it.
@@ -142,7 +160,7 @@ def plot_comparison(
         raise ValueError("Expected `poses` to hold at least one column, but got none.")
     figure = _new_figure((14.0, 7.2))
     halves: Any = figure.subfigures(1, 2, wspace=0.03)
-    plot_poses(poses, skeleton, reference=next(iter(poses)), figure=halves[0])
+    plot_poses(poses, skeleton, reference=next(iter(poses)), captions=captions, rows=rows, figure=halves[0])
     plot_curves(curves, figure=halves[1])
     return figure
 
@@ -168,6 +186,21 @@ def _check_poses(poses: Mapping[str, Tensor], skeleton: Skeleton, reference: str
         raise ValueError(f"Expected `poses` to be finite, but {broken} hold NaN or infinity.")
     if reference is not None and reference not in poses:
         raise ValueError(f"Expected `reference` to be one of {list(poses)}, but got {reference!r}.")
+
+
+def _check_strings(given: Mapping[str, Sequence[str]], count: int) -> None:
+    for name, strings in given.items():
+        if len(strings) != count:
+            raise ValueError(f"Expected one string per pose for {name!r}, {count} of them, but got {len(strings)}.")
+
+
+def _name_colours(figure: Figure | SubFigure, reference: str | None) -> None:
+    """Name the colours in a legend below the poses."""
+    from matplotlib.lines import Line2D
+
+    colours = {"left": _LEFT, "right": _RIGHT, "middle": _CENTRE, **({reference: _REFERENCE} if reference else {})}
+    lines = [Line2D([], [], color=colour, linewidth=2.0, label=name) for name, colour in colours.items()]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=9, frameon=False)
 
 
 def _upright(pose: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ from seal_lightning import SealBatch, SealConfig, SealMixin
 from seal_lightning.callbacks._label_free import LabelFreeScores
 from seal_lightning.callbacks.pose_report import PoseReport
 from seal_lightning.data import CameraRig, DetectorNoise, MocapDataModule, SyntheticMocap
-from seal_lightning.evaluation.scoring import PoseScorer, macro_average
+from seal_lightning.evaluation.groups import macro_average
+from seal_lightning.evaluation.scoring import PoseScorer
 from seal_lightning.functional import bone_lengths, limb_symmetry_error
 from seal_lightning.functional.label_free import reprojection_error
 from seal_lightning.skeleton import get_skeleton

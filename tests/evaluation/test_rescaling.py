@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seal_lightning import SealBatch, Skeleton, get_skeleton
-from seal_lightning.evaluation.rescaling import TrainingLengths, describe_rescaling, rescale
+from seal_lightning.evaluation.rescaling import TrainingLengths, clip_lengths, rescale
 
 H36M = get_skeleton("h36m17")
 ARMS = Skeleton(("neck", "l", "r", "l2", "r2"), (-1, 0, 0, 1, 2), left=(1, 3), right=(2, 4))
@@ -73,22 +73,18 @@ def test_bone_that_was_never_seen_has_no_length():
     visibility[:, 4] = False
     lengths = collect([batch_of(torch.randn(2, 5, 3), visibility=visibility)], ARMS).lengths
     assert lengths.isnan().tolist() == [False, False, False, True]
-    assert describe_rescaling(lengths).endswith(" 1 of 4 bones have no mean: no true pose shows them.")
     assert collect([], ARMS).lengths.isnan().all()
-    assert describe_rescaling(torch.ones(4)) == (
-        "Rescaled: the length of every bone is moved 25 % of the way to its mean in the true poses of the training, "
-        "then left and right bones get their common mean. The asymmetry error that remains is the truth's own "
-        "asymmetry."
-    )
 
 
-def numpy_rescale(pose, mean, skeleton, seen):
+def numpy_rescale(pose, mean, skeleton, seen, share=0.25, symmetric=True):
     """From the root, bone by bone. One with an invisible end keeps its length; one without a mean does not shrink."""
     own = lengths_of(pose, skeleton)
     both = [seen[child] and seen[parent] for child, parent in skeleton.bones]
-    shrunk = [0.75 * o + 0.25 * m if ok and np.isfinite(m) else o for o, m, ok in zip(own, mean, both, strict=True)]
+    shrunk = [
+        (1 - share) * o + share * m if ok and np.isfinite(m) else o for o, m, ok in zip(own, mean, both, strict=True)
+    ]
     new = list(shrunk)
-    for left, right in skeleton.paired_bones:
+    for left, right in skeleton.paired_bones if symmetric else ():
         if both[left] and both[right]:
             new[left] = new[right] = (shrunk[left] + shrunk[right]) / 2
     moved = pose.copy()
@@ -101,14 +97,16 @@ def numpy_rescale(pose, mean, skeleton, seen):
 
 @pytest.mark.parametrize("skeleton", [H36M, ARMS, Skeleton.from_parents([-1, 0, 1, 1])])
 @pytest.mark.parametrize("masked", [False, True])
-def test_rescaled_poses(skeleton, masked):
+@pytest.mark.parametrize(("share", "symmetric"), [(0.25, True), (0.25, False), (0.0, True)])
+def test_rescaled_poses(skeleton, masked, share, symmetric):
     joints = skeleton.num_joints
     pose, mean = torch.randn(2, 6, joints, 3, dtype=torch.float64), torch.rand(joints - 1, dtype=torch.float64) + 0.5
     mean[0] = torch.nan
     seen = torch.rand(2, 6, joints) > 0.25 if masked else torch.ones(2, 6, joints, dtype=torch.bool)
-    result = rescale(pose, mean, skeleton, seen if masked else None)
+    how = {"mean": share > 0, "symmetric": symmetric}
+    result = rescale(pose, mean, skeleton, seen if masked else None, **how)
     for index in np.ndindex(2, 6):
-        expected = numpy_rescale(pose[index].numpy(), mean.numpy(), skeleton, seen[index].tolist())
+        expected = numpy_rescale(pose[index].numpy(), mean.numpy(), skeleton, seen[index].tolist(), share, symmetric)
         found = result[index].numpy()
         visible = seen[index].numpy()
         shift = (found - expected)[visible][:1]  # the pose as a whole may be shifted: the metrics align roots anyway
@@ -129,3 +127,16 @@ def test_invisible_joints_move_no_other():
     wild[:, 2], wild[:, 15] = torch.nan, 1e9
     calm, other = rescale(pose, mean, H36M, seen), rescale(wild, mean, H36M, seen)
     assert torch.allclose(calm[seen], other[seen], atol=1e-5)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_bones_of_a_clip_get_their_mean_over_the_frames_that_show_them(masked):
+    clip = torch.randn(2, 6, 17, 3, dtype=torch.float64)
+    seen = torch.rand(2, 6, 17) > 0.2 if masked else torch.ones(2, 6, 17, dtype=torch.bool)
+    result = clip_lengths(clip, H36M, seen if masked else None).numpy()
+    for b in range(2):
+        for child, parent in H36M.bones:
+            frames = [t for t in range(6) if seen[b, t, child] and seen[b, t, parent]]
+            own = [np.linalg.norm(clip[b, t, child] - clip[b, t, parent]) for t in frames]
+            for t in frames:
+                assert np.linalg.norm(result[b, t, child] - result[b, t, parent]) == pytest.approx(np.mean(own))

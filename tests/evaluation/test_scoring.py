@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from seal_lightning import SealBatch, get_skeleton
-from seal_lightning.evaluation.rescaling import rescale
-from seal_lightning.evaluation.scoring import PoseScorer, by_dataset, macro_average
+from seal_lightning.evaluation.groups import by_dataset, macro_average
+from seal_lightning.evaluation.scoring import PoseScorer
 
 SKELETON = get_skeleton("h36m17")
 
@@ -112,23 +112,6 @@ def test_windows_too_short_for_an_acceleration_have_the_scores_of_poses():
     assert set(moving.scores()["all"]) == set(still.scores()["all"])
 
 
-def test_pictures_come_from_all_over_the_data():
-    scorer = PoseScorer("mm", samples=3)
-    batches = [captured(4) for _ in range(9)]
-    for batch in batches:
-        feed(scorer, batch)
-    assert len(scorer.poses) == 3
-    found = []
-    for truth, prediction in scorer.poses:
-        assert truth.shape == prediction.shape == (17, 3)
-        centred = [[pose - pose.mean(0) for pose in batch.target] for batch in batches]
-        found += [i for i, poses in enumerate(centred) for pose in poses if torch.allclose(pose, truth, atol=1e-5)]
-    assert found == [1, 4, 7]
-    few = PoseScorer("mm", samples=3)
-    feed(few, captured(2, 5))
-    assert len(few.poses) == 2
-
-
 def test_nothing_scored_is_an_error():
     scorer = PoseScorer("mm")
     with pytest.raises(ValueError, match="Expected the loader to yield labelled poses to score, but got none"):
@@ -152,32 +135,3 @@ def test_macro_average_weighs_datasets_alike():
         [],
     )
     assert by_dataset(["p", "a/1", "b/1", "a/2/x"]) == {"": ["p"], "a": ["a/1", "a/2/x"], "b": ["b/1"]}
-
-
-@pytest.mark.parametrize("unit", ["mm", "m"])
-def test_rescaled_scores_are_those_of_rescaled_predictions(unit):
-    whole, lengths = captured(5, 3), torch.rand(16)
-    visibility, labelled = torch.rand(5, 3, 17) > 0.1, torch.tensor([True, True, False, True, True])
-    masks = {"visibility": visibility, "labelled": labelled}
-    moved = rescale(whole.prediction, lengths, SKELETON, visibility)
-    groups, names = {"group": torch.tensor([0, 1, 0, 1, 1])}, ["a/1", "a/2"]
-    scorer, plain, reference = (
-        PoseScorer(unit, names, lengths=lengths),
-        PoseScorer(unit, names),
-        PoseScorer(unit, names),
-    )
-    for one in (scorer, plain):
-        feed(one, SealBatch(whole.keypoints_2d, whole.prediction, whole.target, **masks), groups)
-    feed(reference, SealBatch(whole.keypoints_2d, moved, whole.target, **masks), groups)
-    assert scorer.scores() == plain.scores()
-    for group in names:
-        for name, value in reference.scores()[group].items():
-            assert scorer.rescaled_scores()[group][name] == pytest.approx(value, rel=1e-4, abs=1e-3), name
-    assert scorer.rescaled_scores()["a/1"]["mpjpe"] != pytest.approx(scorer.scores()["a/1"]["mpjpe"], rel=1e-2)
-
-
-def test_without_lengths_there_are_no_rescaled_scores():
-    scorer = PoseScorer("mm")
-    feed(scorer, captured(2))
-    with pytest.raises(ValueError, match="Expected the loader to yield labelled poses to score, but got none"):
-        scorer.rescaled_scores()

@@ -98,17 +98,17 @@ def test_equal_methods_are_no_evidence():
 
 def test_one_seed_has_no_interval():
     result = judged([[10.0, 10.0]], [[5.0, 5.0]], ["a/1", "a/2"])
-    assert (result.verdict, result.change) == ("no evidence", pytest.approx(-50))
+    assert (result.verdict, result.change) == ("no verdict", pytest.approx(-50))
     assert math.isnan(result.low)
     assert math.isnan(result.high)
-    assert result.remark.startswith("With one seed")
+    assert result.remark.startswith("Another seed may turn out otherwise: `--seeds 0 1 2`")
 
 
 @pytest.mark.parametrize(("groups", "counts"), [(["all"], {"all": 1}), (["a/1", "b/1"], {"a": 1, "b": 1})])
 def test_skeletons_that_stand_alone_give_no_verdict(groups, counts):
     seal = np.array([[5.0], [5.1], [4.9]]) * np.ones(len(groups))
     result = judged(np.full(seal.shape, 10.0), seal, groups)
-    assert result.verdict == "no evidence"
+    assert result.verdict == "no verdict"
     assert result.high < -40  # over seeds alone
     assert result.groups == counts
     assert result.remark.startswith("No dataset names two skeletons or more, so the interval covers")
@@ -129,7 +129,7 @@ def test_error_without_a_value_is_left_out(missing):
     assert result.errors == ("MPJPE", "BSLE")
     assert result.change == pytest.approx(0)
     nothing = judged(np.full((3, 2, 2), missing), seal, ["a/1", "a/2"])
-    assert (nothing.verdict, nothing.errors) == ("no evidence", ())
+    assert (nothing.verdict, nothing.errors) == ("no verdict", ())
     assert math.isnan(nothing.change)
 
 
@@ -162,22 +162,46 @@ def test_effect_is_found_on_its_side():
     assert repeat(50, effect=0.1, **spreads).count("harms") >= 48
 
 
+def test_energy_that_never_acted_is_no_evidence_of_anything():
+    values = scopes(np.full((3, 2), 10.0), ["a/1", "a/2"])
+    same = judge(values, values, ["a/1", "a/2"], acted=False)
+    assert same.verdict == "never acted"
+    first, second, _ = describe_verdicts(same, same).splitlines()
+    assert first.startswith("SEAL NEVER ACTED: with every seed the weights of host and SEAL are the same bit for bit.")
+    assert second.startswith("Verdict: SEAL never acted, +0.0 % [+0.0, +0.0] after each method's own best;")
+
+
 def test_description():
     groups = ["a/1", "b/1", "b/2"]
     host = np.full((2, 3), 10.0)
     predicted = judged(host, np.array([[5.0, 5.0, 5.0], [5.0, 5.0, 5.0]]), groups)
     seal = np.full((3, 2, 3), 10.0)
     seal[2] = math.nan
-    assert describe_verdicts(predicted, judged(host, seal, groups)) == (
-        "Verdict as predicted: helps, -50.0 % [-50.0, -50.0]; rescaled: no evidence, +0.0 % [+0.0, +0.0].\n"
-        "Each is the change by SEAL in the geometric mean of MPJPE, BSLE, asymmetry error; the 95 % intervals are over "
+    assert describe_verdicts(judged(host, seal, groups), predicted) == (
+        "Verdict: no evidence, +0.0 % [+0.0, +0.0] after each method's own best; helps, -50.0 % [-50.0, -50.0] as "
+        "predicted.\n"
+        "This is the change by SEAL in the geometric mean of MPJPE, BSLE, asymmetry error; the 95 % intervals are over "
         "2 seeds, 2 skeletons of b. a has a single skeleton, so the interval does not cover how its other skeletons "
-        "would differ. Left out, for want of a value above rounding error: asymmetry error rescaled."
+        "would differ. Left out, for want of a value above rounding error: asymmetry error after each method's own "
+        "best."
     )
-    single, nothing = judged(host[:1], host[:1] / 2, groups), judged(host[:1], 0 * host[:1], groups)
-    assert describe_verdicts(single, nothing).splitlines() == [
-        "Verdict as predicted: no evidence, -50.0 %; rescaled: no evidence.",
-        "Each is the change by SEAL in the geometric mean of MPJPE, BSLE, asymmetry error. With one seed nothing "
-        "tells how another seed would turn out, so there is no interval and no verdict. Left out, for want of a value "
-        "above rounding error: MPJPE rescaled, BSLE rescaled, asymmetry error rescaled.",
-    ]
+
+
+def test_one_seed_says_one_thing():
+    groups = ["a/1", "a/2"]
+    host = np.full((1, 2), 10.0)
+    single, nothing = judged(host, host / 2, groups), judged(host, 0 * host, groups)
+    said = describe_verdicts(single, nothing)
+    assert said.splitlines()[0] == (
+        "One seed, no verdict: -50.0 % after each method's own best; nothing to compare as predicted."
+    )
+    assert "Another seed may turn out otherwise" in said
+    assert "evidence" not in said
+
+
+def test_one_skeleton_says_one_thing():
+    host = np.full((2, 1), 10.0)
+    half = judged(host, host / 2, ["all"])
+    said = describe_verdicts(half, half)
+    assert said.startswith("No verdict: -50.0 % [-50.0, -50.0] after each method's own best; ")
+    assert "evidence" not in said

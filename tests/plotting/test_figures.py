@@ -43,6 +43,31 @@ def test_grid_has_a_row_a_pose_and_a_column_an_entry():
     assert [axes.get_title() for axes in figure.axes] == ["truth", "host", *[""] * 6]
 
 
+def test_poses_are_captioned_rows_named_and_colours_explained():
+    poses = {"truth": torch.randn(2, 17, 3), "host": torch.randn(2, 17, 3)}
+    figure = plot_poses(
+        poses, "h36m17", reference="truth", captions={"host": ["61 mm", "99 mm"]}, rows=["best", "worst"]
+    )
+    strings = [[text.get_text() for text in axes.texts] for axes in figure.axes]
+    assert strings == [["best"], ["61 mm"], ["worst"], ["99 mm"]]
+    (legend,) = figure.legends
+    named = {
+        text.get_text(): line.get_color() for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
+    assert list(named) == ["left", "right", "middle", "truth"]
+    drawn = bone_lines(figure.axes[1])
+    assert drawn[0][1] == named["truth"]
+    for (child, _), (_, colour) in zip(SKELETON.bones, drawn[16:], strict=True):
+        side = "left" if child in SKELETON.left else "right" if child in SKELETON.right else "middle"
+        assert colour == named[side]
+
+
+@pytest.mark.parametrize("given", [{"captions": {"a": ["x"]}}, {"rows": ["x", "y", "z"]}])
+def test_captions_that_do_not_match_the_poses_are_an_error(given):
+    with pytest.raises(ValueError, match=r"Expected one string per pose for '(a|rows)', 2 of them, but got (1|3)"):
+        plot_poses({"a": torch.randn(2, 17, 3)}, "h36m17", **given)
+
+
 def test_axes_have_one_scale_in_all_directions_and_columns():
     poses = {"truth": torch.randn(1, 17, 3), "host": 3 * torch.randn(1, 17, 3)}
     first, second = plot_poses(poses, "h36m17").axes

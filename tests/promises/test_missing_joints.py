@@ -105,7 +105,7 @@ def run(name, terms, batches, make_trainer):
     """Everything that a training, a validation and a prediction leave behind."""
     torch.manual_seed(0)
     model = HOSTS[name][1](SealConfig(skeleton="h36m17", energies=TERMS[terms]))
-    scorer = PoseScorer("m", samples=0)
+    scorer = PoseScorer("m")
     trainer = make_trainer(max_epochs=1, callbacks=[EnergyMonitor(), scorer], num_sanity_val_steps=0)
     gradients = []
 
