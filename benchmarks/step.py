@@ -73,6 +73,10 @@ MODES: dict[str, dict[str, Any]] = {
     "one pass": {"update": "simultaneous"},
     "one pass, bfloat16": {"update": "simultaneous", "precision": "bfloat16"},
 }
+ON_A_GPU: dict[str, dict[str, Any]] = {
+    "alternating, graphs": {"cuda_graph": True},
+    "one pass, graphs": {"update": "simultaneous", "cuda_graph": True},
+}
 
 
 def make_host(name: str, joints: int, frames: int, hidden: int) -> Callable[..., L.LightningModule]:
@@ -141,7 +145,7 @@ def programs(
     for loss_net in options.loss_nets:
         if loss_net == "published" and device.type == "cpu":
             steps["published, public way"] = public_step(make(), PublicGraphLossNet(SKELETONS[joints]), batch)
-        for mode, fields in MODES.items():
+        for mode, fields in (MODES if device.type == "cpu" else MODES | ON_A_GPU).items():
             if loss_net == "constant" and mode != "alternating":
                 continue
             seal = SealConfig(skeleton=SKELETONS[joints], **LOSS_NETS[loss_net], **fields)
@@ -228,7 +232,10 @@ def measure_in_trainer(device: torch.device, size: dict[str, Any], options: argp
     make = make_host(size["host"], size["joints"], size["frames"], options.hidden)
     models: dict[str, Callable[[], L.LightningModule]] = {"plain": make}
     for name in options.loss_nets:
-        models[name] = partial(make, SealConfig(skeleton=SKELETONS[size["joints"]], **LOSS_NETS[name]))
+        seal = partial(SealConfig, skeleton=SKELETONS[size["joints"]], **LOSS_NETS[name])
+        models[name] = partial(make, seal())
+        if device.type != "cpu" and name != "constant":
+            models[f"{name}, graphs"] = partial(make, seal(cuda_graph=True))
     batch = to_device(make_batch(size["host"], size["joints"], size["frames"], size["batch"]), device)
     rows = [{**size, **row} for row in trainer_rows(models, batch, options.rounds, device)]
     print(trainer_table(_title(size), rows), flush=True)

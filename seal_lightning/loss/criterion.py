@@ -92,7 +92,7 @@ class SealLoss(nn.Module):
         self.update = update
         self.seed = seed
         self.draws = 1  # the first draw was the loss-nets' initialisation
-        self._statistics = Statistics()
+        self.noted = Statistics()
         # The same on all ranks, whether the process group is initialised by now or not: without `SealMixin` nothing
         # else makes the loss-nets equal.
         with own_random_numbers(seed, 0, torch.get_default_device(), same_on_all_ranks=True):
@@ -195,7 +195,7 @@ class SealLoss(nn.Module):
         weight = weight / ranks.world_size() if ranks.world_size() > 1 else weight
         if self.forces.training:
             self.forces.weight.copy_(weight)
-        self._statistics.note(energy_statistics, factors, pulls, energies, weight, task_force)
+        self.noted.note(energy_statistics, factors, pulls, energies, weight, task_force)
         # The pull is a constant of this graph: its gradient reaches the prediction, and never a loss-net, since it was
         # computed with the loss-nets of now, which may be others when the backward pass runs.
         joined: Tensor = Pull.apply(prediction, _total(values), _total(forces))  # type: ignore[no-untyped-call]
@@ -257,7 +257,7 @@ class SealLoss(nn.Module):
         self.draws += self.training or torch.is_grad_enabled()  # what is learned from meets new random numbers
         self._passes = SharedPasses(passes, given, keypoints_2d, visibility) if passes else None
         total = _total(losses)
-        self._statistics.note(ranking_statistics, total.detach(), energies, weights)
+        self.noted.note(ranking_statistics, total.detach(), energies, weights)
         return total
 
     def energy(self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> dict[str, Tensor]:
@@ -290,7 +290,7 @@ class SealLoss(nn.Module):
     @property
     def stats(self) -> dict[str, Tensor]:
         """Values of the last step, over all ranks: ``energy``, ``weight``, ``force_ratio``, ``loss_net_loss``, ..."""
-        return self._statistics.read()
+        return self.noted.read()
 
     @torch.no_grad()
     def observe(self, prediction: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None) -> None:
@@ -298,7 +298,7 @@ class SealLoss(nn.Module):
         energies = [energy.flatten() for energy in self.energy(prediction, keypoints_2d, visibility).values()]
         zero = torch.zeros_like(self.forces.weight)
         factors = [torch.zeros_like(energy) for energy in energies]
-        self._statistics.note(energy_statistics, factors, factors, energies, zero, zero[0])
+        self.noted.note(energy_statistics, factors, factors, energies, zero, zero[0])
 
     def get_extra_state(self) -> dict[str, Any]:
         """The position in the stream of random numbers."""

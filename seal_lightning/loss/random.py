@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import torch
 
 from seal_lightning import _distributed as ranks
 
-__all__ = ["own_random_numbers"]
+__all__ = ["handed_out", "own_random_numbers", "seed_of"]
+
+_HANDED_OUT: ContextVar[bool] = ContextVar("handed_out", default=False)
+
+
+@contextmanager
+def handed_out() -> Iterator[None]:
+    """Inside the block somebody else answers whoever draws from SEAL's stream, and no random state is touched."""
+    token = _HANDED_OUT.set(True)
+    try:
+        yield
+    finally:
+        _HANDED_OUT.reset(token)
+
+
+def seed_of(seed: int, draw: int, *, same_on_all_ranks: bool = False) -> int:
+    """Seed of the stream of random numbers of one draw, as `own_random_numbers` describes it."""
+    rank = 0 if same_on_all_ranks else ranks.rank()
+    return int(np.random.SeedSequence((seed, rank, draw)).generate_state(1)[0])
 
 
 @contextmanager
@@ -32,10 +51,16 @@ def own_random_numbers(
     Yields:
         A generator on the CPU. The global random states start from the same seed as it does.
     """
-    rank = 0 if same_on_all_ranks else ranks.rank()
-    state = int(np.random.SeedSequence((seed, rank, draw)).generate_state(1)[0])
-    cuda = [device] if device.type == "cuda" else []
     default = torch.get_default_dtype()
+    if _HANDED_OUT.get():
+        torch.set_default_dtype(torch.float32)
+        try:
+            yield torch.Generator()
+        finally:
+            torch.set_default_dtype(default)
+        return
+    state = seed_of(seed, draw, same_on_all_ranks=same_on_all_ranks)
+    cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(cuda):
         torch.default_generator.manual_seed(state)
         if cuda:

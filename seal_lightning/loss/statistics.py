@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -31,6 +31,14 @@ class Statistics:
         self._noted[compute] = partial(compute, *given)
         if ranks.several():
             self.read()
+
+    def pending(self) -> dict[Callable[..., dict[str, Tensor]], Callable[[], dict[str, Tensor]]]:
+        """What is noted and was not read yet, for `put_back`."""
+        return dict(self._noted)
+
+    def put_back(self, pending: Mapping[Callable[..., dict[str, Tensor]], Callable[[], dict[str, Tensor]]]) -> None:
+        """Note once more what was noted before, of tensors whose memory holds other values by now."""
+        self._noted |= pending
 
     @torch.no_grad()
     def read(self) -> dict[str, Tensor]:

@@ -110,6 +110,11 @@ class BodyFrame(nn.Module):
         self._surely_known = False  # known without asking the device
         self._updated = False  # together with other ranks
 
+    @property
+    def surely_known(self) -> bool:
+        """Whether there is a running mean of the bone length, as far as the device need not be asked."""
+        return self._surely_known
+
     def forward(
         self, pose: Tensor, keypoints_2d: Tensor, visibility: Tensor | None = None, unit: Tensor | None = None
     ) -> FramedPoses:

@@ -148,8 +148,24 @@ class Joining:
             gradient = None if gradient is None else as_rows(gradient, len(read.prediction))
         self.took_part = True
         with ranks.alone(alone):
-            used = self._train(used, loss, gradient, again)
-            return loss if stated else self._pull(loss, used, gradient, at)
+            used = self._scored(used, again)
+            if stated:
+                self._train(used, loss, gradient, again)
+                return loss
+            energy = self._energy(used, loss, gradient, at, again)
+            return loss if energy is None else loss + energy
+
+    def _energy(self, used: SealBatch, loss: Tensor, gradient: Tensor | None, at: Any, again: bool) -> Tensor | None:
+        """The update of the loss-nets, then the energy that the pose-net feels; None where it feels none."""
+
+        def eager() -> Tensor | None:
+            self._train(used, loss, gradient, again)
+            return self._pull(used, gradient, at)
+
+        graphed = self.model._seal_optimization.graphed
+        if graphed is None or gradient is None or again:
+            return eager()
+        return graphed(self.model, used, loss, gradient, at is not None, eager)  # type: ignore[no-any-return]
 
     def _gradient(self, loss: Tensor, read: SealBatch, place: Place) -> Tensor:
         """The gradient of the loss at the prediction, float32."""
@@ -165,19 +181,23 @@ class Joining:
         # In half precision, the quotient of a small gradient would be zero.
         return gradient.float() if factor is None else gradient.float() / factor
 
-    def _train(self, read: SealBatch, loss: Tensor | None, gradient: Tensor | None, again: bool) -> SealBatch:
-        """The update of the loss-nets; return the frames that are scored."""
-        model, optimization = self.model, self.model._seal_optimization
-        if model.seal.training != optimization.trains:  # Lightning ends validation without a call of `train`
-            model.seal.train(optimization.trains)
+    def _scored(self, read: SealBatch, again: bool) -> SealBatch:
+        """The frames that are scored, with loss-nets and forces in the mode of this step."""
+        model, trains = self.model, self.model._seal_optimization.trains
+        if model.seal.training != trains:  # Lightning ends validation without a call of `train`
+            model.seal.train(trains)
+        model.seal.forces.train(not again)  # the running mean of the pull does not move on
         draw = model.seal.draws - again  # a closure that is evaluated again sees the same frames
-        used = read.some_frames(model._seal_config.frames_per_clip, model.seal.seed, draw)
-        model.seal.forces.train(not again)  # nor does the running mean of the pull move on
+        return read.some_frames(model._seal_config.frames_per_clip, model.seal.seed, draw)
+
+    def _train(self, used: SealBatch, loss: Tensor | None, gradient: Tensor | None, again: bool) -> None:
+        """The update of the loss-nets."""
+        model, optimization = self.model, self.model._seal_optimization
         if again:
-            return used
+            return
         if not optimization.trains:
             model.seal.draws += 1
-            return used
+            return
         if used.target is None:
             raise ValueError("Expected `seal_batch` to return a `target` to train the loss-nets on, but got None.")
         optimization.prepare()
@@ -187,7 +207,6 @@ class Joining:
         optimization.reads = loss is not None
         model.seal_step(finite_with(ranking_loss, *(number for number in (loss, gradient) if number is not None)))
         optimization.schedule()
-        return used
 
     def _pulls(self, again: bool) -> bool:
         """Whether the pose-net feels an energy in this step: not at weight zero, and not during warm-up."""
@@ -195,13 +214,13 @@ class Joining:
         felt = model.seal.draws + (not again) > model._seal_config.warmup_steps + 1
         return felt and any(term.pulls for term in model.seal.energies.values())
 
-    def _pull(self, loss: Tensor, used: SealBatch, gradient: Tensor | None, at: Any) -> Tensor:
+    def _pull(self, used: SealBatch, gradient: Tensor | None, at: Any) -> Tensor | None:
         seal, masks = self.model.seal, {"visibility": used.visibility, "labelled": used.labelled}
         if gradient is None:
             seal.observe(used.prediction, used.keypoints, used.visibility)
-            return loss
-        joined: Tensor = loss + seal.energy_loss(used.prediction, used.keypoints, gradient, at=at, **masks)
-        return joined
+            return None
+        energy: Tensor = seal.energy_loss(used.prediction, used.keypoints, gradient, at=at, **masks)
+        return energy
 
     def _take_part(self) -> None:
         """Go along with the other processes, with no sample of one's own."""
@@ -210,8 +229,9 @@ class Joining:
         pose = seal.frame.bone_length.new_zeros(0, 2, seal.skeleton.num_joints, 3)
         again = self.model._seal_again()
         gradient = pose if self._pulls(again) else None
-        used = self._train(SealBatch(pose[..., :2], pose, pose), None, gradient, again)
-        self._pull(pose.sum(), used, None if gradient is None else used.prediction, None)
+        used = self._scored(SealBatch(pose[..., :2], pose, pose), again)
+        self._train(used, None, gradient, again)
+        self._pull(used, None if gradient is None else used.prediction, None)
 
 
 def _reaches(loss: Tensor, prediction: Tensor) -> bool:

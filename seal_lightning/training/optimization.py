@@ -15,6 +15,7 @@ from seal_lightning._values import is_whole
 from seal_lightning._version import __version__
 from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.training._fused import as_made, fuse
+from seal_lightning.training._graph import GraphedStep
 from seal_lightning.training._guard import Guard
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.reading.containers import tensors_in
@@ -43,6 +44,7 @@ class LossNetOptimization:
         self.config = config
         self.trains = config.mode == "dynamic"
         self.guard = Guard(config.max_skipped_updates)
+        self.graphed = GraphedStep() if config.cuda_graph else None
         self.reads = True  # whether this process has poses to learn from; where none has, no step is due
         self._optimizer: Optimizer | None = None
         self._fused = False
@@ -127,8 +129,20 @@ class LossNetOptimization:
         Raises:
             RuntimeError: If ``max_skipped_updates`` in a row were skipped.
         """
-        optimizer = self.optimizer
-        parameters = [parameter for parameter in self.criterion.parameters() if parameter.requires_grad]
+        self.take(*self.gradients(ranking_loss))
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """The parameters that are trained."""
+        return [parameter for parameter in self.criterion.parameters() if parameter.requires_grad]
+
+    def gradients(self, ranking_loss: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Give the parameters their gradients: backward, average over ranks, clip.
+
+        Returns:
+            Whether loss and gradients are finite, and whether an update is due, which it is where there is None.
+        """
+        parameters = self.parameters
         _forget_gradients(parameters)
         if ranking_loss.requires_grad or ranks.world_size() == 1:  # one rank may have nothing to learn from
             # Towards these alone: the poses at which a gradient penalty takes the slope require a gradient, too, which
@@ -141,8 +155,16 @@ class LossNetOptimization:
         if self.config.gradient_clip_val is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip_val, norm)
         # A norm is not negative; adding zero times the loss makes it NaN where the loss is not finite.
-        self.guard.step(optimizer, torch.add(norm, loss, alpha=0) < torch.inf, due)
-        _forget_gradients(parameters)
+        return torch.add(norm, loss, alpha=0) < torch.inf, due
+
+    def take(self, finite: Tensor, due: Tensor | None = None) -> None:
+        """Take the optimizer's step with these gradients, unless they are not finite, and forget them.
+
+        Raises:
+            RuntimeError: If ``max_skipped_updates`` in a row were skipped.
+        """
+        self.guard.step(self.optimizer, finite, due)
+        _forget_gradients(self.parameters)
 
     def _average(self, parameters: Sequence[Tensor], loss: Tensor) -> tuple[Tensor, Tensor]:
         """Average gradients over all ranks; return the mean loss, and whether any rank read poses.

@@ -54,6 +54,7 @@ CONFIG = {
     "precision": ("bfloat16", ["precision=bfloat16"]),
     "frames_per_clip": (2, ["frames_per_clip=2"]),
     "every_n_steps": (2, ["every_n_steps=2"]),
+    "cuda_graph": (True, ["cuda_graph=true"]),
     "max_skipped_updates": (7, ["max_skipped_updates=7"]),
     "seed": (4, ["seed=4"]),
 }
@@ -134,6 +135,7 @@ def test_every_field_of_the_config(source):
         "precision",
         "frames_per_clip",
         "every_n_steps",
+        "cuda_graph",
         "seed",
     ):
         assert getattr(config, name) == CONFIG[name][0]
@@ -294,7 +296,7 @@ def test_saved_hyper_parameters_are_plain_and_load_under_weights_only(tmp_path):
     again = SealLifter.load_from_checkpoint("w.ckpt", weights_only=True)
     assert again.net.output.in_features == 8
     same_term(again._seal_config.terms()[0], "h36m17", **WANTED)
-    for name in ("warmup_steps", "gradient_clip_val", "update", "precision", "seed", "every_n_steps"):
+    for name in ("warmup_steps", "gradient_clip_val", "update", "precision", "seed", "every_n_steps", "cuda_graph"):
         assert getattr(again._seal_config, name) == CONFIG[name][0]
     same_term(SealConfig.of(again.hparams.seal).terms()[0], "h36m17", **WANTED)  # fit for a further checkpoint
     resumed = torch.load("w.ckpt", weights_only=True)["seal"]["criterion"]

@@ -1,6 +1,7 @@
 """The promises on one accelerator: `make test-gpu` runs these on a GPU, the suite on the CPU."""
 
 import copy
+from functools import partial
 
 import lightning as L
 import pytest
@@ -215,3 +216,20 @@ def test_a_device_computes_what_the_cpu_computes(device, masked):
         (gradient,) = torch.autograd.grad(total, poses[0])
         results.append([ranking.detach().cpu(), total.detach().cpu(), gradient.cpu()])
     torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("host", [SealHost, SealManualHost])
+@pytest.mark.parametrize("update", ["alternating", "simultaneous"])
+def test_graphs_train_as_steps_do(make_trainer, device, precision, host, update):
+    if device.type != "cuda":
+        pytest.skip("graphs need a CUDA device; tests/training/test_graph.py has a stand-in for the CPU")
+    options = {"update": update, "optimizer": partial(torch.optim.SGD, lr=1e-2), "gradient_clip_val": 1.0}
+    models = []
+    for cuda_graph in (False, True):
+        seal = SealConfig(cuda_graph=cuda_graph, **options)
+        models.append(fit(make_trainer, host, seal, precision=precision, max_epochs=2)[0])
+    assert models[1]._seal_optimization.graphed.replays > 0
+    for eager, replayed in zip(*(tensors(model.seal.state_dict()).values() for model in models), strict=True):
+        torch.testing.assert_close(replayed, eager, rtol=1e-4, atol=1e-5)
+    for name, value in tensors(models[0].state_dict()).items():
+        torch.testing.assert_close(tensors(models[1].state_dict())[name], value, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,406 @@
+"""`SealConfig(cuda_graph=True)`: what is captured and replayed is bit for bit what the step would have been.
+
+A CPU has no graphs. `CpuGraph` takes their place: it repeats operations on memory, and nothing that Python did.
+"""
+
+import copy
+import pickle
+import warnings
+from functools import partial
+
+import lightning as L
+import pytest
+import torch
+
+from benchmarks.measure import metered
+from benchmarks.step import make_batch, make_host
+from seal_lightning import EnergyTerm, ForceRatio, SealBatch, SealConfig, SealMixin
+from seal_lightning.loss_nets import GraphLossNet, KCSLossNet, MLPLossNet, StructureLossNet
+from seal_lightning.negatives import (
+    AsymmetryNegatives,
+    BoneDirectionNegatives,
+    BoneLengthNegatives,
+    GaussianNegatives,
+    InterpolationNegatives,
+    Negatives,
+    OtherPoseNegatives,
+    PredictionNegatives,
+)
+from seal_lightning.objectives import MarginObjective, NCEObjective, WassersteinObjective
+from seal_lightning.objectives.penalties import InterpolatedPenalty
+from seal_lightning.objectives.temporal import TemporalPairs
+from seal_lightning.training import _graph, _guard
+from seal_lightning.training._tape import Rules, Tape
+from tests import host_styles, hosts
+from tests.training.recorder import CpuGraph
+
+pytestmark = pytest.mark.filterwarnings("ignore:The true poses' left", "ignore:Of the true poses")
+
+SMALL = partial(MLPLossNet, hidden=16, stages=1)
+GRAPH = partial(GraphLossNet, dim=16, depth=1, heads=2)
+ALL_NEGATIVES = (
+    PredictionNegatives(),
+    BoneLengthNegatives(count=2),
+    BoneDirectionNegatives(),
+    GaussianNegatives(),
+    AsymmetryNegatives(),
+    OtherPoseNegatives(),
+    InterpolationNegatives(),
+)
+CASES = {
+    "default": {},
+    "one pass": {"update": "simultaneous", "gradient_clip_val": 0.1},
+    "bfloat16": {"loss_net": GRAPH, "objective": MarginObjective(), "precision": "bfloat16", "update": "simultaneous"},
+    "all negatives": {"loss_net": SMALL, "negatives": ALL_NEGATIVES, "objective": NCEObjective(), "weight": 0.01},
+    "schedule, penalties": {
+        "loss_net": partial(KCSLossNet, hidden=16, pose_hidden=8),
+        "objective": WassersteinObjective(),
+        "gradient_penalty": InterpolatedPenalty(),
+        "optimizer": partial(torch.optim.SGD, lr=1e-2, momentum=0.9),
+        "lr_scheduler": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.8),
+    },
+    "several energies": {
+        "update": "simultaneous",
+        "energies": [
+            EnergyTerm(SMALL, gradient_penalty=0.1, weight=ForceRatio(0.2)),
+            EnergyTerm(StructureLossNet, name="structure"),
+        ],
+    },
+}
+RAGGED, BAD, STEPS = 8, 10, 13
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    monkeypatch.setitem(_graph.RECORDERS, "cpu", CpuGraph)
+
+
+def make(host, fields, cuda_graph):
+    L.seed_everything(0, verbose=False)
+    model = make_host(host, 17, 3, 64)(SealConfig(cuda_graph=cuda_graph, **fields))
+    model.log = lambda *args, **kwargs: None
+    return model, torch.optim.SGD(model.parameters(), lr=1e-2)
+
+
+def take(model, optimizer, steps, host, between=None):
+    """Losses and statistics of some steps, one of which has fewer samples, and one of which meets NaN."""
+    seen = []
+    for step in steps:
+        torch.manual_seed(step)
+        batch = make_batch(host, 17, 3, 3 if step == RAGGED else 6)
+        if step == BAD:
+            batch["target"][0, 0] = torch.nan
+        if between is not None:
+            between(step, model)
+        loss = model.training_step(batch, step)
+        optimizer.zero_grad()
+        loss.backward()
+        if step != BAD:
+            optimizer.step()
+        seen.append(torch.stack([loss.detach(), *(value.clone() for _, value in sorted(model.seal.stats.items()))]))
+    return torch.stack(seen)
+
+
+def state(model):
+    optimizer = model.seal_optimizer.state_dict()["state"]
+    moments = [value for values in optimizer.values() for value in values.values() if isinstance(value, torch.Tensor)]
+    seal = [*model.seal.parameters(), *model.seal.buffers()]
+    guard = model._seal_optimization.guard
+    return [*model.state_dict().values(), *seal, *moments, guard.skipped, guard.in_row]
+
+
+def replays(model):
+    return model._seal_optimization.graphed.replays
+
+
+def equal(left, right):
+    return len(left) == len(right) and all(map(partial(torch.allclose, rtol=0, atol=0, equal_nan=True), left, right))
+
+
+def twins(host, fields, between=None, steps=range(STEPS)):
+    models, seen = [], []
+    for cuda_graph in (False, True):
+        model, optimizer = make(host, fields, cuda_graph)
+        seen.append(take(model, optimizer, steps, host, between))
+        models.append(model)
+    assert equal(*seen)
+    assert equal(*map(state, models))
+    return models[1]
+
+
+@pytest.mark.parametrize("host", ["simple", "seq2seq"])
+@pytest.mark.parametrize("case", CASES)
+def test_replayed_steps_are_the_eager_ones_bit_for_bit(recorded, case, host):
+    temporal = {"temporal": TemporalPairs()} if host == "seq2seq" and "energies" not in CASES[case] else {}
+    model = twins(host, CASES[case] | temporal)
+    assert replays(model) == STEPS - 5  # four steps before it is captured, and the ragged one
+    assert int(model._seal_optimization.guard.skipped) == 1
+
+
+def test_warm_up_and_chosen_frames(recorded):
+    model = twins("seq2seq", {"warmup_steps": 4, "frames_per_clip": 2})
+    assert replays(model) == STEPS - 4 - 3 - 1
+
+
+def later(model, fields, host="simple", steps=range(6, STEPS)):
+    """Steps that a model takes after others, on the data of `take`."""
+    return take(model, torch.optim.SGD(model.parameters(), lr=1e-2), steps, host)
+
+
+@pytest.mark.parametrize("graphs", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("case", ["one pass", "schedule, penalties"])
+def test_a_run_goes_on_with_and_without_graphs(recorded, case, graphs):
+    whole, optimizer = make("simple", CASES[case], False)
+    take(whole, optimizer, range(6), "simple")
+    first, optimizer = make("simple", CASES[case], graphs[0])
+    take(first, optimizer, range(6), "simple")
+    second, _ = make("simple", CASES[case], graphs[1])
+    second.load_state_dict(first.state_dict())
+    second._seal_optimization.load_state_dict(copy.deepcopy(first._seal_optimization.state_dict()))
+    assert equal(later(whole, CASES[case]), later(second, CASES[case]))
+    assert equal(state(whole), state(second))
+
+
+def test_copies_capture_graphs_of_their_own(recorded):
+    model, optimizer = make("simple", {}, True)
+    take(model, optimizer, range(6), "simple")
+    copies = copy.deepcopy(model), pickle.loads(pickle.dumps(model._seal_optimization))
+    assert [copies[0]._seal_optimization.graphed.replays, copies[1].graphed.replays] == [0, 0]
+    copies[0].log = model.log
+    assert equal(later(model, {}), later(copies[0], {}))
+    assert equal(state(model), state(copies[0]))
+    assert replays(copies[0]) == STEPS - 6 - 4
+
+
+def test_what_changes_between_steps_reaches_the_graphs(recorded):
+    def change(step, model):
+        net = model.seal.loss_nets["energy_0"]
+        if step == 6:
+            model.seal_optimizer.param_groups[0]["lr"] *= 3
+        if step == 7:
+            with torch.no_grad():
+                net.head.bias.fill_(0.5)
+                model.seal.forces.usual_pull.fill_(3.0)
+            model.seal.set_extra_state({"draws": 40})
+        if step == 9:
+            model.seal.load_state_dict({**model.seal.state_dict(), "frame.bone_length": torch.tensor(2.0)})
+
+    twins("simple", {}, change)
+
+
+@pytest.mark.parametrize("what", ["frozen", "other memory", "evaluation", "weights"])
+def test_what_a_graph_takes_for_fixed_is_captured_anew(recorded, what):
+    def change(step, model):
+        net = model.seal.loss_nets["energy_0"]
+        if step == 5 and what == "frozen":
+            net.layers[0].weight.requires_grad_(False)
+        elif step == 5 and what == "other memory":
+            net.layers[0].weight.data = 2 * net.layers[0].weight.data
+        elif step == 5 and what == "evaluation":
+            net.layers[0].eval()
+        elif step == 5:
+            model.seal.forces.weights = (ForceRatio(0.5),)
+
+    model = twins("simple", {"optimizer": partial(torch.optim.SGD, lr=1e-2)}, change)
+    assert replays(model) == 1 + STEPS - 5 - 4
+
+
+def test_a_loss_that_is_not_finite_is_seen_where_its_gradient_is(recorded):
+    models = []
+    for cuda_graph in (False, True):
+        model, optimizer = make("simple", {}, cuda_graph)
+        plain = model.training_step.__wrapped__
+        take(model, optimizer, range(6), "simple")
+        batch = make_batch("simple", 17, 3, 6)
+
+        class Host(type(model)):
+            def training_step(self, batch, batch_idx, plain=plain):
+                return plain(self, batch, batch_idx) + torch.tensor(torch.inf)
+
+        model.__class__ = Host
+        model.training_step(batch, 6)
+        models.append(model)
+    assert equal(*map(state, models))
+    assert replays(models[1]) == 3
+    assert int(models[1]._seal_optimization.guard.skipped) == 1
+
+
+def test_a_backward_pass_may_come_after_the_next_step(recorded):
+    gradients = []
+    for cuda_graph in (False, True):
+        model, optimizer = make("simple", {}, cuda_graph)
+        take(model, optimizer, range(6), "simple")
+        optimizer.zero_grad()
+        torch.manual_seed(0)
+        losses = [model.training_step(make_batch("simple", 17, 3, 6), step) for step in range(2)]
+        losses[0].backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    assert equal(*gradients)
+    assert replays(model) == 4
+
+
+class SealForward(SealMixin, hosts.ForwardHost):
+    pass
+
+
+class SealFlat(SealMixin, hosts.FlatHost):
+    pass
+
+
+class SealManual(SealMixin, hosts.ManualHost):
+    pass
+
+
+class SealSam(SealMixin, host_styles.SamStyle):
+    pass
+
+
+@pytest.mark.parametrize("host", [SealForward, SealFlat, SealManual, SealSam])
+def test_a_trainer_runs_with_graphs(recorded, make_trainer, host):
+    """With the step being watched: while graphs are captured and replayed, nobody looks."""
+    models = []
+    for cuda_graph in (False, True):
+        L.seed_everything(0, verbose=False)
+        model = host(seal=SealConfig(cuda_graph=cuda_graph))
+        make_trainer(precision="bf16-mixed" if host is SealForward else "32-true").fit(model, model.loader())
+        models.append(model)
+    assert replays(models[1]) == 12 - 4
+    assert models[0].seal_reading == models[1].seal_reading
+    assert equal(*map(state, models))
+
+
+class Counting(MLPLossNet):
+    def __init__(self, skeleton):
+        super().__init__(skeleton, hidden=16, stages=1)
+        self.calls = 0
+
+    def forward(self, keypoints_2d, pose):
+        self.calls += 1
+        return super().forward(keypoints_2d, pose) * self.calls
+
+
+class Curriculum(Negatives):
+    calls = 0
+
+    def draw(self, truth, prediction, skeleton, generator):
+        self.calls += 1
+        return (truth + (prediction - truth) * self.calls / 100)[None]
+
+
+class OwnStep(SealMixin, hosts.ForwardHost):
+    def seal_step(self, ranking_loss):
+        super().seal_step(2 * ranking_loss)
+
+
+class OwnBatch(SealMixin, hosts.ForwardHost):
+    def seal_batch(self, batch, inputs, output):
+        return SealBatch(batch[0], 2 * output, 2 * batch[1])
+
+
+class Masked(SealMixin, hosts.ForwardHost):
+    def seal_batch(self, batch, inputs, output):
+        return SealBatch(batch[0], output, batch[1], visibility=torch.ones(output.shape[:-1], dtype=torch.bool))
+
+
+def hooked(model):
+    model.seal.loss_nets["energy_0"].register_forward_hook(lambda *_: None)
+
+
+def replaced(model):
+    model.seal.energy_loss = model.seal.energy_loss
+
+
+REFUSED = {
+    "loss-net": (SealForward, {"loss_net": Counting}, None, "Counting is not a class of this library"),
+    "negatives": (SealForward, {"negatives": (Curriculum(),)}, None, "Curriculum is not a class of this library"),
+    "dropout": (SealForward, {"loss_net": partial(MLPLossNet, hidden=16, dropout=0.5)}, None, "draws random numbers"),
+    "hooks": (SealForward, {}, hooked, "a StructureLossNet has hooks"),
+    "method": (SealForward, {}, replaced, "a method of `SealLoss` was replaced"),
+    "seal_step": (OwnStep, {}, None, "`seal_step` is overridden"),
+    "seal_batch": (OwnBatch, {}, None, "a prediction that is made from what the loss compares"),
+    "masks": (Masked, {}, None, "a batch has `visibility` or `labelled`"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_captured_runs_as_ever_with_one_warning(recorded, make_trainer, case):
+    host, fields, change, reason = REFUSED[case]
+    models = []
+    for cuda_graph in (False, True):
+        L.seed_everything(0, verbose=False)
+        model = host(seal=SealConfig(cuda_graph=cuda_graph, **copy.deepcopy(fields)))
+        if change is not None:
+            change(model)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            make_trainer().fit(model, model.loader())
+        told = [str(warning.message) for warning in caught if "CUDA graphs" in str(warning.message)]
+        assert len(told) == cuda_graph
+        assert all(reason in text for text in told)
+        models.append(model)
+    assert replays(models[1]) == 0
+    assert equal(*map(state, models))
+
+
+def test_a_cpu_has_no_graphs():
+    model, optimizer = make("simple", {}, True)
+    with pytest.warns(UserWarning, match="not captured as CUDA graphs: it runs on the device 'cpu', which has none"):
+        seen = take(model, optimizer, range(6), "simple")
+    eager, optimizer = make("simple", {}, False)
+    assert equal(seen, take(eager, optimizer, range(6), "simple"))
+    assert replays(model) == 0
+
+
+def test_a_replay_takes_few_operations(monkeypatch):
+    """Beside the graphs: inputs, two draws and results are copied, and the optimizer takes a step."""
+
+    class Nothing(CpuGraph):
+        def replay(self):
+            pass
+
+    monkeypatch.setitem(_graph.RECORDERS, "cpu", Nothing)
+    monkeypatch.setattr(_guard, "_on_the_host", lambda finite: False)
+    model, optimizer = make("simple", {}, True)
+    take(model, optimizer, range(6), "simple")
+    plain = make_host("simple", 17, 3, 64)()
+    plain.log = model.log
+    batch = make_batch("simple", 17, 3, 6)
+    own, seals = (metered(lambda step=step: step.training_step(batch, 7).backward()) for step in (plain, model))
+    print(f"{seals.operations - own.operations} operations beyond the plain step's {own.operations}")
+    assert replays(model) == 3
+    assert 20 < seals.operations - own.operations <= 50  # without graphs some 400
+
+
+@pytest.mark.parametrize(
+    ("run", "reason"),
+    [
+        (lambda: torch.ones(3).sum().item(), "waits for the device"),
+        (lambda: torch.ones(3).nonzero(), "waits for the device"),
+        (lambda: torch.nn.functional.dropout(torch.ones(3)), "draws random numbers inside of it"),
+        (lambda: torch.ones(3).to("meta"), "reads memory of the host"),  # the one other device that is everywhere
+    ],
+)
+def test_what_a_graph_would_not_repeat_is_refused(run, reason):
+    with Rules(), pytest.raises(RuntimeError, match=reason):
+        run()
+
+
+def test_a_tape_hands_out_what_it_noted_and_nothing_else():
+    tape, generator = Tape(), torch.Generator().manual_seed(3)
+    with tape:
+        first = torch.rand(2, generator=generator), torch.randperm(4, generator=generator)
+        torch.rand(2)  # the host's own
+    tape.hand_out(3, torch.device("cpu"))
+    with tape:
+        again = torch.rand(2, generator=generator), torch.randperm(4, generator=generator)
+        assert equal(first, again)
+        with pytest.raises(RuntimeError, match="are not those of the step before"):
+            torch.rand(2, generator=generator)
+    tape.refill(4)
+    assert torch.equal(again[0], torch.rand(2, generator=generator.manual_seed(4)))
+    other = Tape()
+    with other:
+        torch.rand(2, generator=generator)
+    other.hand_out(3, torch.device("cpu"))
+    with other, pytest.raises(RuntimeError, match="are not those of the step before"):
+        torch.rand(3, generator=generator)
