@@ -37,6 +37,8 @@ def reason_against(model: Any, used: SealBatch, moved: bool, devices: Container[
         return "several processes train together"
     if not model._seal_optimization.trains:
         return "the loss-nets are frozen"
+    if used.target is None:
+        return "a batch has no `target`"
     if used.visibility is not None or used.labelled is not None:
         return "a batch has `visibility` or `labelled`"
     if moved:
