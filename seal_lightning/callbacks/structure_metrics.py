@@ -51,9 +51,10 @@ class StructureMetrics(Callback):
     - ``val/asymmetry``, how far the difference between left and right is from that of the true pose, in millimetres;
     - ``val/accel``, the acceleration error in millimetres per frame squared, for clips of three frames or more.
 
-    In a test they are ``test/mpjpe``, and so on. `ModelCheckpoint`, `EarlyStopping` and sweeps can monitor them. What
-    the skeleton cannot measure (it has no left and right) is not logged. Averages are those of all processes together;
-    as always in Lightning, samples that a distributed sampler repeats count twice.
+    In a test they are ``test/mpjpe``, and so on. `ModelCheckpoint`, `EarlyStopping` and sweeps can monitor them. A name
+    that the model's step logs itself is left to it, and what the skeleton cannot measure (it has no left and right) is
+    not logged. Averages are those of all processes together; as always in Lightning, samples that a distributed sampler
+    repeats count twice.
 
     With `mpjpe_bound` there is ``val/bounded_bsle`` too, for a search for better structure that must not pay for it
     with accuracy: ``val/bsle``, and one percent more for each percent by which ``val/mpjpe`` is above the bound.
@@ -89,7 +90,7 @@ class StructureMetrics(Callback):
         self.unit, self.mpjpe_bound = unit, mpjpe_bound
         self.skeleton = None if skeleton is None else get_skeleton(skeleton)
         self._metrics: dict[str, PoseMean] = {}
-        self._warned = False
+        self._warned: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find skeleton and unit now rather than after an epoch of training."""
@@ -141,13 +142,10 @@ class StructureMetrics(Callback):
                 return
         except (ValueError, TypeError, LookupError) as error:  # of SEAL's reading, or of a `seal_batch`
             reason = f"{type(error).__name__}: {error}"
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                f"Expected StructureMetrics to read the poses of {type(pl_module).__name__}'s step, but could not. "
-                f"{reason} Nothing is logged of such steps.",
-                stacklevel=2,
-            )
+        self._warn(
+            f"Expected StructureMetrics to read the poses of {type(pl_module).__name__}'s step, but could not.",
+            f"{reason} Nothing is logged of such steps.",
+        )
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the values of the epoch, over all processes."""
@@ -186,5 +184,17 @@ class StructureMetrics(Callback):
         if self.mpjpe_bound is not None and values:
             excess = (values["mpjpe"] / self.mpjpe_bound - 1.0).clamp(min=0.0)
             values["bounded_bsle"] = values["bsle"] + 100.0 * excess
+        logged = {f"{_STAGES[stage]}/{name}": value for name, value in values.items()}
+        # Two values of one name would go over each other. Lightning has no public way to ask what is logged.
+        results: Any = module.trainer._results
+        steps = {item.meta.name for item in results.values() if item.meta.fx.endswith("_step")}
+        if taken := sorted(steps & logged.keys()):
+            self._warn(f"{type(module).__name__} logs {taken} itself, and StructureMetrics leaves these names to it.")
         # The values are equal on all processes, but without `sync_dist` Lightning would warn that they may differ.
-        module.log_dict({f"{_STAGES[stage]}/{name}": one for name, one in values.items()}, sync_dist=True, batch_size=1)
+        module.log_dict({name: logged[name] for name in logged if name not in taken}, sync_dist=True, batch_size=1)
+
+    def _warn(self, message: str, more: str = "") -> None:
+        """Warn once, whatever more there is to say of it."""
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(f"{message} {more}".strip(), stacklevel=2)

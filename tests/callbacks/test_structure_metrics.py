@@ -174,6 +174,19 @@ def test_a_host_that_cannot_be_read_is_told_once_and_trains_on(make_trainer, mod
     assert not [name for name in trainer.callback_metrics if name.startswith("val/")]
 
 
+def test_names_that_the_host_logs_itself_are_left_to_it(make_trainer):
+    class Own(Host):
+        def validation_step(self, batch, batch_idx):
+            super().validation_step(batch, batch_idx)
+            self.log("val/mpjpe", torch.tensor(7.0))
+
+    trainer = make_trainer(callbacks=[StructureMetrics(unit="m", skeleton="h36m17")])
+    with pytest.warns(UserWarning, match=r"^Own logs \['val/mpjpe'\] itself, and StructureMetrics leaves these names"):
+        trainer.fit(Own(), Own.loader(), Own.loader())
+    assert float(trainer.callback_metrics["val/mpjpe"]) == 7.0
+    assert float(trainer.callback_metrics["val/bsle"]) > 0.0
+
+
 def test_what_has_to_be_known_is_asked_for_before_the_training(make_trainer):
     for options, wanted in (({}, "skeleton"), ({"skeleton": "h36m17"}, "unit")):
         trainer = make_trainer(callbacks=[StructureMetrics(**options)], num_sanity_val_steps=0)
