@@ -116,6 +116,7 @@ class ErrorEstimate(Callback):
         Raises:
             ValueError: If they are not.
         """
+        self._estimated = None
         data: Any = getattr(trainer, "datamodule", None)
         own = pl_module.seal if isinstance(pl_module, SealMixin) else data
         skeleton = getattr(own, "skeleton", None)
@@ -213,6 +214,14 @@ class ErrorEstimate(Callback):
             errors = self.critic.to(observed.read.prediction.device).errors(**inputs)
             self._estimated = Estimated(inputs["pose"], inputs["flip"], errors, self.critic.bounds(errors), observed)
         return self._estimated
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Leave a step alone that was never called."""
+        self._observer.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Leave a step alone that was never called."""
+        self._observer.close()
 
     @contextmanager
     def learning_in_validation(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from seal_lightning import _distributed as ranks
 from seal_lightning._values import check_above_zero
 from seal_lightning.error_estimate.critic import ErrorCritic, LogErrors
+from seal_lightning.training.reading.containers import tensors_in
 
 __all__ = ["CriticTraining", "View", "true_errors"]
 
@@ -92,6 +93,13 @@ class CriticTraining:
         self.critic, self.lr = critic, lr
         self._optimizer: torch.optim.AdamW | None = None
         self._restored: Mapping[str, Any] | None = None
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the tensors out of memory that spawned processes share; Lightning does so for modules alone."""
+        vars(self).update(state)
+        optimizer = None if self._optimizer is None else self._optimizer.state
+        shared = tensors_in((optimizer, self._restored))
+        ranks.unshare((*self.critic.parameters(), *self.critic.buffers(), *shared))
 
     def step(self, view: View) -> Tensor:
         """Learn from a view on all processes; those without poses bring an empty one.

@@ -135,6 +135,9 @@ def flip_averaged(observed: Observed, *, image_width: float | None = None) -> Te
     return (pose + mirrored) / 2
 
 
+def _nothing() -> None: ...
+
+
 class StepObserver:
     """Looks at steps of any LightningModule, one at a time, and leaves the module and its results as they are.
 
@@ -166,6 +169,7 @@ class StepObserver:
         self._look = FirstLook(self.skeleton)
         self._found: Observed | Exception | None = None
         self._last: SealBatch | Exception | None = None  # of a SEAL host
+        self._restore: Callable[[], None] = _nothing
 
     def watch(self, module: nn.Module, name: StepName) -> None:
         """Look at the next call of a step, and at no other.
@@ -174,6 +178,7 @@ class StepObserver:
             module: The host.
             name: The step.
         """
+        self.close()
         self._found = None
         if isinstance(module, SealMixin) and name != "predict_step":
             return
@@ -184,12 +189,17 @@ class StepObserver:
             return
         step, observers = getattr(module, name), [self]
 
-        # An attribute of the instance, which Lightning calls as it would call the method.
-        def once(*args: Any, **kwargs: Any) -> Any:
+        def restore() -> None:  # unless somebody else has set another by now
+            if vars(module).get(name) is not wrapper:
+                return
             if before is None:
                 del vars(module)[name]
             else:  # the step of a compiled module
                 vars(module)[name] = before
+
+        # An attribute of the instance, which Lightning calls as it would call the method.
+        def once(*args: Any, **kwargs: Any) -> Any:
+            self.close()
             output = self._observe(module, step, name, args, kwargs)
             for other in observers:
                 other._found = self._found
@@ -200,7 +210,12 @@ class StepObserver:
         plain = getattr(step, "__func__", step)
         wrapper.__wrapped__ = getattr(plain, "__wrapped__", plain)
         wrapper.observers = observers
-        vars(module)[name] = wrapper
+        vars(module)[name], self._restore = wrapper, restore
+
+    def close(self) -> None:
+        """Leave a step alone that was to be looked at and was never called, as where a hook skips a batch."""
+        self._restore()
+        self._restore = _nothing
 
     def read(self, module: nn.Module) -> Observed | None:
         """What the step that was watched did; None where it compared no pose with a true one.

@@ -1,9 +1,12 @@
 """What a critic learns: the mean error, of the poses and joints that count."""
 
 import math
+import pickle
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
 from seal_lightning.error_estimate import ErrorCritic
 from seal_lightning.error_estimate.training import CriticTraining, View, true_errors
@@ -103,6 +106,17 @@ def test_a_batch_of_nothing_but_nan_breaks_nothing():
     )
     assert all(parameter.isfinite().all() for parameter in critic.parameters())
     assert critic.frame.bone_length.isfinite()
+
+
+def test_spawned_processes_do_not_share_one_critic():
+    training, view = CriticTraining(critic_of()), view_of()
+    training.step(view)
+    training = pickle.loads(ForkingPickler.dumps(training))
+    before = [parameter.clone() for parameter in training.critic.parameters()]
+    tensors = tree_leaves((list(training.critic.parameters()), training.state_dict()))
+    assert not any(tensor.is_shared() for tensor in tensors if isinstance(tensor, torch.Tensor))
+    training.step(view)  # of the very parameters that its optimizer has
+    assert not any(torch.equal(a, b) for a, b in zip(before, training.critic.parameters(), strict=True))
 
 
 def test_a_state_of_another_critic_is_refused():

@@ -140,6 +140,18 @@ def test_two_observers_of_one_step(make_trainer):
     assert not [name for name in vars(model) if name.endswith("_step")]
 
 
+def test_a_step_that_is_never_called_is_left_alone():
+    model, one, other = hosts.ForwardHost(), StepObserver("h36m17"), StepObserver("coco17")
+    one.watch(model, "training_step")
+    other.watch(model, "training_step")  # of another skeleton: looks for itself
+    other.close()
+    one.watch(model, "training_step")
+    assert "training_step" in vars(model)
+    one.close()
+    assert "training_step" not in vars(model)
+    assert one.read(model) is None
+
+
 def test_a_seal_host_is_read_by_itself(make_trainer):
     class SealHost(SealMixin, hosts.ManualHost):
         pass
