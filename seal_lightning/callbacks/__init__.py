@@ -10,6 +10,7 @@ from seal_lightning.callbacks.pose_report import PoseReport
 from seal_lightning.callbacks.pose_writer import PoseWriter
 from seal_lightning.callbacks.seal_summary import SealSummary
 from seal_lightning.callbacks.structure_metrics import StructureMetrics
+from seal_lightning.callbacks.training_watch import TrainingWatch
 
 __all__ = [
     "BenchmarkScores",
@@ -22,4 +23,5 @@ __all__ = [
     "PoseWriter",
     "SealSummary",
     "StructureMetrics",
+    "TrainingWatch",
 ]

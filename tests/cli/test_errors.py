@@ -135,3 +135,20 @@ def test_a_mistake_in_the_users_own_code_keeps_its_traceback(monkeypatch, tmp_pa
     )
     with pytest.raises(ValueError, match=r"^Expected a bug"):
         main()
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--seal.wieght=1", "There is no option --seal.wieght. Did you mean '--seal.weight'?"),
+        (
+            "--model.seal.weight=1",
+            "In a comparison the settings of SEAL are options of their own: --seal.weight instead",
+        ),
+    ],
+)
+def test_a_comparison_has_options_of_its_own(flag, said, capsys, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    with pytest.raises(SystemExit):
+        main(["compare", f"--model={HOST}", "--data=MocapDataModule", flag])
+    assert said in capsys.readouterr().err.splitlines()[0]

@@ -17,6 +17,7 @@ from lightning.pytorch import LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from seal_lightning._extras import require
+from seal_lightning.cli._errors import ReadableParser
 from seal_lightning.cli.compare.arguments import DESCRIPTION, add_arguments
 from seal_lightning.cli.compare.manifest import check_same, digest_of_data, digest_of_file
 from seal_lightning.cli.compare.methods import Method, methods_of, set_weight
@@ -53,6 +54,7 @@ class CompareCLI(LightningCLI):
             trainer_defaults={"enable_model_summary": False},
             seed_everything_default=False,
             parser_kwargs={"prog": "seal-lightning compare", "description": DESCRIPTION},
+            parser_class=ReadableParser,
             args=given,
             run=False,
             load_from_checkpoint_support=False,

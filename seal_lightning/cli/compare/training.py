@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lightning.pytorch import Callback, Trainer, seed_everything
 
-from seal_lightning.cli._watch import Watch
+from seal_lightning.callbacks import TrainingWatch
 from seal_lightning.cli.compare.manifest import digest
 from seal_lightning.cli.compare.methods import Method
 from seal_lightning.cli.compare.store import Store
@@ -33,7 +33,7 @@ def train(cli: CompareCLI, store: Store, method: Method, seed: int) -> Run:
         The run, without scores.
     """
     cli.build(method, seed)
-    watch, lengths = Watch(), TrainingLengths()
+    watch, lengths = TrainingWatch(), TrainingLengths()
     trainer = cast(Any, cli.trainer)
     trainer.callbacks.extend([watch, *([lengths, _RefuseLastingWarmup()] if method.is_seal else [])])
     seed_everything(seed, workers=True, verbose=False)

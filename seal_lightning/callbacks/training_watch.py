@@ -9,14 +9,28 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-__all__ = ["Watch"]
+__all__ = ["TrainingWatch"]
 
 _CURVES = ("seal/energy", "seal/loss_net_loss", "seal/weight", "seal/force_ratio", "seal/ranking_accuracy")
 _POINTS = 200
 
 
-class Watch(Callback):
-    """Measures the time of a training and keeps the values that SEAL logs at about 200 of its steps."""
+class TrainingWatch(Callback):
+    """Measures the time of a training and keeps the values that SEAL logs at about 200 of its steps, without a logger.
+
+    ``seal-lightning compare`` draws its curves from this.
+
+    Attributes:
+        seconds: Time of the training, validation included; NaN before it has ended.
+        steps: Number of optimizer steps.
+
+    Example:
+        >>> import lightning as L
+        >>> watch = TrainingWatch()
+        >>> trainer = L.Trainer(callbacks=[watch], logger=False, enable_checkpointing=False)
+        >>> watch.steps, watch.curves
+        (0, {})
+    """
 
     def __init__(self) -> None:
         self.seconds = math.nan
