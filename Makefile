@@ -41,6 +41,7 @@ clean:
 
 $(READY): setup.cfg .ci/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Expected Python 3.11 or newer; name another with: make PYTHON=python3.12")'
+	@echo "Setting up .venv: 1.8 GB with a CPU build of PyTorch; a build with CUDA, which PyPI has for Linux, is several GB more."
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint .ci/constraints.txt --editable '.[dev]'
 	@touch $@

@@ -80,7 +80,10 @@ def test_demo_runs_the_shipped_examples_whatever_lies_here(elsewhere, capsys):
     (elsewhere / "examples" / "plain_lifter.py").write_text("raise RuntimeError('not the shipped one')")
     before = list(sys.path)
     main(["demo", *QUICK])
-    assert "| MPJPE (mm)" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    parts = ("twice alone (the host), and twice with SEAL", "| MPJPE (mm)", "What to do next:")
+    assert all(part in told for part in parts)
+    assert sorted(parts, key=told.index) == list(parts)
     content = json.loads((elsewhere / "runs/demo/results.json").read_text())
     assert content["config"]["model"]["class_path"] == "examples.plain_lifter.LitLifter"
     assert {run["steps"] for run in content["runs"]} == {2}
