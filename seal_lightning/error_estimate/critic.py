@@ -120,7 +120,6 @@ class ErrorCritic(nn.Module):
         keypoints: Tensor | None = None,
         confidence: Tensor | None = None,
         flip: Tensor | None = None,
-        visibility: Tensor | None = None,
     ) -> LogErrors:
         """Estimate errors in units of the mean bone length; see `errors` for millimetres.
 
@@ -129,7 +128,6 @@ class ErrorCritic(nn.Module):
             keypoints: Normalised keypoints (..., J, 2) that they were made from.
             confidence: Confidences of the keypoints (..., J).
             flip: Prediction minus mirrored prediction of the mirrored view (..., J, 3), in the unit of the poses.
-            visibility: Bool (..., J); an invisible joint is seen as zeros.
 
         Raises:
             ValueError: If one of the critic's `inputs` is not given, or a shape does not fit.
@@ -137,8 +135,7 @@ class ErrorCritic(nn.Module):
         leading = pose.shape[:-2]
         given = {"keypoints": keypoints, "confidence": confidence, "pose": pose, "flip": flip}
         self._check(given)
-        framed = self.frame(pose, pose.new_zeros(*pose.shape[:-1], 2), visibility)
-        seen, parts = framed.seen[..., None], []
+        framed, parts = self.frame(pose, pose.new_zeros(*pose.shape[:-1], 2)), []
         for name in self.inputs:
             value: Any = given[name]
             value = value[..., None] if name == "confidence" else value
@@ -149,7 +146,7 @@ class ErrorCritic(nn.Module):
                 vector = value / framed.unit
                 length = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
                 value = torch.cat((vector, length.clamp(min=_SHORTEST).log()), dim=-1)
-            parts.append(torch.where(seen > 0, value, 0.0) if framed.masked else value)
+            parts.append(value)
         joints = torch.cat(parts, dim=-1).index_select(1, self.joint_order)
         logs = self.head(self.layers(joints.flatten(1))).clamp(-_FARTHEST, _FARTHEST)
         by_joint = logs[:, 1:].index_select(1, self.joint_place)

@@ -129,7 +129,7 @@ class CriticTraining:
             name: torch.where(usable if value.dim() == usable.dim() else usable[..., 0], value, 0.0)
             for name, value in view.inputs.items()
         }
-        logs = self.critic(**inputs, visibility=view.visibility)
+        logs = self.critic(**inputs)  # of invisible joints too: in `predict` nobody says whose truth would be missing
         of_pose = _deviance(errors.pose, logs.pose.flatten())
         of_joints = _deviance(errors.joints, logs.joints.flatten(0, -2))
         of_joints = (of_joints * counted).sum(-1) / counted.sum(-1).clamp(min=1)

@@ -46,11 +46,12 @@ class Views:
         if read.target is None:
             raise ValueError("Expected a step with a true pose for an error critic to learn from, but got none.")
         self._look(given)
-        windows = given.reshape(len(given), -1, *given.shape[-2:]).float()
+        missing = ~given.isfinite()  # stays so, and does not make the box around the person NaN
+        windows = given.masked_fill(missing, 0.0).reshape(len(given), -1, *given.shape[-2:]).float()
         with_confidence = torch.cat((windows[..., :2], _confidence(windows)[..., None]), dim=-1)
         draws = _DrawsOn(given.device, *key, torch.arange(len(given)))
         damaged = self.damage(with_confidence, self.critic.skeleton, draws)[..., : given.shape[-1]]
-        inputs, _ = self._inputs(observed, damaged.reshape(given.shape))
+        inputs, _ = self._inputs(observed, damaged.reshape(given.shape).masked_fill(missing, torch.nan))
         return View(inputs, read.target.detach(), read.visibility, read.labelled)
 
     def as_they_are(self, observed: Observed) -> dict[str, Tensor]:
@@ -95,7 +96,7 @@ class Views:
         pose = mirrored = observed.predict(given)
         if "flip" in self.critic.inputs or self.flip_averaged:
             mirrored = observed.mirrored(given, image_width=self.image_width)
-        keypoints = self._at_prediction(observed, given).float()
+        keypoints = self._at_prediction(observed, given).float().nan_to_num(0.0)
         inputs = {
             "keypoints": keypoints[..., :2],
             "confidence": _confidence(keypoints),

@@ -285,6 +285,45 @@ def test_estimates_of_windows_and_of_their_centre_frames(make_trainer):
         assert view.inputs["pose"].shape == view.target.shape == (*shape, 17, 3)
 
 
+def test_missing_joints(make_trainer):
+    """NaN in keypoints and truth, with a mask of the joints: the critic learns, and judges what is left."""
+
+    class Missing(hosts.ForwardHost):
+        def forward(self, x):
+            return super().forward(torch.nan_to_num(x, nan=0.0))
+
+        def training_step(self, batch, batch_idx):
+            error = torch.where(batch["visibility"], (self(batch["x"]) - batch["y"].nan_to_num()).norm(dim=-1), 0.0)
+            return error.sum() / batch["visibility"].sum()
+
+        def validation_step(self, batch, batch_idx):
+            self.log("val_loss", self.training_step(batch, batch_idx), batch_size=len(batch["x"]))
+
+        @staticmethod
+        def loader(**kwargs):
+            def pack(x, y, i):
+                seen = (torch.arange(17) + i) % 5 != 1
+                seen[0] = True
+                hidden = ~seen[:, None]
+                return {
+                    "x": x.masked_fill(hidden, torch.nan),
+                    "y": y.masked_fill(hidden, torch.nan),
+                    "visibility": seen,
+                }
+
+            return hosts.loader(pack, **kwargs)
+
+    callback = estimate(damage=ViewDamage(undamaged=0.0))
+    before = copy.deepcopy(callback.critic)
+    plain, *_ = fitted(make_trainer, Missing)
+    beside, *_ = fitted(make_trainer, Missing, [callback])
+    assert same(plain, beside)
+    changed = [not torch.equal(a, b) for a, b in zip(before.parameters(), callback.critic.parameters(), strict=True)]
+    assert all(changed)
+    assert callback.critic.factor_90.isfinite().all()
+    assert all(parameter.isfinite().all() for parameter in callback.critic.parameters())
+
+
 @pytest.mark.parametrize("seal", [False, True], ids=["plain", "SEAL"])
 def test_a_host_that_averages_over_the_mirror_image(seal, make_trainer):
     class Averaging(hosts.ForwardHost):

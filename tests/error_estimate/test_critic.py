@@ -78,16 +78,6 @@ def test_it_sees_its_inputs_and_no_others(name):
     assert torch.equal(rest(**inputs).joints, rest(**changed).joints)
 
 
-def test_an_invisible_joint_says_nothing():
-    critic, inputs = trained(), some()
-    visibility = torch.rand(6, 17) > 0.3
-    visibility[:, 0] = True
-    hidden = ~visibility
-    changed = {name: torch.where(hidden if v.dim() == 2 else hidden[..., None], 7.0, v) for name, v in inputs.items()}
-    wanted = critic(**inputs, visibility=visibility)
-    assert torch.equal(critic(**changed, visibility=visibility).joints, wanted.joints)
-
-
 def test_its_file_holds_plain_arrays_and_makes_it_anew(tmp_path):
     critic = trained(Skeleton(("neck", "l", "r"), (-1, 0, 0), (1,), (2,), root=(1, 2)), inputs=("pose", "flip"), seed=3)
     critic.factor_90.copy_(torch.tensor([1.5, 2.0]))
