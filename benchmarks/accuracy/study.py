@@ -19,8 +19,8 @@ class Method:
     """One way to train the host.
 
     Args:
-        family: "host", "learned-raw", "learned-informed", "explicit" or "control". docs/accuracy.md tells them apart;
-            methods of different families answer different questions.
+        family: "host", "learned-raw", "learned-informed", "explicit", "linear", "data" or "control". Methods of
+            different families answer different questions; docs/first-study.md tells the first four apart.
         against: Name of the method that this one is compared with; by default the study's first.
         steps: Number of training steps; by default that of the study.
         seal: Fields of the `SealConfig`; without these the training is plain.

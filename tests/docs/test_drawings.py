@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
-from docs.drawings import method, metrics, svg
+from docs.drawings import method, metrics, regimes, svg
 from seal_lightning import Skeleton
 from seal_lightning.functional import (
     acceleration_error,
@@ -121,3 +121,19 @@ def test_words_are_readable_in_both_schemes_which_are_those_of_the_site(scheme):
         for behind in ("paper", "panel"):
             high, low = sorted((luminance(colours[name]), luminance(colours[behind])), reverse=True)
             assert (high + 0.05) / (low + 0.05) >= 4.5, (name, behind)
+
+
+def test_regimes_are_the_rows_of_the_page():
+    table = """
+| regime | seeds | SEAL against the host | strongest rival | SEAL against it |
+|---|---:|---:|---|---:|
+| [many joints](#many-joints) | 5 | -1.5 [-2.0, -1.0] | bone length | +0.5 [-0.3, +1.2] |
+| not run | | open | | open |
+"""
+    (row,) = regimes.regimes(table)
+    assert row == ("many joints", "bone length", (-1.5, -2.0, -1.0), (0.5, -0.3, 1.2))
+    (axes,) = regimes.draw([row]).axes
+    assert [tuple(line.get_xdata()) for line in axes.lines[:4]] == [(-2.0, -1.0), (-1.5,), (-0.3, 1.2), (0.5,)]
+    page = regimes.regimes(regimes.PAGE.read_text(encoding="utf-8"))
+    assert page
+    assert all(low <= point <= high for row in page for point, low, high in row[2:])
