@@ -26,7 +26,8 @@ FLOORS = (
     ("metrics", "objectives"),
     ("loss",),
     ("training",),
-    ("constraints", "error_estimate", "evaluation"),
+    ("constraints", "error_estimate"),
+    ("evaluation",),
     ("callbacks",),
     ("cli",),
 )

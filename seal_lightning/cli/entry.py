@@ -26,6 +26,7 @@ _WITH_LIGHTNING = {
 }
 _WITHOUT_LIGHTNING = {
     "convert": "Convert motion capture (BVH, ASF/AMC, npz) to one file that models can train on.",
+    "score": "Say how plausible finished poses are, of any lifter: no training, no model.",
     "examples": "Copy the example models and configurations into a folder of your own.",
 }
 

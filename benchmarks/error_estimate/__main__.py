@@ -1,0 +1,87 @@
+"""Runs the study of the error estimate, or reports on it: ``python -m benchmarks.error_estimate run|report STUDY``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.error_estimate.hosts import fit
+from benchmarks.error_estimate.report import report
+from benchmarks.error_estimate.stored import H36M, Estimate, predict
+from benchmarks.error_estimate.study import CLIPS, SETS, VIEWS, CriticStudy
+from seal_lightning.callbacks import ErrorEstimate
+from seal_lightning.error_estimate import ErrorCritic
+
+__all__ = ["main"]
+
+
+def run(study: CriticStudy, folder: Path, names: list[str]) -> None:
+    """Make the runs that are not finished yet, fold by fold; each is one file."""
+    torch.set_num_threads(1)
+    jobs = [
+        (name, fold, seed) for name in names for fold in study.hosts[name].folds for seed in study.hosts[name].seeds
+    ]
+    for name, fold, seed in sorted(jobs, key=lambda job: (job[1], job[2])):
+        plan, path = study.hosts[name], folder / f"{name.replace(' ', '_')}-{fold}-{seed}.npz"
+        if path.exists():
+            continue
+        # A heteroscedastic host says itself how far off it is.
+        with_critic = seed == plan.seeds[0] and name != "heteroscedastic"
+        critic = ErrorCritic(H36M) if with_critic else None
+        beside = [] if critic is None else [ErrorEstimate(critic, unit="m", flip_averaged=True)]
+        host = fit(study, plan, fold, seed, beside)
+        sets = (*SETS, *(CLIPS + VIEWS if name == "plain lifter" else ()))
+        content = {}
+        for data in sets:
+            loader, groups = study.loader(plan, fold, data)
+            arrays = predict(host, loader, None if critic is None else _estimate(critic), plan.centre)
+            content |= {f"{data}/{key}": values for key, values in arrays.items()}
+            content[f"{data}/names"] = np.array(groups)
+        part = path.with_suffix(f".{os.getpid()}.part.npz")
+        np.savez(part, **content)  # type: ignore[arg-type]
+        part.rename(path)
+        print(path.stem, flush=True)
+
+
+def _estimate(critic: ErrorCritic) -> Estimate:
+    def estimate(keypoints: Tensor, single: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+        found = critic.eval().errors(
+            keypoints=keypoints[..., :2],
+            confidence=keypoints[..., 2],
+            pose=(single + mirrored) / 2,
+            flip=single - mirrored,
+        )
+        return found.pose, found.joints
+
+    return estimate
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the study, or report on it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.error_estimate", description=__doc__)
+    parser.add_argument("action", choices=("run", "report"), help="train what is missing, or print the tables")
+    parser.add_argument("study", type=Path, help="YAML file of the study")
+    parser.add_argument("--data-dir", help="folder of the motion-capture files that the study names")
+    parser.add_argument("--output", type=Path, default=Path("runs/error_estimate"), help="folder of the runs")
+    parser.add_argument("--hosts", nargs="+", help="run or report only these hosts")
+    options = parser.parse_args(arguments)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+    study = CriticStudy.read(options.study, options.data_dir)
+    names = options.hosts or list(study.hosts)
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.action == "run":
+        run(study, options.output, names)
+    else:
+        print(report(study, options.output, names))
+
+
+if __name__ == "__main__":
+    main()
