@@ -9,7 +9,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from pydoc import ErrorDuringImport, locate
@@ -20,10 +19,11 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser
 
 import seal_lightning
+from seal_lightning._values import did_you_mean
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.mixin import SealMixin
 
-__all__ = ["ReadableParser", "did_you_mean", "explained", "readable_errors"]
+__all__ = ["ReadableParser", "explained", "readable_errors"]
 
 # Where classes may be named without their import path. Importing them is what makes their short names known.
 _ROOMS = ("callbacks", "data", "error_estimate", "loss_nets", "negatives", "objectives")
@@ -92,19 +92,6 @@ def explained(message: str, options: Iterable[str] = ()) -> str:
             said = say(found, where, _classes(found), list(options))
             return said if len(said) < 2 * _LONG else f"{said[: 2 * _LONG]}..."
     return message[:_LONG]
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """A question after a sentence: the known name that is nearest to what was given, if one is near.
-
-    Example:
-        >>> did_you_mean("fitt", ["fit", "test"])
-        " Did you mean 'fit'?"
-        >>> did_you_mean("fitt", ["predict"])
-        ''
-    """
-    near = get_close_matches(given, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _argument(found: re.Match[str], where: str, made: list[str], options: list[str]) -> str:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
-from difflib import get_close_matches
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,8 +54,9 @@ def main(args: Sequence[str] | None = None) -> None:
         with errors.readable_errors(f"seal-lightning {command}"):
             _run_with_lightning(command, arguments, more)
     else:
-        if command[:1] not in ("", "-") and (near := get_close_matches(command, _WITH_LIGHTNING | _WITHOUT_LIGHTNING)):
-            _parser().exit(2, f"seal-lightning: There is no command {command!r}. Did you mean {near[0]!r}?\n")
+        commands = _WITH_LIGHTNING | _WITHOUT_LIGHTNING
+        if command[:1] not in ("", "-") and (hint := _did_you_mean(command, commands)):
+            _parser().exit(2, f"seal-lightning: There is no command {command!r}.{hint}\n")
         _parser().parse_args(arguments)  # prints the help, the version or an error, and exits
 
 
@@ -83,6 +83,11 @@ def _parser() -> ArgumentParser:
     for name, summary in (_WITH_LIGHTNING | _WITHOUT_LIGHTNING).items():
         commands.add_parser(name, help=summary)
     return parser
+
+
+def _did_you_mean(command: str, known: Iterable[str]) -> str:
+    hint: str = import_module("seal_lightning._values").did_you_mean(command, known)  # which takes a second to import
+    return hint
 
 
 def _import_lightning() -> None:
