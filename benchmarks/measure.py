@@ -23,14 +23,18 @@ WARM_UP = 2
 
 
 def interleaved(programs: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every program in every round, each once a round: what slows the machine down meets all alike."""
+    """Seconds of every program in every round, each once a round: what slows the machine down meets all alike.
+
+    With one thread these are seconds of the processor, to which other programs on the machine add little.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in programs}
     for turn in range(WARM_UP + rounds):
         for name, program in programs.items():
-            start = time.perf_counter()
+            start = clock()
             program()
             if turn >= WARM_UP:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 

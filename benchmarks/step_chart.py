@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from itertools import groupby
+from itertools import groupby, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,35 @@ from matplotlib.figure import Figure
 matplotlib.use("Agg")
 
 
+COLUMNS = 2
+NAMES = {"simple": "SimpleBaseline", "temporal": "VideoPose3D", "seq2seq": "MixSTE"}
+
+
 def draw(rows: list[dict[str, Any]]) -> Figure:
     """Draw the measured rows, which are sorted by host, number of joints and window length."""
     by_size = [list(group) for _, group in groupby(rows, lambda row: (row["host"], row["joints"], row["frames"]))]
-    figure = Figure(figsize=(5 * len(by_size), 4), layout="constrained")
-    for axes, group in zip(figure.subplots(1, len(by_size), squeeze=False)[0], by_size, strict=True):
+    columns = min(COLUMNS, len(by_size))
+    lines = -(-len(by_size) // columns)
+    figure = Figure(figsize=(7 * columns, 3.6 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).flat
+    for axes, group in zip_longest(panels, by_size):
+        if group is None:
+            axes.set_axis_off()
+            continue
         batches = sorted({row["batch"] for row in group})
         (_bars if len(batches) == 1 else _lines)(axes, [row for row in group if row["step"] != "plain"])
         window = "" if group[0]["host"] == "simple" else f", {group[0]['frames']} frames"
         batch = f", batch {batches[0]}" if len(batches) == 1 else ""
-        axes.set_title(f"{group[0]['host']}, {group[0]['joints']} joints{window}{batch}", fontsize="medium")
+        axes.set_title(f"{NAMES[group[0]['host']]}, {group[0]['joints']} joints{window}{batch}", fontsize="medium")
     return figure
 
 
 def _bars(axes: Axes, rows: list[dict[str, Any]]) -> None:
-    bars = axes.barh([row["step"] for row in rows], [row["over_plain"] for row in rows])
+    values = [row["over_plain"] for row in rows]
+    bars = axes.barh([row["step"] for row in rows], values)
     axes.bar_label(bars, fmt="%.2f", padding=3)
+    axes.set_xlim(0, 1.18 * max(values))  # room for the label of the longest bar
     axes.axvline(1, color="0.5", linewidth=1)
-    axes.margins(x=0.15)
     axes.invert_yaxis()
     axes.set_xlabel("step / plain step")
 
@@ -49,9 +60,11 @@ def _lines(axes: Axes, rows: list[dict[str, Any]]) -> None:
         axes.plot(*zip(*points, strict=True), marker="o", label=name)
     axes.axhline(1, color="0.5", linewidth=1)
     axes.set_xscale("log", base=2)
+    batches = sorted({row["batch"] for row in rows})
+    axes.set_xticks(batches, labels=[str(batch) for batch in batches])
     axes.set_xlabel("batch size")
     axes.set_ylabel("step / plain step")
-    axes.legend(fontsize="small")
+    axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))  # beside the lines, not over them
 
 
 def main(arguments: list[str] | None = None) -> Path:

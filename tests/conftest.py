@@ -38,6 +38,18 @@ def _accelerator(request):
 
 
 @pytest.fixture(autouse=True)
+def _on_the_cpu(request):
+    """Tests that are not marked `gpu` make CPU tensors, whatever the default device of the process is."""
+    default = torch.get_default_device()
+    if default.type == "cpu" or request.node.get_closest_marker("gpu"):
+        yield
+        return
+    torch.set_default_device(None)
+    yield
+    torch.set_default_device(default)
+
+
+@pytest.fixture(autouse=True)
 def _seeded():
     L.seed_everything(0, verbose=False)
 

@@ -91,7 +91,7 @@ class Rules(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise RuntimeError(f"`{name}` waits for the device")
         result = function(*args, **(kwargs or {}))
         if any(tensor.device.type != "cpu" for tensor in _tensors(result)) and any(
-            tensor.device.type == "cpu" and tensor.dim() for tensor in _tensors((args, kwargs))
+            tensor.device.type == "cpu" for tensor in _tensors((args, kwargs))
         ):
             raise RuntimeError(f"`{name}` reads memory of the host")
         return result

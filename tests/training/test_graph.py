@@ -3,6 +3,7 @@
 A CPU has no graphs. `CpuGraph` takes their place: it repeats operations on memory, and nothing that Python did.
 """
 
+import contextlib
 import copy
 import pickle
 import warnings
@@ -14,7 +15,8 @@ import torch
 
 from benchmarks.measure import metered
 from benchmarks.step import make_batch, make_host
-from seal_lightning import EnergyTerm, ForceRatio, SealBatch, SealConfig, SealMixin
+from seal_lightning import EnergyTerm, ForceRatio, SealBatch, SealConfig, SealLoss, SealMixin
+from seal_lightning.loss.random import handed_out
 from seal_lightning.loss_nets import GraphLossNet, KCSLossNet, MLPLossNet, StructureLossNet
 from seal_lightning.negatives import (
     AsymmetryNegatives,
@@ -371,13 +373,37 @@ def test_a_replay_takes_few_operations(monkeypatch):
     assert 20 < seals.operations - own.operations <= 50  # without graphs some 400
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_on_another_device_a_step_reads_no_memory_of_the_host(monkeypatch, case):
+    """On the one other device that PyTorch has everywhere, which computes shapes alone and knows no autocast."""
+    monkeypatch.setattr(torch, "autocast", lambda *args, **kwargs: contextlib.nullcontext())
+    config = SealConfig(**CASES[case])
+    seal = SealLoss("h36m17", config.terms(), update=config.update).to("meta")
+    with torch.device("meta"):
+        prediction, target, keypoints_2d = torch.randn(4, 17, 3), torch.randn(4, 17, 3), torch.randn(4, 17, 2)
+    prediction.requires_grad_()
+
+    def step():
+        ranking_loss = seal.ranking_loss(prediction, target, keypoints_2d)
+        torch.autograd.backward(ranking_loss, inputs=[*seal.parameters(), *seal.shared_poses])
+        return torch.autograd.grad(seal.energy_loss(prediction, keypoints_2d, target), prediction)[0]
+
+    tape = Tape()
+    with tape:
+        step()
+    tape.hand_out(0, prediction.device)
+    with handed_out(), tape, Rules():
+        assert step().device == prediction.device
+
+
 @pytest.mark.parametrize(
     ("run", "reason"),
     [
         (lambda: torch.ones(3).sum().item(), "waits for the device"),
         (lambda: torch.ones(3).nonzero(), "waits for the device"),
         (lambda: torch.nn.functional.dropout(torch.ones(3)), "draws random numbers inside of it"),
-        (lambda: torch.ones(3).to("meta"), "reads memory of the host"),  # the one other device that is everywhere
+        (lambda: torch.ones(3).to("meta"), "reads memory of the host"),
+        (lambda: torch.ones(3, device="meta") * torch.tensor(2.0), "reads memory of the host"),
     ],
 )
 def test_what_a_graph_would_not_repeat_is_refused(run, reason):
