@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchmetrics.utilities.distributed import gather_all_tensors
 
 from seal_lightning import _distributed as ranks
 from seal_lightning._values import check_above_zero, check_counts
+from seal_lightning.callbacks._error_calibration import Calibration
 from seal_lightning.error_estimate.critic import ErrorCritic, Errors
 from seal_lightning.error_estimate.damage import ViewDamage
-from seal_lightning.error_estimate.training import CriticTraining, View, true_errors
+from seal_lightning.error_estimate.training import CriticTraining, View
 from seal_lightning.error_estimate.views import Views
-from seal_lightning.evaluation.calibration import assess, conformal_factor
 from seal_lightning.skeleton import get_skeleton
 from seal_lightning.training.mixin import SealMixin
 from seal_lightning.training.observed import Observed, StepObserver
@@ -102,7 +101,7 @@ class ErrorEstimate(Callback):
         self._observer = StepObserver(critic.skeleton)
         self._batches = self._steps = 0
         self._learns = False  # in validation too, for a host that is not trained
-        self._rows: list[Tensor] = []
+        self._calibration = Calibration(critic)
         self._estimated: Estimated | None = None
 
     @property
@@ -165,7 +164,7 @@ class ErrorEstimate(Callback):
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget the epoch before."""
-        self._rows = []
+        self._calibration = Calibration(self.critic)
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
@@ -176,21 +175,15 @@ class ErrorEstimate(Callback):
         elif self.critic.fitted and not trainer.sanity_checking:
             estimated = self.estimated(pl_module)
             if estimated is not None:
-                self._rows.append(_rows(self.critic, estimated, batch))
+                self._calibration.add(estimated.pose, estimated.errors, estimated.observed.read, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log how good the estimates are, and calibrate the bounds; both over the poses of all processes."""
         if self._learns or not self.critic.fitted or trainer.sanity_checking:
             return
-        joints = self.critic.skeleton.num_joints
-        rows = torch.cat([torch.zeros(0, 3 + 2 * joints, device=pl_module.device), *self._rows])
-        if ranks.world_size() > 1:
-            rows = torch.cat(gather_all_tensors(rows))
-        self._rows = []
-        if len(rows):
-            values = _calibrate(self.critic, rows.cpu())
-            # Equal on all processes, but without `sync_dist` Lightning would warn that they may differ.
-            pl_module.log_dict({f"error_estimate/{name}": value for name, value in values.items()}, sync_dist=True)
+        values, self._calibration = self._calibration.compute(pl_module.device), Calibration(self.critic)
+        # Equal on all processes, but without `sync_dist` Lightning would warn that they may differ.
+        pl_module.log_dict({f"error_estimate/{name}": value for name, value in values.items()}, sync_dist=True)
 
     def estimated(self, pl_module: LightningModule) -> Estimated | None:
         """What the critic says of the poses of the validation, test or predict step that ended last.
@@ -277,40 +270,3 @@ def _outside_of_inference(view: View) -> View:
     inputs = {name: value.clone() for name, value in view.inputs.items()}
     masks = (None if mask is None else mask.clone() for mask in (view.visibility, view.labelled))
     return View(inputs, view.target.clone(), *masks)
-
-
-def _rows(critic: ErrorCritic, estimated: Estimated, batch: Any) -> Tensor:
-    """Group, estimated and true error of every pose that counts, then those of its joints, NaN where they do not."""
-    read = estimated.observed.read
-    if read.target is None:
-        raise ValueError("Expected a target in the validation for ErrorEstimate, but got none.")
-    view = View({"pose": estimated.pose}, read.target, read.visibility, read.labelled)
-    errors, counted, valid = true_errors(critic, view)
-    unit = critic.frame.bone_length * critic.millimetres
-    group = batch.get("group") if isinstance(batch, Mapping) else None
-    if not isinstance(group, Tensor) or group.shape != (len(read.prediction),):
-        group = torch.zeros(len(read.prediction), device=read.prediction.device)
-    group = group.float().repeat_interleave(len(valid) // max(1, len(group)))
-    columns = (group, estimated.errors.pose.flatten(), errors.pose * unit)
-    joints = (
-        torch.where(counted > 0, part, torch.nan)
-        for part in (estimated.errors.joints.flatten(0, -2), errors.joints * unit)
-    )
-    return torch.cat((torch.stack(columns, dim=1), *joints), dim=1)[valid > 0]
-
-
-def _calibrate(critic: ErrorCritic, rows: Tensor) -> dict[str, float]:
-    """Set the factors of the critic's bounds, and return the values to log."""
-    group, estimate, error = rows[:, :3].unbind(1)
-    joint_estimate, joint_error = rows[:, 3:].chunk(2, dim=1)
-    counted = joint_error.isfinite()
-    if len(critic.skeleton.root_joints) == 1:  # whose error is always zero
-        counted[:, critic.skeleton.root_joints[0]] = False
-    of_joints = group[:, None].expand_as(counted)[counted]
-    factor = conformal_factor(estimate, error, group)
-    joint_factor = (
-        conformal_factor(joint_estimate[counted], joint_error[counted], of_joints) if counted.any() else torch.nan
-    )
-    critic.factor_90.copy_(torch.tensor([factor, joint_factor]))
-    found = assess(estimate, error, group)
-    return {"spearman": found.spearman, "auroc": found.auroc, "bias": found.bias, "factor_90": factor}

@@ -96,7 +96,7 @@ class Views:
         pose = mirrored = observed.predict(given)
         if "flip" in self.critic.inputs or self.flip_averaged:
             mirrored = observed.mirrored(given, image_width=self.image_width)
-        keypoints = self._at_prediction(observed, given).float().nan_to_num(0.0)
+        keypoints = self._at_prediction(observed, given).float().nan_to_num(0.0, 0.0, 0.0)
         inputs = {
             "keypoints": keypoints[..., :2],
             "confidence": _confidence(keypoints),
