@@ -195,7 +195,7 @@ def _macro(values: Tensor, group: Tensor) -> float:
 
 
 def _mean_table(tables: Sequence[Table]) -> str:
-    """Mean over the folds and, behind it, their range: shares with three digits, all else with one."""
+    """Mean over the folds and, behind it, their range: millimetres and percent with one digit, shares with three."""
     rows = list(dict.fromkeys(row for table in tables for row in table))
     columns = list(dict.fromkeys(column for table in tables for row in table.values() for column in row))
     lines = ["| | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
@@ -203,7 +203,9 @@ def _mean_table(tables: Sequence[Table]) -> str:
         cells = []
         for column in columns:
             values = [table[row][column] for table in tables if column in table.get(row, {})]
-            digits = 3 if values and max(map(abs, values)) < 2 else 1
+            digits = (
+                1 if any(mark in column for mark in ("%", "mm", "clips", "views")) or max(values, default=0) > 2 else 3
+            )
             spread = f" ({min(values):.{digits}f}-{max(values):.{digits}f})" if len(values) > 1 else ""
             cells.append(f"{np.mean(values):.{digits}f}{spread}" if values else "-")
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
