@@ -150,6 +150,9 @@ def _attribute(found: re.Match[str], where: str, made: list[str], options: list[
 
 def _module(found: re.Match[str], where: str, made: list[str], options: list[str]) -> str:
     name = found[1]
+    given = re.findall(r"Problem with given class_path '([^']+)'", found.string[: found.start()])
+    if given and given[-1].partition(".")[0] != name.partition(".")[0]:
+        return f"{where}: {given[-1].rpartition('.')[0]} imports {name!r}, which is not installed."
     here = [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py" or path.is_dir()]
     hint = did_you_mean(name, here) or " Classes are found in the current directory and in installed packages."
     return f"{where}: There is no module {name!r}.{hint}"
@@ -210,10 +213,14 @@ def _debugging() -> bool:
 
 
 def _is_sentence(error: BaseException) -> bool:
-    if isinstance(error, MisconfigurationException) or "Subtypes:" in str(error):
-        return True
-    frames = traceback.extract_tb(error.__traceback__)
-    raised_in = Path(frames[-1].filename) if frames else Path()
-    if Path(seal_lightning.__file__).parent in raised_in.parents:
-        return "Expected " in str(error)
-    return isinstance(error, FileNotFoundError) and Path(lightning.__file__).parent in raised_in.parents
+    """Whether an error, or what led to it, was raised on purpose by this package, or by Lightning of its arguments."""
+    cause: BaseException | None = error
+    while cause is not None:
+        frames = traceback.extract_tb(cause.__traceback__)
+        folders = Path(frames[-1].filename).parents if frames else []
+        if Path(seal_lightning.__file__).parent in folders and "Expected " in str(cause):
+            return True
+        if isinstance(cause, FileNotFoundError) and Path(lightning.__file__).parent in folders:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return isinstance(error, MisconfigurationException)

@@ -137,6 +137,27 @@ def test_a_mistake_in_the_users_own_code_keeps_its_traceback(monkeypatch, tmp_pa
         main()
 
 
+def test_an_error_in_a_constructor_of_the_users_keeps_its_traceback(monkeypatch, tmp_path):
+    (tmp_path / "my_constructor.py").write_text(
+        "from examples.plain_lifter import LitLifter\n\n\nclass Broken(LitLifter):\n"
+        "    def __init__(self, hidden: int = 8):\n        raise ValueError('Expected `hidden` to be odd, but got 8')\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(ROOT))
+    command = ["seal-lightning", "fit", "--model=my_constructor.Broken", "--data=MocapDataModule"]
+    monkeypatch.setattr(sys, "argv", [*command, "--trainer.accelerator=cpu", "--trainer.logger=false"])
+    with pytest.raises(ValueError, match="to be odd"):
+        main()
+
+
+def test_a_package_that_the_users_module_misses_is_named(parser, monkeypatch, tmp_path, capsys):
+    (tmp_path / "my_imports.py").write_text("import no_such_package\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["fit", "--model=my_imports.Lifter"])
+    assert "my_imports imports 'no_such_package', which is not installed." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flag", "said"),
     [
