@@ -174,24 +174,29 @@ class StructureMetrics(Callback):
                 metric.update(*poses, visibility, poses=shared)
 
     def _log(self, module: LightningModule, stage: str) -> None:
-        # A process may have had no batch of a kind: what is logged is decided by the counts of all together.
-        counts = torch.stack([metric.count for metric in self._metrics.values()])
-        counts = ranks.sum_over_ranks(counts.double())
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*before the ``update`` method", category=UserWarning)
             values = {name: metric.compute() for name, metric in self._metrics.items()}  # of all processes
-        values = {name: values[name] for name, count in zip(values, counts.tolist(), strict=True) if count}
-        if self.mpjpe_bound is not None and values:
+        if self.mpjpe_bound is not None:
             excess = (values["mpjpe"] / self.mpjpe_bound - 1.0).clamp(min=0.0)
             values["bounded_bsle"] = values["bsle"] + 100.0 * excess
-        logged = {f"{_STAGES[stage]}/{name}": value for name, value in values.items()}
+        names = [f"{_STAGES[stage]}/{name}" for name in values]
         # Two values of one name would go over each other. Lightning has no public way to ask what is logged.
         results: Any = module.trainer._results
         steps = {item.meta.name for item in results.values() if item.meta.fx.endswith("_step")}
-        if taken := sorted(steps & logged.keys()):
-            self._warn(f"{type(module).__name__} logs {taken} itself, and StructureMetrics leaves these names to it.")
+        # A process may have had no batch, of a kind or at all, and all have to log the same.
+        counts = [self._metrics.get(name, self._metrics["bsle"]).count.double() for name in values]
+        theirs = torch.tensor([name in steps for name in names]).to(counts[0])
+        counted, taken = ranks.sum_over_ranks(torch.stack([torch.stack(counts), theirs])).tolist()
+        logged = {
+            name: value
+            for name, value, count, other in zip(names, values.values(), counted, taken, strict=True)
+            if count and not other
+        }
+        if own := [name for name, other in zip(names, taken, strict=True) if other]:
+            self._warn(f"{type(module).__name__} logs {own} itself, and StructureMetrics leaves these names to it.")
         # The values are equal on all processes, but without `sync_dist` Lightning would warn that they may differ.
-        module.log_dict({name: logged[name] for name in logged if name not in taken}, sync_dist=True, batch_size=1)
+        module.log_dict(logged, sync_dist=True, batch_size=1)
 
     def _warn(self, message: str, more: str = "") -> None:
         """Warn once, whatever more there is to say of it."""
