@@ -111,10 +111,12 @@ def _held_out(records: Records, chosen: Mapping[str, Mapping[str, Choice]]) -> s
         of = [record for record in records if record["kind"] == kind]
         cheap = np.array([record["auroc"][chosen[kind]["cheap"].score] for record in of])
         for family in FAMILIES:
-            mine = np.array([record["auroc"][chosen[kind][family].score] for record in of])
-            row = f"| {kind} | {family} | {chosen[kind][family]} | {mine.mean():.3f} |"
-            rows.append(f"{row} |" if family == "cheap" else f"{row} {_difference(mine - cheap)} |")
-    return _table("| kind | family | score, flags | AUROC | against cheap |", rows)
+            how = chosen[kind][family]
+            mine = np.array([record["auroc"][how.score] for record in of])
+            f1 = np.mean([record["f1"][how.score][SHARES.index(how.share)] for record in of])
+            against = "" if family == "cheap" else _difference(mine - cheap)
+            rows.append(f"| {kind} | {family} | {how} | {mine.mean():.3f} | {against} | {f1:.2f} |")
+    return _table("| kind | family | score, flags | AUROC | against cheap | F1 |", rows)
 
 
 def _difference(values: Array) -> str:
