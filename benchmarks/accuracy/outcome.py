@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,21 +138,25 @@ def _distances(pose: Tensor, data: EvaluationSet) -> Array:
 
 def _scores(predictions: Predictions, data: EvaluationSet) -> dict[Rescaling, float]:
     """Geometric mean of the primary errors after each rescaling that there are predictions for."""
-    scores = {}
+    seeds, scores = len(predictions.single), {}
+    repeated = replace(data, target=data.target.repeat(seeds, 1, 1))
     for first in {how._replace(alpha=0.0, symmetrise=False) for how in RESCALINGS}:
         if first.flips and predictions.flipped is None:
             continue
-        begun = predictions.after(first, data)  # the slow half, which many rescalings share
+        begun = torch.cat(predictions.after(first, data))  # the slow half, which many rescalings share
         for how in RESCALINGS:
             if how._replace(alpha=0.0, symmetrise=False) == first:
-                rest = Rescaling(how.alpha, how.symmetrise)
-                errors = sums([rescale(pose, rest, data) for pose in begun], data, PRIMARY).mean().mean(-1)
-                scores[how] = float(geometric_mean(errors))
+                errors = pose_errors(rescale(begun, Rescaling(how.alpha, how.symmetrise), data), repeated, PRIMARY)
+                each = np.stack([errors[name].double().numpy().reshape(seeds, -1) for name in PRIMARY])
+                scores[how] = float(geometric_mean(_by_clip(each, data).mean().mean(-1)))
     return scores
+
+
+def _by_clip(errors: Array, data: EvaluationSet) -> ClipSums:
+    return ClipSums.of(errors, data.clip.numpy(), data.group.numpy(), data.names)
 
 
 def sums(poses: Sequence[Tensor], data: EvaluationSet, names: Sequence[str] = tuple(ERRORS)) -> ClipSums:
     """Sums over clips of the errors of poses, (errors, seeds, clips); `poses` holds those of each seed."""
     seeds = [pose_errors(pose, data, names) for pose in poses]
-    errors = np.stack([np.stack([seed[name].double().numpy() for seed in seeds]) for name in names])
-    return ClipSums.of(errors, data.clip.numpy(), data.group.numpy(), data.names)
+    return _by_clip(np.stack([np.stack([seed[name].double().numpy() for seed in seeds]) for name in names]), data)
