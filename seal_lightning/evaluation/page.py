@@ -35,6 +35,7 @@ th:first-child, td:first-child { position: sticky; left: 0; background: #fff; }
 .figure { min-width: 0; }
 details { margin: 1rem 0; } summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; background: #f6f6f6; padding: .7rem; font-size: .82rem; }
+dt { font-weight: 600; } dd { margin: 0 0 .5rem 0; max-width: 75ch; }
 footer { margin: 2rem 0; color: #555; font-size: .88rem; }
 """
 

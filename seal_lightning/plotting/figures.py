@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_comparison", "plot_curves", "plot_poses"]
 
 _LEFT, _RIGHT, _CENTRE, _REFERENCE = "#1f77b4", "#d9541e", "#3c3c3c", "#9a9a9a"
+_LINES = ("#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf")  # of curves: not those of the sides
 
 
 def plot_poses(
@@ -113,6 +114,7 @@ def plot_curves(
     figure = _new_figure((3.2 * columns, 2.6 * rows)) if figure is None else figure
     for index, (title, lines) in enumerate(curves.items()):
         axes = figure.add_subplot(rows, columns, index + 1)
+        axes.set_prop_cycle(color=_LINES)
         for label, points in lines.items():
             axes.plot([step for step, _ in points], [value for _, value in points], label=label, linewidth=1.2)
         if all(value >= 0 for points in lines.values() for _, value in points):

@@ -12,8 +12,9 @@ from seal_lightning.skeleton import Skeleton
 
 __all__ = ["COLOURS", "bars", "distribution", "lines", "turnable_pose"]
 
-COLOURS = ("#1f77b4", "#d9541e", "#2ca02c", "#9467bd", "#8c564b")  # host, SEAL, and further methods
+COLOURS = ("#1f77b4", "#d9541e")  # host and SEAL
 TRUTH = "#9a9a9a"
+_SEEDS = ("#2ca02c", "#9467bd", "#8c564b", "#e377c2", "#17becf")  # not those of the methods
 
 _MARGIN = {"l": 10, "r": 10, "t": 40, "b": 10}
 _FONT = {"family": "system-ui, sans-serif", "size": 13, "color": "#222"}
@@ -68,7 +69,7 @@ def lines(title: str, points: Mapping[str, Sequence[tuple[float, float]]]) -> An
     """
     figure = _graphs().Figure()
     for number, (name, line) in enumerate(points.items()):
-        colour = COLOURS[number % len(COLOURS)]
+        colour = _SEEDS[number % len(_SEEDS)]
         steps, values = [step for step, _ in line], [value for _, value in line]
         figure.add_scatter(x=steps, y=values, name=name, mode="lines", line={"color": colour, "width": 1.5})
     return _flat(figure, title, "step", "", height=280)

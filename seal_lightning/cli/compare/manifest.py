@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import CombinedLoader
 from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
@@ -71,11 +72,17 @@ def digest_of_data(datamodule: Any) -> dict[str, str]:
         if hooks:
             datamodule.setup(stage)
         for hook in hooks:
-            loader = getattr(datamodule, hook)()
-            batches = len(loader) if hasattr(loader, "__len__") else "?"
-            first = list(islice(loader, _BATCHES)) if isinstance(loader, Iterable) else []
-            found[hook.removesuffix("_dataloader")] = f"{digest(first)} ({batches} batches)"
+            loader = CombinedLoader(getattr(datamodule, hook)(), "sequential")  # there may be several
+            first = [batch for batch, *_ in islice(iter(loader), _BATCHES)]
+            found[hook.removesuffix("_dataloader")] = f"{digest(first)} ({_count(loader)} batches)"
     return found
+
+
+def _count(loader: CombinedLoader) -> str:
+    try:
+        return str(len(loader))
+    except (TypeError, NotImplementedError):  # nobody knows how long a stream is
+        return "?"
 
 
 def digest_of_file(path: str | Path) -> str:

@@ -28,6 +28,18 @@ _HEADLINES = {
     "never acted": "SEAL never acted.",
 }
 
+_MEANINGS = {
+    "MPJPE": "Mean per joint position error: the mean distance of a predicted joint from the true one, after the roots "
+    "are aligned. P-MPJPE: after the best rotation, scale and shift; N-MPJPE: after the best scale.",
+    "LSE": "Limb symmetry error: how much left and right bones differ in length.",
+    "Asymmetry error": "How far that difference is from the one of the true pose.",
+    "BSLE": "Body segment length error: how far the lengths of the bones are from the true ones. LLE: of whole limbs.",
+    "95th and 99th percentile, worst 5 %": "The tail: the error that 5 % and 1 % of the poses exceed, and the mean of "
+    "the worst 5 %.",
+    "MPJVE, acceleration error": "How far the velocities and the accelerations of the joints are from the true ones.",
+    "MPSCE": "How much the lengths of the bones vary within a clip.",
+}
+
 
 def comparison_page(
     runs: Sequence[Run],
@@ -66,6 +78,7 @@ def comparison_page(
         html.section("As predicted", html.table(head, rows_of(judged.summary, judged.datasets))),
         _anatomy(runs, methods),
         html.section("Training", html.figures([lines(title, curve) for title, curve in trained.items()], wide=True)),
+        _glossary(),
         _details(config, judged),
     ]
     return html.page("SEAL compared with its host", parts)
@@ -113,6 +126,11 @@ def _anatomy(runs: Sequence[Run], methods: Sequence[str]) -> str:
     if any(math.isfinite(value) for value in bones[HOST].values()):
         drawn.append(bars("Mean length error of each bone, by its outer joint", bones, "%"))
     return html.section("Joints and bones, as predicted", html.figures(drawn, wide=True))
+
+
+def _glossary() -> str:
+    rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(meaning)}</dd>" for name, meaning in _MEANINGS.items())
+    return f"<details><summary>What the rows mean</summary><dl>{rows}</dl></details>"
 
 
 def _details(config: Mapping[str, Any], judged: Outcome) -> str:

@@ -103,6 +103,13 @@ class FilePoses(Poses):
         return torch.load("poses.pt")
 
 
+class ShiftingLifter(Lifter):
+    """Does something to the poses after the network, which nobody can repeat from outside."""
+
+    def error(self, batch):
+        return (1.5 * self.net(batch["keypoints_2d"]) - batch["target"]).norm(dim=-1).mean()
+
+
 class StopSeal(L.Callback):
     def on_train_batch_end(self, trainer, pl_module, *_):
         trainer.should_stop = hasattr(pl_module, "seal")

@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 import seal_lightning
 from seal_lightning.cli.compare import CompareCLI
@@ -129,16 +131,19 @@ def test_digest_knows_values_shapes_types_and_names():
     assert digest(torch.zeros(4).bfloat16()) != digest(torch.ones(4).bfloat16())
 
 
-def test_data_are_digested_by_what_each_loader_yields():
-    import lightning as L
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(torch.arange(100.0))
 
+
+def test_data_are_digested_by_what_each_loader_yields_first():
     class Data(L.LightningDataModule):
         def train_dataloader(self):
-            return [torch.zeros(1)] * 9
+            return DataLoader(Stream(), batch_size=2)
 
         def test_dataloader(self):
-            return iter([torch.ones(1)])
+            return [DataLoader(torch.ones(9, 1), batch_size=3), DataLoader(torch.zeros(1, 1))]
 
-    assert digest_of_data(Data()) == {
-        "train": f"{digest([torch.zeros(1)] * 4)} (9 batches)", "test": f"{digest([torch.ones(1)])} (? batches)",
-    }  # fmt: skip
+    first = [torch.tensor([2.0 * i, 2.0 * i + 1]) for i in range(4)]
+    tests = [*[torch.ones(3, 1)] * 3, torch.zeros(1, 1)]
+    assert digest_of_data(Data()) == {"train": f"{digest(first)} (? batches)", "test": f"{digest(tests)} (4 batches)"}

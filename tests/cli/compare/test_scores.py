@@ -168,6 +168,18 @@ def test_own_best_is_what_is_best_on_validation_data(config, capsys, plain_run):
     assert f"{mean['difference']:+.2f} [{mean['low']:+.2f}, {mean['high']:+.2f}]" in line
 
 
+def test_where_the_network_cannot_be_run_once_more_the_rest_is_chosen_from_and_it_is_said(config, capsys):
+    run(config("ShiftingLifter", seeds=[3]))
+    content = results()
+    assert len(content["runs"][0]["validation"]) == 4
+    assert not any("flip" in name for name in content["runs"][0]["validation"])
+    said = (
+        "No flip averaging: Expected the network's call to predict once more what the step predicted, but it does not"
+    )
+    assert said in capsys.readouterr().out
+    assert said in content["own_best"]["tried"]
+
+
 def test_clips_are_filtered_too_and_without_validation_data_all_get_the_same(config, capsys):
     clips = {**MOCAP, "init_args": {**MOCAP["init_args"], "frames": 6}}
     run(config("ClipLifter", data=clips, seeds=[3]))
