@@ -31,7 +31,7 @@ def test_every_block_is_run_or_needs_a_checkout():
     """`.ci/wheel` runs the steps; a block in another language would be left out."""
     assert {language for language, _ in blocks(ROOT / "README.md")} == {"console", "python"}
     assert [step[:2] for step in steps(ROOT / "README.md") if step[0] == "seal-lightning"] == [
-        ["seal-lightning", command] for command in ("examples", "demo", "fit", "compare")
+        ["seal-lightning", command] for command in ("examples", "demo", "fit", "compare", "fit")
     ]
     with pytest.raises(
         ValueError, match="Expected a command that can be run from the wheel, but got 'seal-lightning fi"
