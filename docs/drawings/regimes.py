@@ -39,13 +39,13 @@ def regimes(page: str) -> list[Regime]:
 
 
 def draw(rows: list[Regime]) -> Figure:
-    """Draw two intervals for each regime, with what they are against written beside them."""
-    figure = Figure(figsize=(8.5, 1.2 + 1.1 * len(rows)), layout="constrained")
+    """Draw two intervals for each regime, each with what SEAL is compared with written beside it."""
+    figure = Figure(figsize=(8.5, 1 + 0.7 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, regime in enumerate(rows):
         for shift, change, other, colour in (
             (-0.18, regime.against_host, "the host", "0.45"),
-            (0.18, regime.against_rival, f"the strongest rival, {regime.rival}", "tab:blue"),
+            (0.18, regime.against_rival, regime.rival, "tab:blue"),
         ):
             point, low, high = change
             axes.plot([low, high], [place + shift] * 2, color=colour, linewidth=3)
@@ -56,8 +56,8 @@ def draw(rows: list[Regime]) -> Figure:
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [regime.name for regime in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.margins(x=0.6)  # room for the words beside the intervals
-    axes.set_xlabel("← SEAL is better     change of the primary end point (%)     SEAL is worse →")
+    axes.margins(x=0.25)  # room for the words beside the intervals
+    axes.set_xlabel("← SEAL is better          change (%)          SEAL is worse →")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     return figure
