@@ -180,9 +180,10 @@ def _look_at_window(keypoints_2d: Tensor, given: Tensor | None) -> None:
     frames = 1 if given is None or given.dim() < 3 else given.shape[1]
     if given is None or given.shape[:1] != (rows,) or given.numel() != rows * frames * joints * channels:
         return
-    if frames == 1 or keypoints_2d.numel() == given.numel():
+    window = given.reshape(rows, frames, joints, channels)
+    if frames == 1 or not torch.equal(window[:, frames // 2], keypoints_2d.reshape(rows, -1, joints, channels)[:, 0]):
         return
-    window = given.reshape(rows, frames, joints, channels)[..., :2].float()
+    window = window[..., :2].float()
     size = (window - window.mean(2, keepdim=True)).norm(dim=-1).mean(-1)[:, 1:]
     moved = float(((window[:, 1:] - window[:, :-1]).norm(dim=-1).mean(-1) / size).nanmedian())
     if moved > _UNRELATED_FRAMES:

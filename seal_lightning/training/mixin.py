@@ -346,8 +346,8 @@ class SealMixin(_Host):
             super().manual_backward(self._seal_joining.backward(loss), *args, **kwargs)
 
     def _seal_watch(self, source: Any) -> WatchedStep:
-        joints, trusted = self.seal.skeleton.num_joints, self._seal_look.trusts
-        return WatchedStep(self, joints, source, trusted=trusted, all_kept=self._seal_overridden)
+        options = dict[str, Any](trusted=self._seal_look.trusts, all_kept=self._seal_overridden)
+        return WatchedStep(self, self.seal.skeleton.num_joints, source, root=self.seal.skeleton.root_joints, **options)
 
     def _seal_training_step(self, step: WatchedStep, run: Callable[[], Any]) -> Any:
         if not self._seal_optimization.acts(host.update_index(self)):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.compiler import is_compiling
 from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
@@ -113,7 +114,9 @@ class Calls:
         return on_top
 
     def _before(self, module: nn.Module, args: Any) -> None:
-        if not self.watch.active or threading.get_ident() != self._thread or not self._is_network(module, args):
+        if is_compiling() or not self.watch.active or threading.get_ident() != self._thread:
+            return
+        if not self._is_network(module, args):
             return
         on_top = self._look_away()
 
@@ -151,7 +154,9 @@ class Calls:
         if truth is None:
             return True
         return not any(
-            watch.made_of(tensor) & NETWORK or any(watch.shapes.leading(tensor, n) is not None for n in (2, 3))
+            watch.made_of(tensor) & NETWORK
+            or tensor.dim() > 3  # an image
+            or any(watch.shapes.leading(tensor, n) is not None for n in (2, 3))
             for tensor in given
             if tensor is not truth
         )
@@ -187,7 +192,9 @@ def _expect_our_hook() -> None:
 
 def _may_be_truth(watch: Watch, tensor: Tensor) -> bool:
     made_of = watch.made_of(tensor)
-    return made_of != 0 and not made_of & (NETWORK | NOISE) and watch.leading(tensor) is not None
+    if made_of == 0 or made_of & (NETWORK | NOISE):
+        return False
+    return watch.leading(tensor) is not None or tuple(tensor.shape) == (watch.shapes.joints, 3)
 
 
 def _predicted(watch: Watch, tensor: Tensor) -> bool:

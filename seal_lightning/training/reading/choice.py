@@ -82,7 +82,7 @@ def _expect_no_noise(watch: Watch, meeting: Meeting) -> None:
     of_truth = next((bit for bit in leaves if meeting.truth_made_of & bit), 0)
     for pose in poses if of_truth else ():
         made_of = watch.made_of(pose.tensor)
-        if made_of & NETWORK or not (pose.made and meeting.made_of & pose.bit and made_of & of_truth):
+        if not (pose.bit & watch.sums and meeting.made_of & pose.bit and made_of & of_truth):
             continue
         other = next((bit for bit in leaves if made_of & bit and not meeting.truth_made_of & bit), None)
         if other is not None:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.shapes import centre_frame
 
 __all__ = ["find_mask"]
@@ -22,8 +23,8 @@ def find_mask(name: str, batch: Any, shape: tuple[int, ...]) -> Tensor | None:
         ValueError: If it is not bool, or of another shape.
     """
     mask = batch.get(name) if isinstance(batch, Mapping) else None
-    if mask is None:
-        return None
+    if mask is None or (not isinstance(mask, Tensor) and next(tensors_in(mask), None) is not None):
+        return None  # none, or a part of the batch that has this name, as one with the labelled samples
     if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
         found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
         raise ValueError(

@@ -39,6 +39,8 @@ class Meeting:
         edge: Where the prediction stood in the graph at that time.
         axes: Which of the axes x, y and z were compared.
         rows: Which samples were compared one by one; None among them stands for all at once.
+        versions: How often prediction and truth had been changed in place.
+        parts: Parts of the prediction that were compared; None among them stands for all joints at once.
     """
 
     prediction: Tensor
@@ -52,11 +54,21 @@ class Meeting:
     axes: int = 0
     rows: set[int | None] = field(default_factory=set)
     versions: tuple[int, int] = (0, 0)
+    parts: list[Part | None] = field(default_factory=list)
 
     @property
     def whole(self) -> bool:
         """Whether all axes of all samples were compared."""
         return self.axes == ALL_AXES and (None in self.rows or len(self.rows) == len(self.prediction))
+
+    def joints(self, count: int) -> Tensor | None:
+        """Which of so many joints were compared, (J,); None for all of them."""
+        masks = [None if part is None else part.joints(count) for part in self.parts]
+        if not masks or any(mask is None for mask in masks):
+            return None
+        found = [mask for mask in masks if mask is not None]
+        device = next((mask.device for mask in found if mask.device.type != "cpu"), found[0].device)
+        return torch.stack([mask.to(device) for mask in found]).any(0)
 
     @property
     def overwritten(self) -> bool:
@@ -108,6 +120,9 @@ class Meetings:
             return 0
         if part.pose.leading != true_part.pose.leading:
             return 0
+        displacements = self._watch.parts.displacements
+        if (id(one) in displacements) != (id(other) in displacements):
+            return 0  # bones or velocities that a network predicts are no poses
         if part.mask is not true_part.mask and not self._alike(part.mask, true_part.mask):
             return 0
         if operation == "cdist" and one.shape[-1] != 3:
@@ -160,6 +175,7 @@ class Meetings:
         if part.axes == true_part.axes and part.row == true_part.row:
             meeting.axes |= part.axes
             meeting.rows.add(part.row)
+            meeting.parts.append(None if part.taken is None else part)
         return meeting.bit
 
     def _misfit(self, one: Tensor, other: Tensor) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seal_lightning.training.reading.operations import ALL_AXES, Selection
 from seal_lightning.training.reading.shapes import PoseShapes
-from seal_lightning.training.reading.takes import Take
+from seal_lightning.training.reading.takes import Take, joints_taken
 
 __all__ = ["Part", "Parts", "Pose"]
 
@@ -42,6 +42,7 @@ class Part(NamedTuple):
         axes: Which of the axes x, y and z it has.
         row: The one sample that it has; None for all.
         mask: Which joints it has; None for those of all samples alike.
+        taken: The selection that made it, with its arguments, and the part that it selects from; None for a whole.
     """
 
     tensor: Tensor
@@ -49,6 +50,15 @@ class Part(NamedTuple):
     axes: int
     row: int | None
     mask: Tensor | None = None
+    taken: tuple[Any, Sequence[Any], Any, Part] | None = None
+
+    def joints(self, count: int) -> Tensor | None:
+        """Which of so many joints it has, (J,); None for all of them, or where that cannot be told."""
+        if self.taken is None:
+            return None
+        func, args, kwargs, source = self.taken
+        own, before = joints_taken(func, args, kwargs, self.tensor, count), source.joints(count)
+        return before if own is None else own
 
 
 class Parts:
@@ -106,7 +116,8 @@ class Parts:
             if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != joints:
                 return
         row = how.row if of.tensor is of.pose.tensor else of.row
-        self._found[id(out)] = Part(out, of.pose, how.axes, row, mask)
+        taken = None if displaced else (func, args, kwargs, of)
+        self._found[id(out)] = Part(out, of.pose, how.axes, row, mask, taken)
         if displaced:
             self.displacements.add(id(out))
 

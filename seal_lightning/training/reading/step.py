@@ -92,6 +92,8 @@ class WatchedStep:
         source: The batch, or the `RecordedIterator` that it is drawn from.
         trusted: Whether the third channel of keypoints that are made from the truth is a confidence.
         all_kept: Whether to keep what all calls of networks were given and returned, whatever their shapes.
+        root: The joints that poses are aligned to. Joints that the loss leaves out of its comparison, but for these,
+            are then not visible; without a root, all are.
     """
 
     def __init__(
@@ -102,10 +104,11 @@ class WatchedStep:
         *,
         trusted: Callable[[Tensor], bool],
         all_kept: bool = False,
+        root: Sequence[int] = (),
     ) -> None:
         self.watch = Watch(PoseShapes(joints))
         self._calls = Calls(host, self.watch, all_kept)
-        self._source, self._trusted = source, trusted
+        self._source, self._trusted, self._root = source, trusted, list(root)
         self.current = Found()  # what `read` is to make a batch of
         self.keypoints: Tensor | None = None
         self.fitting_keypoints: list[str] = []  # where there are several, none of which the others are made from
@@ -184,6 +187,7 @@ class WatchedStep:
         visibility = find_mask("visibility", self.batch, (*leading, shapes.joints))
         labelled = find_mask("labelled", self.batch, leading[:1])
         if found.meeting is not None:
+            visibility = _both(visibility, self._compared(found.meeting, leading))
             counted = self.watch.weighings.counted(found.meeting, found.loss, leading)
             visibility, labelled = _both(visibility, counted.visibility), _both(labelled, counted.labelled)
         masks = [mask for mask in (_stated_mask(self.batch), visibility) if mask is not None]
@@ -201,6 +205,16 @@ class WatchedStep:
             visibility,
             labelled,
         )
+
+    def _compared(self, meeting: Meeting, leading: tuple[int, ...]) -> Tensor | None:
+        """The joints that were compared, and the root, at which poses are aligned; None for all of them."""
+        joints = meeting.joints(self.watch.shapes.joints) if self._root else None
+        if joints is None:
+            return None
+        joints = joints.index_fill(0, torch.tensor(self._root, device=joints.device), True)
+        if joints.device.type == "cpu" and bool(joints.all()):  # no look at another device's values
+            return None
+        return joints.to(meeting.prediction.device).expand(*leading, -1)
 
     def replay(self) -> Replay | str:
         """The call that made the prediction, to be run once more; or why it cannot be."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seal_lightning.training.reading.operations import argument, name_of
 
-__all__ = ["Take", "rows_taken", "same_rows"]
+__all__ = ["Take", "joints_taken", "rows_taken", "same_rows"]
 
 _ALL = slice(None)
 
@@ -68,6 +68,19 @@ def rows_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, lea
         start = (out.storage_offset() - source.storage_offset()) // max(1, source.stride(dim))
         index = start if name in ("select", "unbind") else slice(start, start + out.shape[dim])
     return (*[_ALL] * dim, index)
+
+
+def joints_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, joints: int) -> Tensor | None:
+    """Which of so many joints a selection takes, (J,); None where it takes all, or that cannot be told."""
+    shape = args[0].shape
+    axis = len(shape) - 2 if shape[-2:-1] == (joints,) else len(shape) - 1
+    index = rows_taken(function, args, kwargs, out, axis + 1) if shape[axis] == joints else None
+    if index is None or len(index) <= axis:
+        return None
+    item = index[axis]
+    mask = torch.zeros(joints, dtype=torch.bool, device=item.device if isinstance(item, Tensor) else None)
+    mask[item] = True
+    return mask
 
 
 def same_rows(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

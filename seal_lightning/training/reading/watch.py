@@ -57,6 +57,7 @@ class Watch(TorchFunctionMode):
         self.shapes = shapes
         self.active = False
         self.noises = 0  # bits of tensors of the shape of poses that are nothing but random numbers
+        self.sums = 0  # bits of sums and differences of poses of the batch
         self.names: dict[int, str] = {}  # of the tensors of the batch, by their bits
         self.parts = Parts(shapes)
         self.poses = self.parts.poses
@@ -141,12 +142,12 @@ class Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and note what comes out."""
+        # A function of the step that is being compiled stays what it is, and what it returns is opaque.
+        if is_compiling() or not self.active:
+            return func(*args, **(kwargs or {}))
         kind = _KINDS.get(func)
         if kind is None:
             kind = _KINDS[func] = kind_of(func)
-        # A function of the step that is being compiled stays what it is, and what it returns is opaque.
-        if not self.active or is_compiling():
-            return func(*args, **(kwargs or {}))
         if kind is _HOOKS:
             return self.gates.register(func, args, kwargs or {})
         if kind is _STATES:
@@ -212,6 +213,9 @@ class Watch(TorchFunctionMode):
                 self.parts.displace(args, out)
             elif kind is _RANDOM and key in self.poses:
                 self.noises |= self.poses[key].bit
+            elif (kind is _ADDS or kind is _MEETS) and key in self.poses and not made_of & NETWORK:
+                if sum(id(value) in self.poses for value in args[:2]) == 2:
+                    self.sums |= self.poses[key].bit
             elif kind is _NEGATES or kind is _WEIGHS:
                 source = args[0] if kind is _NEGATES else minus(args)
                 if source is not None:

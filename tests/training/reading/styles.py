@@ -353,6 +353,35 @@ def bones_only(host, b, i):
     return F.mse_loss(*(bone.norm(dim=-1) for bone in bones))
 
 
+PARENTS = [0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15]
+
+
+@style(SILENT)
+def bone_vectors_predicted(host, b, i):
+    return F.l1_loss(host.net(b[0]), b[1] - b[1][:, PARENTS])
+
+
+@style(SILENT)
+def bone_directions_predicted(host, b, i):
+    truth = F.normalize(b[1] - b[1][:, PARENTS] + 1e-6, dim=-1)
+    return (1 - F.cosine_similarity(F.normalize(host.net(b[0]), dim=-1), truth, dim=-1)).mean()
+
+
+@style()
+def bone_vectors_followed_to_joints(host, b, i):
+    vectors, joints = host.net(b[0]), [torch.zeros(B, 3)]
+    for j in range(1, J):
+        joints.append(joints[PARENTS[j]] + vectors[:, j])
+    return distance(*host.uses(b[0], torch.stack(joints, dim=1), b[1] - b[1][:, :1]))
+
+
+@style()
+def axes_split(host, b, i):
+    p, y = host.uses(b[0], host.net(b[0]), b[1])
+    (p_image, p_depth), (y_image, y_depth) = p.split([2, 1], dim=-1), y.split([2, 1], dim=-1)
+    return F.mse_loss(p_image, y_image) + 2 * F.l1_loss(p_depth, y_depth)
+
+
 @style(build=with_parts(features=lambda: nn.Linear(34, 8)))
 def variational(host, b, i):
     mean, log = host.features(b[0].flatten(1)).chunk(2, dim=1)
@@ -533,6 +562,34 @@ def a_list_of_people(host, b, i):
     return sum(distance(host.net(x), y) for x, y in b)
 
 
+class Cell(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.cell, self.out = nn.GRUCell(51, 8), nn.Linear(8, 51)
+
+    def forward(self, pose, state=None):
+        state = self.cell(pose, state)
+        return pose + self.out(state), state
+
+
+@style(batch=lambda: {"past": bodies(B, seed=2), "future": bodies(B, 3)}, build=with_parts(cell=Cell))
+def forecast_with_the_truth_as_its_input(host, b, i):
+    given, state, frames = torch.cat([b["past"][:, None], b["future"]], dim=1).flatten(2), None, []
+    for t in range(3):
+        pose, state = host.cell(given[:, t], state)
+        frames.append(pose)
+    return distance(*host.uses(None, torch.stack(frames, dim=1).view(B, 3, J, 3), b["future"]))
+
+
+@style(batch=lambda: {"labelled": pair(), "unlabelled": keypoints(B, seed=9)}, build=with_parts(teacher=net))
+def a_part_of_the_batch_is_called_labelled(host, b, i):
+    (x, y), more = b["labelled"], b["unlabelled"]
+    with torch.no_grad():
+        taught = host.teacher(more)
+    both = host.net(torch.cat([x, more]))
+    return distance(*host.uses(x, both[:B], y)) + 0.1 * distance(both[B:], taught)
+
+
 # What comes out, and of which calls.
 @dataclass
 class Both:
@@ -614,6 +671,35 @@ class LossInside(nn.Module):
 def network_that_returns_its_loss(host, b, i):
     loss = host.model(*b)["loss"]
     host.uses(b[0], host.model.prediction, b[1])
+    return loss
+
+
+class LossOfSamples(nn.Module):
+    """Given images or keypoints, and a list of what is known of each sample."""
+
+    def __init__(self, inputs=2 * J):
+        super().__init__()
+        self.inner = net(inputs)
+
+    def forward(self, x, samples):
+        self.used = self.inner(x), torch.stack([sample["pose"] for sample in samples])
+        return {"loss_pose": F.smooth_l1_loss(*self.used)}
+
+
+@style(batch=lambda: (keypoints(B), [{"pose": pose} for pose in bodies(B)]), build=with_parts(model=LossOfSamples))
+def network_that_returns_the_loss_of_a_list(host, b, i):
+    loss = host.model(*b)["loss_pose"]
+    host.uses(b[0], *host.model.used)
+    return loss
+
+
+@style(
+    batch=lambda: (torch.randn(B, 3, 8, 8), [{"pose": pose} for pose in bodies(B)]),
+    build=with_parts(model=lambda: LossOfSamples(192)),
+)
+def network_that_returns_the_loss_of_images(host, b, i):
+    loss = host.model(*b)["loss_pose"]
+    host.uses(None, *host.model.used)
     return loss
 
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from seal_lightning import SealBatch
-from tests.training.reading.styles import B, J, StyleHost, bodies, clips, distance, keypoints, net, seal
+from tests.training.reading.styles import PARENTS, B, J, StyleHost, bodies, clips, distance, keypoints, net, seal
 from tests.training.reading.test_styles import force_ratio, same
 
 X, Y = keypoints(B), bodies(B)
@@ -18,7 +18,6 @@ SEEN[:, 0] = True  # without its root a pose feels no energy
 KNOWN = torch.arange(B) % 2 == 0
 OTHER = keypoints(B, seed=5)
 MIRROR = torch.tensor([-1.0, 1.0, 1.0])
-PARENTS = [0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15]
 
 
 def run(loss, batch=(X, Y), build=lambda host: None, steps=1):
@@ -94,6 +93,31 @@ def test_truths_that_are_nan_are_invisible_where_the_loss_leaves_them_out():
     truth = torch.where(SEEN[..., None], Y, torch.nan)
     _, read, _ = run(lambda host, b, i: error(host(b[0]), b[1])[~b[1].isnan().any(-1)].mean(), (X, truth))
     assert torch.equal(read.visibility, SEEN)
+
+
+FEWER = {
+    "slice": lambda p, y: distance(p[:, 2:14], y[:, 2:14]),
+    "list": lambda p, y: distance(p[..., list(range(2, 14)), :], y[..., list(range(2, 14)), :]),
+    "tensor": lambda p, y: distance(p[:, torch.arange(2, 14)], y[:, torch.arange(2, 14)]),
+    "narrow": lambda p, y: distance(p.narrow(1, 2, 12), y.narrow(1, 2, 12)),
+    "joint by joint": lambda p, y: sum(distance(p[:, j], y[:, j]) for j in range(2, 14)),
+    "axis by axis": lambda p, y: sum(F.l1_loss(p[..., i][:, 2:14], y[..., i][:, 2:14]) for i in range(3)),
+    "two parts": lambda p, y: distance(p[:, 2:9], y[:, 2:9]) + distance(p[:, 9:14], y[:, 9:14]),
+}
+
+
+@pytest.mark.parametrize("form", FEWER)
+def test_joints_that_are_not_compared_are_invisible_but_for_the_root(form):
+    _, read, _ = run(lambda host, b, i: FEWER[form](host(b[0]), b[1]))
+    joints = torch.arange(J)
+    assert torch.equal(read.visibility, ((joints == 0) | ((joints >= 2) & (joints < 14))).expand(B, -1))
+
+    def all_but_the_root(host, b, i):
+        prediction = host(b[0])
+        return FEWER[form](prediction, b[1]) + distance(prediction[:, 1:], b[1][:, 1:])
+
+    _, read, _ = run(all_but_the_root)
+    assert read.visibility is None
 
 
 def test_samples_that_the_loss_does_not_count_are_not_labelled():
