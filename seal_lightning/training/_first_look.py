@@ -20,6 +20,7 @@ _OTHER_UNIT = 100.0  # times as long bones: metres and millimetres are 1000 apar
 _PIXELS = 10.0  # mean size of a coordinate; normalised ones are of order 1
 _IMPLAUSIBLE_ASYMMETRY = 15.0  # percent
 _MEASURED_ASYMMETRY = 5.0  # percent; bodies have less
+_SHORTEST_BONE = 0.2  # of the mean bone; of the joints of Human3.6M it is 0.4
 # From one frame to the next, joints move by so many times the size of the body in the image. In motion capture of one
 # frame a second it is 0.9, between cameras that stand 72 degrees apart 1.5, between unrelated frames 1.4.
 _UNRELATED_FRAMES = 1.0
@@ -114,13 +115,18 @@ class FirstLook:
     def _expect_joints_before_axes(self, target: Tensor, seen: Tensor) -> None:
         joints = self.skeleton.num_joints
 
-        def turned(pose: Tensor) -> float:
-            other = pose.reshape(*pose.shape[:-2], 3, joints).transpose(-1, -2)
-            return float(limb_symmetry_error(other, self.skeleton))
+        def turned(pose: Tensor) -> Tensor:
+            return pose.reshape(*pose.shape[:-2], 3, joints).transpose(-1, -2)
 
-        # Poses far from the origin look symmetric in the other order, too, but not without their centre.
+        def symmetric(pose: Tensor, percent: float) -> bool:
+            return float(limb_symmetry_error(turned(pose), self.skeleton)) < percent
+
+        # Poses far from the origin look symmetric in the other order, too, but not without their centre, and with bones
+        # of no length.
+        lengths = segment_lengths(turned(target), self.skeleton).flatten(0, -2).mean(0)
         centred = target - target.mean(-2, keepdim=True)
-        if bool(seen.all()) and turned(target) < _MEASURED_ASYMMETRY and turned(centred) < _IMPLAUSIBLE_ASYMMETRY:
+        bodies = symmetric(target, _MEASURED_ASYMMETRY) and symmetric(centred, _IMPLAUSIBLE_ASYMMETRY)
+        if bool(seen.all()) and bodies and float(lengths.min() / lengths.mean()) > _SHORTEST_BONE:
             raise ValueError(
                 "Expected x, y and z of each joint side by side in the true poses, but they are bodies where all x "
                 f"come first, then all y and all z. To turn them, {_OVERRIDE} and return `SealBatch(keypoints_2d, "
