@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,15 +22,15 @@ from benchmarks.error_estimate.damage import MIXED
 from examples.plain_lifter import LitLifter
 from seal_lightning import EnergyTerm, SealLoss
 from seal_lightning.callbacks import ErrorEstimate
-from seal_lightning.data import DetectorNoise, MocapDataModule
+from seal_lightning.data import DetectorNoise, MocapDataModule, read_mocap
 from seal_lightning.error_estimate import ErrorCritic
 from seal_lightning.evaluation import SEVERITIES, auroc, corrupt
-from seal_lightning.evaluation.plausibility import MotionEnergy, body_axes
+from seal_lightning.evaluation.plausibility import MotionEnergy, body_axes, shipped_energy
 from seal_lightning.functional import bone_lengths
 from seal_lightning.loss_nets import StructureLossNet
 from seal_lightning.skeleton import get_skeleton
 
-__all__ = ["fit_critic", "fit_energy", "main"]
+__all__ = ["fit_critic", "fit_energy", "main", "percentiles"]
 
 H36M = get_skeleton("h36m17")
 NET = {"skeleton": "h36m17", "hidden": 64, "depth": 3}
@@ -77,6 +78,17 @@ def fit_energy(poses: Tensor, held_out: Tensor, steps: int, batch_size: int = 25
     return energy
 
 
+def percentiles(energy: MotionEnergy, path: Path) -> dict[str, tuple[float, float]]:
+    """Mean percentile of the poses of every skeleton in a file, and of their mirror images, whose sides are swapped."""
+    mocap, found = read_mocap(path), dict[str, tuple[float, float]]()
+    for name in sorted(set(mocap.skeleton_id.tolist())):
+        clips = [torch.from_numpy(mocap.clip(i)[::6].copy()) for i in np.flatnonzero(mocap.skeleton_id == name)]
+        both = [torch.cat([energy.energy(clip * torch.tensor([sign, 1.0, 1.0])) for clip in clips]) for sign in (1, -1)]
+        own, mirrored = (float(energy.percentile(part).mean()) for part in both)
+        found[name] = own, mirrored
+    return found
+
+
 def fit_critic(path: str, steps: int) -> tuple[ErrorCritic, dict[str, float]]:
     """Train a critic beside a plain lifter, and return it with what it is worth on the held-out subjects."""
     L.seed_everything(0, verbose=False)
@@ -107,14 +119,22 @@ def fit_critic(path: str, steps: int) -> tuple[ErrorCritic, dict[str, float]]:
 def main(arguments: list[str] | None = None) -> None:
     """Train both networks, and write them where the package has them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shipped", description=__doc__)
-    parser.add_argument("--data-dir", type=Path, required=True, help="folder of uiprmd_h36m17.npz")
+    parser.add_argument("--data-dir", type=Path, default=Path("."), help="folder of uiprmd_h36m17.npz")
     parser.add_argument(
         "--output", type=Path, default=Path("seal_lightning/evaluation/shipped"), help="folder to write"
     )
     parser.add_argument("--steps", type=int, default=2000, help="steps of each training")
     parser.add_argument("--only", choices=("energy", "critic"), help="train one of the two")
+    parser.add_argument(
+        "--percentiles", type=Path, nargs="+", help="train nothing: what the shipped energy says of files"
+    )
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if options.percentiles:
+        for path in options.percentiles:
+            for name, (own, mirrored) in percentiles(shipped_energy(), path).items():
+                print(f"{name}: {own:.0f}, mirrored {mirrored:.0f}")
+        return
     options.output.mkdir(parents=True, exist_ok=True)
     path = str(options.data_dir / "uiprmd_h36m17.npz")
     if options.only != "critic":
