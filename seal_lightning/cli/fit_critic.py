@@ -17,6 +17,9 @@ from seal_lightning.cli.command import SealCLI
 
 __all__ = ["FitCriticCLI", "fit_critic", "main"]
 
+_DESCRIPTION = """Fit the critic of an ErrorEstimate among the trainer's callbacks to the trained host at `ckpt_path`.
+
+Takes the config of a `fit`. The host stays as it is; the critic learns for `trainer.max_epochs` or `trainer.max_steps`."""
 _OUTPUT = "Checkpoint to write: that at `ckpt_path` with the critic in it. Default: NAME-critic.ckpt beside it."
 
 
@@ -114,7 +117,13 @@ class FitCriticCLI(SealCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add where to write."""
+        parser.description = _DESCRIPTION
         parser.add_argument("--output", type=str | None, default=None, help=_OUTPUT)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse the arguments; help and errors show the command that was typed."""
+        self._subcommand_parsers["validate"].prog = "seal-lightning fit-critic"
+        super().parse_arguments(parser, args)
 
     def _run_subcommand(self, subcommand: str) -> None:
         config: Any = self.config_init[subcommand]

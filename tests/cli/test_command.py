@@ -210,14 +210,25 @@ def test_help_names_the_commands(capsys):
         main(["--help"])
     assert stop.value.code == 0
     printed = capsys.readouterr().out
-    listed = re.findall(r"^    (\w+) +[A-Z]", printed, flags=re.MULTILINE)
-    assert listed == ["fit", "validate", "test", "predict", "compare", "demo", "convert", "examples"]
+    listed = re.findall(r"^    ([\w-]+)(?: +[A-Z]|$)", printed, flags=re.MULTILINE)
+    trained = ["fit", "validate", "test", "fit-critic", "predict", "compare", "demo"]
+    assert listed == [*trained, "convert", "score", "examples"]
     for command in listed:
         with pytest.raises(SystemExit) as stop:
             main([command, "--help"])
         assert stop.value.code == 0
     printed = capsys.readouterr().out
-    for word in ("--model CONFIG", "seal-lightning compare", "--seeds", "--unit", "--seal_model", "--rate", "DIR"):
+    for word in (
+        "--model CONFIG",
+        "seal-lightning fit-critic",
+        "--output",
+        "seal-lightning compare",
+        "--seeds",
+        "--unit",
+        "--seal_model",
+        "--rate",
+        "DIR",
+    ):
         assert word in printed
 
 
