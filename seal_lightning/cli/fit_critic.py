@@ -19,7 +19,8 @@ __all__ = ["FitCriticCLI", "fit_critic", "main"]
 
 _DESCRIPTION = """Fit the critic of an ErrorEstimate among the trainer's callbacks to the trained host at `ckpt_path`.
 
-Takes the config of a `fit`. The host stays as it is; the critic learns for `trainer.max_epochs` or `trainer.max_steps`."""
+Takes the config of a `fit`. The critic learns for `trainer.max_epochs` or `trainer.max_steps`; the host stays as it
+is."""
 _OUTPUT = "Checkpoint to write: that at `ckpt_path` with the critic in it. Default: NAME-critic.ckpt beside it."
 
 
