@@ -124,8 +124,10 @@ class GraphedStep:
         inputs = Inputs(used.prediction, used.target, used.keypoints, gradient, loss)  # type: ignore[arg-type]
         kind = inputs.kind
         if kind not in self._graphs:
+            if len(self._graphs) == _KINDS:
+                return eager()
             self._seen[kind] = self._seen.get(kind, 0) + 1
-            if self._seen[kind] < _EAGER or len(self._graphs) == _KINDS:
+            if self._seen[kind] < _EAGER:
                 return eager()
             if kind not in self._tapes:
                 self._tapes[kind] = Tape()

@@ -144,6 +144,18 @@ def test_warm_up_and_chosen_frames(recorded):
     assert replays(model) == STEPS - 4 - 3 - 1
 
 
+def test_two_sizes_of_a_batch_are_captured_and_no_third(recorded):
+    models = []
+    for cuda_graph in (False, True):
+        model, _ = make("simple", {}, cuda_graph)
+        for size in (4, 5, 6):
+            for _ in range(6):
+                model.training_step(make_batch("simple", 17, 3, size), 0)
+        models.append(model)
+    assert equal(*map(state, models))
+    assert replays(models[1]) == 2 + 3
+
+
 def later(model, fields, host="simple", steps=range(6, STEPS)):
     """Steps that a model takes after others, on the data of `take`."""
     return take(model, torch.optim.SGD(model.parameters(), lr=1e-2), steps, host)
