@@ -76,11 +76,22 @@ def score(
     for name, start, length in file.clips:
         part = slice(start, start + length)
         clips[name] = _clip(
-            poses[part], file.frames[part], percentile[part], None if error is None else error[part], skeleton
+            (1000.0 if unit == "m" else 1.0) * poses[part],
+            file.frames[part],
+            percentile[part],
+            None if error is None else error[part],
+            skeleton,
         )
     mirrored = _looks_mirrored(file, poses, energy)
     result: dict[str, Any] = {
-        **{"file": Path(path).name, "unit": unit, "fps": file.fps, "clips": clips, "all": _mean(clips)},
+        **{
+            "file": Path(path).name,
+            "unit": unit,
+            "fps": file.fps,
+            "acceleration_in": _per_frame(unit),
+            "clips": clips,
+            "all": _mean(clips),
+        },
         **{
             "error_by": None if reason else "package" if file.error_mm is None else "file",
             "looks_mirrored": mirrored,
@@ -91,7 +102,7 @@ def score(
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(_finite(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     everything: dict[str, dict[str, Any]] = {"all": result["all"]} if len(clips) > 1 else {}
-    print(_table(clips | everything, file))
+    print(_table(clips | everything, unit))
     print(f"\nErrors are not estimated: {reason}." if reason else "")
     if mirrored:
         print("The mirror images of these poses are far more plausible: do the file's axes swap left and right?")
@@ -234,11 +245,15 @@ def _looks_mirrored(file: PoseFile, poses: Tensor, energy: MotionEnergy) -> bool
     return bool(own > 99.0) and bool(other < 90.0)
 
 
-def _table(clips: dict[str, dict[str, Any]], file: PoseFile) -> str:
+def _per_frame(unit: str | None) -> str:
+    return "mm/frame²" if unit else "unit of the file/frame²"
+
+
+def _table(clips: dict[str, dict[str, Any]], unit: str | None) -> str:
     shown = {
         name: column for name, column in _COLUMNS.items() if not all(math.isnan(clip[name]) for clip in clips.values())
     }
-    per = f"acceleration, {file.unit or 'unit'}/frame²"
+    per = f"acceleration, {_per_frame(unit)}"
     titles = ["clip", *(per if name == "acceleration" else title for name, (title, _) in shown.items())]
     rows = [titles]
     for name, clip in clips.items():

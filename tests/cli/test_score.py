@@ -43,7 +43,8 @@ def test_bad_poses_score_worse_than_good_ones(good, tmp_path, capsys):
     assert fine["limb_symmetry_error"] == pytest.approx(limb_symmetry_error(kept, H36M).item(), rel=1e-4)
     assert fine["bone_length_variation"] == pytest.approx(bone_length_variation(kept, H36M).item(), rel=1e-4, abs=1e-4)
     second = (good[8:] - 2 * good[7:-1] + good[6:-2]).norm(dim=-1).mean()
-    assert fine["acceleration"] == pytest.approx(second.item(), rel=0.2)
+    assert fine["acceleration"] == pytest.approx(1000 * second.item(), rel=0.2)
+    assert result["acceleration_in"] == "mm/frame²"
     assert poor["energy_percentile"] > 95
     assert len(poor["worst_frames"]) == 5
     assert int(poor["worst_frames"][0]["frame"]) >= 40
