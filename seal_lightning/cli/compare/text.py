@@ -16,7 +16,7 @@ __all__ = ["conclusion", "how_chosen", "weight_rows"]
 _SHOWN = {
     "mpjpe": ("MPJPE (mm)", 1),
     "body_segment_length_error": ("BSLE (%)", 2),
-    "mpjpe_cvar95": ("worst 5 % (mm)", 1),
+    "mpjpe_cvar95": ("MPJPE, worst 5 % (mm)", 1),
 }
 
 
