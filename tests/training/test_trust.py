@@ -538,7 +538,7 @@ def test_names_that_are_no_arguments_are_left_out_or_refused(settings, whole, ma
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_follows_crafted_settings_of_seal(name, form, whole, mark, folder):
     torch.save(crafted(whole, form, {"optimizer": filled(NAMED[form], mark)}, BY_PARSER), "crafted.ckpt")
-    with pytest.raises(ValueError, match=r"error: Expected `seal` to be(?s:.)*settings are those in 'crafted.ckpt'"):
+    with pytest.raises(ValueError, match=r"seal-lightning: Expected `seal` to be(?s:.)*settings are those in 'crafted.ckpt'"):
         command(name, "crafted.ckpt", "--model.seal=null")
 
 
@@ -547,7 +547,7 @@ def test_no_command_follows_crafted_settings_of_the_host(name, whole, mark, fold
     one = COMMANDS.index(name)
     for settings in [*CRAFTED_HOST[one:4:4], *CRAFTED_HOST[7 + one : 24 : 4]]:
         torch.save(crafted(whole, 2, None, {**BY_PARSER, **filled(settings, mark)}), "crafted.ckpt")
-        with pytest.raises(ValueError, match=r"error: Expected .* The settings are those in 'crafted.ckpt'"):
+        with pytest.raises(ValueError, match=r"seal-lightning: Expected .* The settings are those in 'crafted.ckpt'"):
             command(name, "crafted.ckpt")
         assert not mark.exists(), settings
 
