@@ -538,7 +538,7 @@ def test_names_that_are_no_arguments_are_left_out_or_refused(settings, whole, ma
 @pytest.mark.parametrize("name", COMMANDS)
 def test_no_command_follows_crafted_settings_of_seal(name, form, whole, mark, folder):
     torch.save(crafted(whole, form, {"optimizer": filled(NAMED[form], mark)}, BY_PARSER), "crafted.ckpt")
-    with pytest.raises(ValueError, match=r"seal-lightning: Expected `seal` to be(?s:.)*settings are those in 'crafted.ckpt'"):
+    with pytest.raises(ValueError, match=r"^seal-lightning: Expected `seal` to be.*settings are those in 'crafted"):
         command(name, "crafted.ckpt", "--model.seal=null")
 
 
