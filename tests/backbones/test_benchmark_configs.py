@@ -66,4 +66,6 @@ def test_config_runs(config, folders, tmp_path, monkeypatch, capsys):
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {run["method"] for run in results["runs"]} == {"host", "SEAL"}
     assert f"--config {path}" in (ROOT / path).read_text()
-    assert f"--config {path}" in (ROOT / "docs" / "backbones.md").read_text()
+    page = (ROOT / "docs" / "backbones.md").read_text()
+    assert f"`{data}`" in page
+    assert f"`{backbone}`" in page
