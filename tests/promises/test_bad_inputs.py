@@ -306,7 +306,7 @@ row("SealConfig-static", partial(SealConfig, mode="static"), "Expected a `checkp
 row("SealConfig-static warm", partial(SealConfig, mode="static", checkpoint="x", warmup_steps=1), "no `warmup_steps`")
 row("SealConfig-both", partial(SealConfig, energies=[EnergyTerm(SMALL)], loss_net=SMALL), "either `energies` or")
 row("SealConfig.of-int", partial(SealConfig.of, 1), "`seal` to be a SealConfig, but got int", TYPE)
-row("SealConfig.of-text", partial(SealConfig.of, "bad"), "`seal` to be given anew")
+row("SealConfig.of-text", partial(SealConfig.of, "bad"), "`seal` to be a SealConfig, but got 'bad'", TypeError)
 row("SealConfig.of-unknown", partial(SealConfig.of, {"weigth": 1}), "`seal` to be given anew.*(?s:.)*weigth")
 row("SealConfig.of-value", partial(SealConfig.of, {"weight": "x"}), "`seal` to be given anew.*(?s:.)*weight")
 
