@@ -151,7 +151,9 @@ def _attribute(found: re.Match[str], where: str, made: list[str], options: list[
 def _module(found: re.Match[str], where: str, made: list[str], options: list[str]) -> str:
     name = found[1]
     given = re.findall(r"Problem with given class_path '([^']+)'", found.string[: found.start()])
-    if given and given[-1].partition(".")[0] != name.partition(".")[0]:
+    # The class before it may be the one whose argument names the module, rather than one that imports it.
+    asked = [*given[-1:], *re.findall(r"Given value: ([\w.]+)", found.string[found.end() :])]
+    if given and all(path.partition(".")[0] != name.partition(".")[0] for path in asked):
         return f"{where}: {given[-1].rpartition('.')[0]} imports {name!r}, which is not installed."
     here = [path.stem for path in Path.cwd().iterdir() if path.suffix == ".py" or path.is_dir()]
     hint = did_you_mean(name, here) or " Classes are found in the current directory and in installed packages."
@@ -161,6 +163,10 @@ def _module(found: re.Match[str], where: str, made: list[str], options: list[str
 def _kind(found: re.Match[str], where: str, made: list[str], options: list[str]) -> str:
     given = re.search(r"Given value: ([^\n]+)", found.string)
     return f"{where}: Expected a subclass of {found[1]}, but got {given[1][:80] if given else 'another class'}."
+
+
+def _made(found: re.Match[str], where: str, made: list[str], options: list[str]) -> str:
+    return f"{where}: Expected a {found[2]}, or a function that makes one, but got {found[1]!r}."
 
 
 def _type(found: re.Match[str], where: str, made: list[str], options: list[str]) -> str:
@@ -179,6 +185,7 @@ _RULES: tuple[tuple[str, _Rule], ...] = (
     (r"unrecognized arguments: (--[^\s=]+)", _option),
     (r"the following arguments are required: ([^\n]+)", _missing),
     (r"Import path does not correspond to a subclass of (\w+)", _kind),
+    (r"callable class: Expected '([^']+)' to be a (?:function that returns|subclass of) <class '(\w+)'>", _made),
     (r"module '([\w.]+)' has no attribute '(\w+)'", _attribute),
     (r"No module named '([\w.]+)'", _module),
     (r"Expected a (?:<class '(?!NoneType|list)|typing\.)", _type),

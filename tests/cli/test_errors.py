@@ -57,6 +57,12 @@ def test_short_names_are_those_of_the_package(parser):
             "--trainer.callbacks: PoseReport has no argument 'unitt'. Did you mean 'unit'?",
         ),
         (["--config", "nothing.yaml"], "--config: File does not exist: "),
+        (
+            ["--model", SEAL, "--model.seal.loss_net=os.system"],
+            "Expected a LossNet, or a function that makes one, but got",
+        ),
+        (["--model", SEAL, "--model.seal.loss_net=torch.nn.Linear"], "that makes one, but got 'torch.nn.Linear'."),
+        (["--model", SEAL, "--model.seal.loss_net=nosuch.Net"], "--model.seal.loss_net: There is no module 'nosuch'."),
     ],
 )
 def test_a_mistake_is_told_in_a_line(parser, args, said, capsys):
