@@ -10,7 +10,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["ALL_AXES", "Kind", "Selection", "argument", "compared", "kind_of", "minus", "name_of", "selection"]
+__all__ = [
+    "ALL_AXES",
+    "Kind",
+    "Selection",
+    "argument",
+    "by_place",
+    "compared",
+    "kind_of",
+    "minus",
+    "name_of",
+    "selection",
+]
 
 
 class Kind(IntEnum):
@@ -67,6 +78,8 @@ _REARRANGE = (
 _ORDERED = frozenset(_NAMES[Kind.SELECTS].split()) - frozenset(_REARRANGE.split())
 _PIECES = frozenset(("chunk", "split", "tensor_split"))
 _ALONG = _PIECES | {"select", "narrow", "index_select", "unbind"}
+# Names of operands, in the order in which operations take them.
+_OPERANDS = ("condition", "input", "tensor", "input1", "x1", "input2", "x2", "target", "other", "mask", "value")
 ALL_AXES = 7  # bits of x, y and z
 
 
@@ -93,7 +106,9 @@ def compared(
         kwargs: Its arguments by name.
         negated: By their identity, tensors that are another one with the other sign; each with that one.
     """
-    one, other = operands(args, kwargs)
+    if len(args) < 2:
+        return None, None
+    one, other = args[0], args[1]
     alpha = kwargs.get("alpha", 1) if kwargs else 1
     if alpha == (-1 if adds else 1):
         return one, other
@@ -104,15 +119,13 @@ def compared(
     return None, None
 
 
-def operands(args: Sequence[Any], kwargs: Any) -> tuple[Any, Any]:
-    """The two operands of an operation, positional or by name; None for both where one is missing."""
-    if len(args) == 2:
-        return args[0], args[1]
-    given = [*args[:2]]
-    for name in ("input", "target", "other", "x1", "x2") if kwargs else ():
-        if name in kwargs:
-            given.append(kwargs[name])
-    return (given[0], given[1]) if len(given) > 1 else (None, None)
+def by_place(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+    """The arguments of an operation, of which the operands are given by their place, whatever they were given by."""
+    by_name = [name for name in _OPERANDS if name in kwargs] if len(args) < 3 else []
+    if not by_name:
+        return args, kwargs
+    left = {name: value for name, value in kwargs.items() if name not in by_name}
+    return (*args, *(kwargs[name] for name in by_name)), left
 
 
 def minus(args: Sequence[Any]) -> Tensor | None:
@@ -177,6 +190,8 @@ def _along_last(name: str, args: Sequence[Any], kwargs: Any, number: int) -> int
     if name == "narrow" and isinstance(start, int) and isinstance(length, int):
         return sum(1 << axis for axis in range(start, start + length))
     sizes = argument(args, kwargs, 1, "chunks" if name == "chunk" else "split_size", None)
+    if sizes is None:
+        sizes = (kwargs or {}).get("split_size_or_sections")  # what `torch.split` calls it, beside `Tensor.split`
     if (name, sizes) in (("chunk", 3), ("split", 1)):
         return 1 << number
     if name == "split" and isinstance(sizes, list | tuple):

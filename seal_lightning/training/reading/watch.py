@@ -16,7 +16,7 @@ from seal_lightning.training.reading.bits import BATCH, BY_AXIS, FIRST_BIT, NETW
 from seal_lightning.training.reading.containers import may_hold_arrays, named_tensors
 from seal_lightning.training.reading.hooks import Gates
 from seal_lightning.training.reading.meeting import Meetings
-from seal_lightning.training.reading.operations import Kind, compared, kind_of, minus, name_of, selection
+from seal_lightning.training.reading.operations import Kind, by_place, compared, kind_of, minus, name_of, selection
 from seal_lightning.training.reading.parts import Part, Parts, Pose
 from seal_lightning.training.reading.shapes import PoseShapes
 from seal_lightning.training.reading.weights import Weighings
@@ -155,6 +155,8 @@ class Watch(TorchFunctionMode):
         out = func(*args, **kwargs) if kwargs else func(*args)
         if kind is _EMPTY:
             return out
+        if kwargs and len(args) < 3:
+            args, kwargs = by_place(args, kwargs)
         made_of = RANDOM if kind is _RANDOM else self._all(args)
         if kwargs and kind is not _RANDOM:
             made_of |= self._all(kwargs.values())
@@ -242,7 +244,7 @@ class Watch(TorchFunctionMode):
         if kind is _GRADIENT and len(args) > 1 and not kwargs.get("create_graph"):
             return self._all(args[1:2]), 0, False  # a direction among the values of what it is taken by
         if (kind is _WEIGHS or kind is _SETS) and made_of & BATCH and made_of & NETWORK:
-            made_of |= self.weighings.weigh(name_of(func), args, kwargs)
+            made_of |= self.weighings.weigh(name_of(func), args)
         difference = self.meetings.scaled(args) if kind is _WEIGHS or kind is _NEGATES else 0
         return made_of, difference, kind is _DIFFERS
 
@@ -251,7 +253,7 @@ class Watch(TorchFunctionMode):
         if args[1].is_floating_point():
             made_of = self._all(args[:1]) | (self._all(kwargs.values()) if kwargs else 0)
         if made_of & BATCH and made_of & NETWORK:
-            made_of |= self.weighings.weigh(name_of(func), args, kwargs)
+            made_of |= self.weighings.weigh(name_of(func), args)
         return made_of
 
     def _all(self, values: Iterable[Any]) -> int:

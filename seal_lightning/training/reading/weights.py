@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -55,9 +55,9 @@ class Weighings:
         self._watch = watch
         self._found: list[Weighing] = []
 
-    def weigh(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any] | None) -> int:
+    def weigh(self, name: str, args: Sequence[Any]) -> int:
         """Look at an operation; return the bit of its weighing, 0 where it is none."""
-        for weighed, weight, left_out in _operands(name, args, kwargs or {}):
+        for weighed, weight, left_out in _operands(name, args):
             if self._weighs(weighed, weight):
                 bits = self._watch.made_of(weighed)
                 return self.add(bits, tuple(weighed.shape), _aligned(name, weight, weighed), left_out)
@@ -113,21 +113,20 @@ class Weighings:
         return pose and weight.is_floating_point() and bool(made_of & meeting.bits[1])
 
 
-def _operands(name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[tuple[Any, Any, bool]]:
+def _operands(name: str, args: Sequence[Any]) -> Iterator[tuple[Any, Any, bool]]:
     """What may be weighed, by what, and whether that names what is left out."""
-    given = [*args, *(kwargs[key] for key in ("input", "condition", "other", "mask", "value") if key in kwargs)]
     if name in _PRODUCTS:
-        yield given[0], given[1], False
-        yield given[1], given[0], False
-    elif name == "where" and len(given) == 3:
-        yield given[1], given[0], False
-        yield given[2], given[0], True
-    elif name in _FILLS and isinstance(given[1], Tensor) and given[1].dtype == torch.bool:
-        yield given[0], given[1], True
-    elif name in ("masked_select", "__getitem__") and isinstance(given[1], Tensor) and given[1].dtype == torch.bool:
-        yield given[0], given[1], False
+        yield args[0], args[1], False
+        yield args[1], args[0], False
+    elif name == "where" and len(args) == 3:
+        yield args[1], args[0], False
+        yield args[2], args[0], True
+    elif name in _FILLS and isinstance(args[1], Tensor) and args[1].dtype == torch.bool:
+        yield args[0], args[1], True
+    elif name in ("masked_select", "__getitem__") and isinstance(args[1], Tensor) and args[1].dtype == torch.bool:
+        yield args[0], args[1], False
     elif name == "einsum":
-        tensors = [item for item in given[1:] if isinstance(item, Tensor)] or list(given[-1])
+        tensors = [item for item in args[1:] if isinstance(item, Tensor)] or list(args[-1])
         if len(tensors) == 2:
             yield tensors[0], tensors[1], False
             yield tensors[1], tensors[0], False
