@@ -14,7 +14,7 @@ from torch import Tensor
 
 from benchmarks.error_estimate.hosts import fit
 from benchmarks.error_estimate.report import report
-from benchmarks.error_estimate.stored import H36M, Estimate, predict
+from benchmarks.error_estimate.stored import H36M, Estimate, predict, run_file
 from benchmarks.error_estimate.study import CLIPS, SETS, VIEWS, CriticStudy
 from seal_lightning.callbacks import ErrorEstimate
 from seal_lightning.error_estimate import ErrorCritic
@@ -22,21 +22,20 @@ from seal_lightning.error_estimate import ErrorCritic
 __all__ = ["main"]
 
 
-def run(study: CriticStudy, folder: Path, names: list[str]) -> None:
-    """Make the runs that are not finished yet, fold by fold; each is one file."""
+def run(study: CriticStudy, folder: Path, names: list[str], seeds: list[int] | None = None) -> None:
+    """Make the runs that are not finished yet, host by host and seed by seed; each is one file, beside a checkpoint."""
     torch.set_num_threads(1)
     jobs = [
-        (name, fold, seed) for name in names for fold in study.hosts[name].folds for seed in study.hosts[name].seeds
+        (name, seed, fold) for name in names for seed in study.hosts[name].seeds for fold in study.hosts[name].folds
     ]
-    for name, fold, seed in sorted(jobs, key=lambda job: (job[1], job[2])):
-        plan, path = study.hosts[name], folder / f"{name.replace(' ', '_')}-{fold}-{seed}.npz"
-        if path.exists():
+    for name, seed, fold in jobs:
+        plan, path = study.hosts[name], run_file(folder, name, fold, seed)
+        if path.exists() or (seeds is not None and seed not in seeds):
             continue
         # A heteroscedastic host says itself how far off it is.
-        with_critic = seed == plan.seeds[0] and name != "heteroscedastic"
-        critic = ErrorCritic(H36M) if with_critic else None
+        critic = None if name == "heteroscedastic" else ErrorCritic(H36M, seed=seed)
         beside = [] if critic is None else [ErrorEstimate(critic, unit="m", flip_averaged=True)]
-        host = fit(study, plan, fold, seed, beside)
+        host = fit(study, plan, fold, seed, beside, path.with_suffix(".ckpt"))
         sets = (*SETS, *(CLIPS + VIEWS if name == "plain lifter" else ()))
         content = {}
         for data in sets:
@@ -71,6 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", help="folder of the motion-capture files that the study names")
     parser.add_argument("--output", type=Path, default=Path("runs/error_estimate"), help="folder of the runs")
     parser.add_argument("--hosts", nargs="+", help="run or report only these hosts")
+    parser.add_argument("--seeds", nargs="+", type=int, help="run only these seeds")
     options = parser.parse_args(arguments)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> None:
     names = options.hosts or list(study.hosts)
     options.output.mkdir(parents=True, exist_ok=True)
     if options.action == "run":
-        run(study, options.output, names)
+        run(study, options.output, names, options.seeds)
     else:
         print(report(study, options.output, names))
 

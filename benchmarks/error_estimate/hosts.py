@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -59,8 +60,10 @@ def make_host(name: str, **arguments: Any) -> L.LightningModule:
     )
 
 
-def fit(study: CriticStudy, plan: HostPlan, fold: int, seed: int, callbacks: list[Any]) -> Any:
-    """Train a host, and return it in evaluation mode."""
+def fit(
+    study: CriticStudy, plan: HostPlan, fold: int, seed: int, callbacks: list[Any], checkpoint: Path | None = None
+) -> Any:
+    """Train a host, and return it in evaluation mode; its checkpoint is written where one is asked for."""
     L.seed_everything(seed, verbose=False)
     host = make_host(**plan.net)
     trainer = L.Trainer(
@@ -69,4 +72,6 @@ def fit(study: CriticStudy, plan: HostPlan, fold: int, seed: int, callbacks: lis
         **{"enable_progress_bar": False, "enable_model_summary": False, "callbacks": callbacks},
     )
     trainer.fit(host, study.training(plan, fold, seed))
+    if checkpoint is not None:
+        trainer.save_checkpoint(checkpoint)
     return host.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,18 @@ from benchmarks.error_estimate.hosts import Heteroscedastic
 from seal_lightning.functional import mirror_keypoints, mirror_poses
 from seal_lightning.skeleton import get_skeleton
 
-__all__ = ["Arrays", "predict"]
+__all__ = ["Arrays", "predict", "run_file"]
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Estimate = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 H36M = get_skeleton("h36m17")
 PASSES = 4  # forwards with dropout
+
+
+def run_file(folder: Path, host: str, fold: int, seed: int) -> Path:
+    """The file of a run."""
+    return folder / f"{host.replace(' ', '_')}-{fold}-{seed}.npz"
 
 
 @torch.no_grad()

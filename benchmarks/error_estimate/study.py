@@ -33,7 +33,7 @@ class HostPlan:
         net: Arguments of `benchmarks.error_estimate.hosts.make_host`.
         steps: Number of training steps.
         batch_size: Samples of a batch.
-        seeds: Seeds; the fold is trained once with each. The first has a critic, the others are its ensemble.
+        seeds: Seeds; the fold is trained once with each, beside a critic of that seed.
         folds: Folds that are trained.
         frames: Frames of a window.
         centre: Whether a window's target is its centre frame.
@@ -110,7 +110,7 @@ class CriticStudy:
             )
             side = kind
         elif side == "train":  # the training skeletons, seen by fixed cameras
-            data = self._mocap(plan, {"train": split["val"], "test": split["train"]}, MIXED, step=40)
+            data = self._mocap(plan, {"train": split["val"], "test": split["train"]}, MIXED, step=20)
             side = "test"
         else:
             where = kind if side == "clips" and kind == "val" else side if side == "val" else "test"

@@ -33,8 +33,9 @@ class ViewDamage:
             others. None of them means that all others have noise and drop-out.
         noise: Largest standard deviation of the noise of the rest, as a share of the person's size; each view has its
             own, spread evenly over the orders of magnitude from 0.002 on.
-        dropout: Largest share of joints that drop out; each view has its own from 0 on. Such a joint is somewhere in
-            the box around the person, with confidence 0.
+        dropout: Largest share of joints that drop out; each view has its own from 0 on. Such joints have confidence 0,
+            and lie somewhere in the box around the person or, in every second view, at (0, 0), where
+            `KeypointFileDataModule` puts joints that a detector has missed.
 
     Raises:
         ValueError: If a number is out of its range or a level is unknown.
@@ -95,4 +96,5 @@ def _noisy(damage: ViewDamage, keypoints_2d: Tensor, draws: Draws) -> Tensor:
     share = damage.dropout * draws.uniform("share of drop-outs", 1, 1)
     lost = (draws.uniform("dropped", frames, joints) < share)[..., None]
     anywhere = low + (high - low) * draws.uniform("anywhere", frames, joints, 2)
+    anywhere = torch.where(draws.uniform("at zero", 1, 1, 1) < 0.5, 0.0, anywhere)
     return torch.cat((torch.where(lost, anywhere, moved), torch.where(lost, 0.0, confidence)), dim=-1)

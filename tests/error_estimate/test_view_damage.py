@@ -32,7 +32,7 @@ def test_shares_of_the_mixture():
 
 
 def test_noise_and_drop_out():
-    """Joints are moved by up to the strength, relative to the person's size; those that drop out are within the box."""
+    """Joints move by up to the strength, relative to the size; those that drop out lie in the box or at zero."""
     keypoints, draws = views(2000, frames=4)
     seen = ViewDamage(undamaged=0.0, levels=(), noise=0.02, dropout=0.4)(keypoints, H36M, draws)
     lost = seen[..., 2] == 0
@@ -45,7 +45,12 @@ def test_noise_and_drop_out():
     strength = torch.logspace(torch.tensor(0.002).log10().item(), torch.tensor(0.02).log10().item(), 1001)
     assert error.square().mean().sqrt() == pytest.approx(float(strength.square().mean().sqrt()), rel=0.05)
     inside = (seen[..., :2] >= low) & (seen[..., :2] <= high)
-    assert inside[lost].all()
+    at_zero = (seen[..., :2] == 0).all(-1)
+    assert inside[lost & ~at_zero].all()
+    assert (lost | ~at_zero).all()
+    views_at_zero = at_zero.any(2).any(1)
+    assert views_at_zero.float().mean() == pytest.approx(0.5, abs=0.05)
+    assert at_zero[views_at_zero][lost[views_at_zero]].all()  # all that drop out of a view
 
 
 def test_the_same_draws_give_the_same_damage_in_any_batch():
