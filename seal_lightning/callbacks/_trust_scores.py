@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seal_lightning.callbacks.error_estimate import Estimated
 from seal_lightning.evaluation.calibration import Bin, assess, calibration_by_bin, risk_coverage
-from seal_lightning.evaluation.free_scores import free_scores
+from seal_lightning.evaluation.free_scores import TrainingPoses, free_scores
 from seal_lightning.functional import mpjpe
 from seal_lightning.skeleton import Skeleton
 
@@ -25,10 +25,11 @@ class TrustScores:
     Args:
         skeleton: The joints.
         millimetres: Millimetres in the unit of the poses.
+        training: Poses of the training; None leaves out the scores that know them.
     """
 
-    def __init__(self, skeleton: Skeleton, millimetres: float) -> None:
-        self.skeleton, self.millimetres = skeleton, millimetres
+    def __init__(self, skeleton: Skeleton, millimetres: float, training: TrainingPoses | None = None) -> None:
+        self.skeleton, self.millimetres, self.training = skeleton, millimetres, training
         self._rows: dict[str, list[dict[str, Tensor]]] = {}
 
     def add(self, groups: Mapping[str, Tensor], estimated: Estimated) -> None:
@@ -53,7 +54,7 @@ class TrustScores:
             "error": self.millimetres * error.flatten(),
             "bound": estimated.bounds.pose.flatten(),
             "estimate": estimated.errors.pose.flatten(),
-            **free_scores(judged, seen_at, self.skeleton, mirrored=judged - flip.float()),
+            **free_scores(judged, seen_at, self.skeleton, mirrored=judged - flip.float(), training=self.training),
         }
         for name, members in groups.items():
             chosen = members if read.labelled is None else members & read.labelled

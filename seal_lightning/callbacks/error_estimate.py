@@ -13,10 +13,12 @@ from torch import Tensor
 from seal_lightning import _distributed as ranks
 from seal_lightning._values import check_above_zero, check_counts
 from seal_lightning.callbacks._error_calibration import Calibration
+from seal_lightning.callbacks._training_poses import TrainingPoseMoments
 from seal_lightning.error_estimate.critic import ErrorCritic, Errors
 from seal_lightning.error_estimate.damage import ViewDamage
 from seal_lightning.error_estimate.training import CriticTraining, View
 from seal_lightning.error_estimate.views import Views
+from seal_lightning.evaluation.free_scores import TrainingPoses
 from seal_lightning.skeleton import get_skeleton
 from seal_lightning.training.mixin import SealMixin
 from seal_lightning.training.observed import Observed, StepObserver
@@ -98,6 +100,7 @@ class ErrorEstimate(Callback):
         self.critic, self.unit, self.every_n_steps = critic, unit, every_n_steps
         self._training = CriticTraining(critic, lr)
         self._views = Views(critic, ViewDamage() if damage is None else damage, flip_averaged, image_width)
+        self._moments = TrainingPoseMoments(critic.skeleton)
         self._observer = StepObserver(critic.skeleton)
         self._batches = self._steps = 0
         self._learns = False  # in validation too, for a host that is not trained
@@ -108,6 +111,11 @@ class ErrorEstimate(Callback):
     def steps(self) -> int:
         """How many updates the critic has had."""
         return self._steps
+
+    @property
+    def training_poses(self) -> TrainingPoses | None:
+        """The true poses that the critic learned from, measured; None before there were two."""
+        return self._moments.poses()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check that critic, host and data are of one skeleton and unit.
@@ -228,7 +236,7 @@ class ErrorEstimate(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The critic, its optimizer, and how far it has come."""
         counts = {"batches": self._batches, "steps": self._steps, "channels": self._views.channels}
-        return {**self._training.state_dict(), **counts}
+        return {**self._training.state_dict(), "training_poses": self._moments.state_dict(), **counts}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take what `state_dict` returned.
@@ -237,6 +245,7 @@ class ErrorEstimate(Callback):
             ValueError: If it is of another critic.
         """
         self._training.load_state_dict(state_dict)
+        self._moments.load_state_dict(state_dict["training_poses"])
         self._batches, self._steps = state_dict["batches"], state_dict["steps"]
         self._views.channels = state_dict["channels"]
 
@@ -257,7 +266,9 @@ class ErrorEstimate(Callback):
         self._steps += 1
         # Validation may be in inference mode, in which nothing can be learned.
         with torch.inference_mode(False):
-            return self._training.step(_outside_of_inference(view))
+            view = _outside_of_inference(view)
+            self._moments.update(view)
+            return self._training.step(view)
 
 
 def error_estimate_of(trainer: Trainer) -> ErrorEstimate | None:

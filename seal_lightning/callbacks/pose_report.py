@@ -7,7 +7,6 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from seal_lightning.evaluation.scoring import PoseScorer
 from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.mixin import SealMixin
-from seal_lightning.training.reading.step import WatchedStep
+from seal_lightning.training.observed import StepName, StepObserver
 
 __all__ = ["PoseReport"]
 
@@ -119,8 +118,7 @@ class PoseReport(Callback):
         self._estimate: ErrorEstimate | None = None
         self._trust: TrustScores | None = None
         self._mask: Tensor | None = None
-        self._watch = ExitStack()
-        self._step: WatchedStep | None = None
+        self._observer: StepObserver | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Check before the test that its poses can be scored."""
@@ -146,19 +144,25 @@ class PoseReport(Callback):
         self._label_free = LabelFreeScores(self._skeleton, self.focal)
         callbacks: list[Any] = getattr(trainer, "callbacks", [])
         self._estimate = next((callback for callback in callbacks if isinstance(callback, ErrorEstimate)), None)
-        self._trust = TrustScores(self._skeleton, 1000.0 if unit == "m" else 1.0)
+        self._observer = StepObserver(self._skeleton)
         self.scores = {}
 
-    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
-        """Record the calls in a step, unless the model is a SealMixin, which captures them itself."""
-        if self._scorer is not None and not isinstance(pl_module, SealMixin):
-            joints = self._skeleton.num_joints
-            self._step = WatchedStep(pl_module, joints, batch, trusted=lambda keypoints: True)
-            self._watch.enter_context(self._step.recorded())
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin the scores of estimated errors, now that the state of an `ErrorEstimate` is there."""
+        if self._scorer is not None and self._estimate is not None:
+            self._trust = TrustScores(self._skeleton, self._scorer.factor, self._estimate.training_poses)
 
-    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, *_: Any) -> None:
-        """Record the calls in a step, as in validation."""
-        self.on_validation_batch_start(trainer, pl_module, batch)
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """As in validation."""
+        self.on_validation_start(trainer, pl_module)
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Look at the step."""
+        self._look(pl_module, "validation_step")
+
+    def on_test_batch_start(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Look at the step."""
+        self._look(pl_module, "test_step")
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *_: Any
@@ -182,18 +186,26 @@ class PoseReport(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Drop the metrics, which hold memory; `scores` stay."""
-        self._watch.close()
+        self._leave()
         self._scorer = self._label_free = self._mask = self._estimate = self._trust = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Remove the hooks from the model."""
-        self._watch.close()
+        """Leave a step alone that was never called."""
+        self._leave()
+
+    def _look(self, module: Any, name: StepName) -> None:
+        if self._observer is not None and not isinstance(module, SealMixin):  # which looks at its steps itself
+            self._observer.watch(module, name)
+
+    def _leave(self) -> None:
+        if self._observer is not None:
+            self._observer.close()
+            self._observer = None
 
     def _score(self, module: Any, batch: Any) -> None:
         if self._scorer is None or self._label_free is None:
             return
-        self._watch.close()
-        captured = module.seal_captured if isinstance(module, SealMixin) else self._read()
+        captured = module.seal_captured if isinstance(module, SealMixin) else self._read(module)
         if self._mask is not None:
             mask = self._mask.to(captured.prediction.device).expand(captured.prediction.shape[:-1])
             seen = mask if captured.visibility is None else captured.visibility.bool() & mask
@@ -207,20 +219,19 @@ class PoseReport(Callback):
         if estimated is not None and self._trust is not None:
             self._trust.add(group_masks(batch, self._scorer.group_names, everything), estimated)
 
-    def _read(self) -> SealBatch:
+    def _read(self, module: Any) -> SealBatch:
         """What the step that was watched predicted."""
-        step, self._step = self._step, None
-        if step is None:
-            raise RuntimeError("Expected a step to be watched before it is scored.")
-        step.current = step.find(None)
-        return step.read().complete().detach()
+        observed = None if self._observer is None else self._observer.read(module)
+        if observed is None:
+            raise ValueError("Expected a prediction to meet a truth in this step, but none did.")
+        return observed.read
 
     def _report(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._scorer is None or self._label_free is None or self._trust is None:
+        if self._scorer is None or self._label_free is None:
             return
         errors = macro_average(self._scorer.scores())[0] if self._scorer.metrics else {}
         label_free = macro_average(self._label_free.compute())[0]
-        found, bins = self._trust.compute()
+        found, bins = ({}, []) if self._trust is None else self._trust.compute()
         trust = macro_average(found)[0] if found else {}
         self.scores = {"errors": errors, "label_free": label_free, **({"trust": trust} if trust else {})}
         datasets = {name.split("/")[0] for name in label_free if "/" in name}

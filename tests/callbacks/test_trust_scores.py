@@ -8,7 +8,7 @@ import torch
 
 from seal_lightning.callbacks import ErrorEstimate, PoseReport
 from seal_lightning.error_estimate import ErrorCritic
-from seal_lightning.evaluation import assess, free_scores, risk_coverage
+from seal_lightning.evaluation import TrainingPoses, assess, free_scores, risk_coverage
 from seal_lightning.functional import mirror_keypoints, mirror_poses
 from seal_lightning.skeleton import get_skeleton
 from tests.callbacks.test_pose_report import Plain, Seal, data
@@ -27,6 +27,11 @@ def test_the_report_says_how_well_errors_are_known(host, make_trainer, tmp_path,
     trainer.test(model, motion, verbose=False)
 
     critic, groups = estimate.critic, {}
+    # All training poses, for the whole data are seen once in an epoch.
+    training = TrainingPoses.of(torch.cat([batch["target"] for batch in motion.train_dataloader()]), H36M)
+    for name in ("mean", "covariance", "lengths"):
+        found, wanted = (getattr(part, name) for part in (estimate.training_poses, training))
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4 * wanted.abs().max().item())
     with torch.no_grad():
         for batch in motion.test_dataloader():
             seen = batch["keypoints_2d"]
@@ -36,7 +41,7 @@ def test_the_report_says_how_well_errors_are_known(host, make_trainer, tmp_path,
             rows = {
                 "error": 1000 * difference.norm(dim=-1).mean(1),
                 "estimate": critic.errors(**inputs).pose,
-                **free_scores(pose, seen, H36M, mirrored=other),
+                **free_scores(pose, seen, H36M, mirrored=other, training=training),
             }
             for number in batch["group"].unique():
                 chosen = {name: value[batch["group"] == number] for name, value in rows.items()}
