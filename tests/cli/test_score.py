@@ -94,17 +94,40 @@ def test_reads_mmpose_and_prints_the_card(good, tmp_path, capsys):
     assert "UI-PRMD" in capsys.readouterr().out
 
 
+def test_joints_are_picked_by_name(good, tmp_path, capsys):
+    quiet = ["--picture", "false"]
+    keypoints = good[..., :2].numpy() / 4
+    plain, _ = scored({"poses": good.numpy(), "keypoints_2d": keypoints, "unit": "m"}, tmp_path, capsys, *quiet)
+    order = np.roll(np.arange(19), 5)  # two more joints, and another order
+    names = np.array([*H36M.names, "left_toe", "right_toe"])[order]
+    poses, seen = (np.concatenate((part, part[:, :2] + 1), axis=1)[:, order] for part in (good.numpy(), keypoints))
+    arrays = {"poses": poses, "keypoints_2d": seen, "joints": names, "unit": "m"}
+    picked, _ = scored(arrays, tmp_path, capsys, *quiet)
+    assert picked["clips"] == plain["clips"]
+    assert plain["clips"]["0"]["error_mm"] > 0
+
+
 @pytest.mark.parametrize(
     ("arrays", "options", "message"),
     [
-        ({"poses": np.zeros((3, 16, 3))}, [], "Expected the 17 joints of Human3.6M, but got 16"),
+        (
+            {"poses": np.zeros((3, 16, 3))},
+            [],
+            "Expected the 17 joints of Human3.6M, .* but got 16. .* coco17_to_h36m17, h3wb133",
+        ),
         ({"poses": np.zeros((3, 17, 3))}, ["--mapping", "body25_to_h36m17"], "25"),
         ({"poses": np.zeros((3, 17, 3)), "unit": np.array("m")}, ["--unit", "mm"], "Expected no other `unit`"),
         ({"poses": np.zeros((3, 17, 3))}, ["--unit", "inch"], "Expected `unit` to be 'm' or 'mm'"),
+        ({"poses": np.zeros((3, 25, 3))}, [], "Hip, RHip, .*, but got 25. .* of others: body25_to_h36m17.$"),
         (
             {"poses": np.zeros((3, 17, 3)), "joints": np.array(list(get_skeleton("coco17").names))},
             [],
-            "Say with `mapping`",
+            "but got 17 with the names .'nose', .* of others: coco17_to_h36m17, ",
+        ),
+        (
+            {"poses": np.zeros((3, 17, 3)), "joints": np.array(H36M.names)},
+            ["--mapping", "coco17_to_h36m17"],
+            "Expected joint 0 to be 'nose', .* They are not what 'coco17_to_h36m17' starts from",
         ),
     ],
 )
