@@ -86,14 +86,28 @@ class Negatives(ABC):
 class PredictionNegatives(Negatives):
     """The prediction of the pose-net, which the loss-net learns to tell from the truth.
 
+    Args:
+        eval: Whether to take what the pose-net predicts in evaluation mode: without dropout, and with the running
+            statistics of its batch normalisation. Published training scripts do so. The pose-net then runs once more in
+            every step, for these negatives alone.
+
+    Raises:
+        TypeError: If `eval` is not True or False.
+
     Example:
         >>> truth, prediction = torch.zeros(1, 1, 3), torch.ones(1, 1, 3)
         >>> PredictionNegatives()(truth, prediction, Skeleton.from_parents([-1]), torch.Generator()).tolist()
         [[[[1.0, 1.0, 1.0]]]]
     """
 
+    eval: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.eval, bool):
+            raise TypeError(f"Expected `eval` to be True or False, but got {self.eval!r}.")
+
     def draw(self, truth: Tensor, prediction: Tensor, skeleton: Skeleton, generator: torch.Generator) -> Tensor:
-        """Return the predictions ``(1, N, J, 3)``."""
+        """Return the predictions ``(1, N, J, 3)``, in the mode that they were made in."""
         return prediction.unsqueeze(0)
 
 

@@ -13,7 +13,14 @@ from seal_lightning._values import is_whole, kind_of
 from seal_lightning.loss.terms import EnergyTerm
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["check_clips", "check_gradient", "check_options", "check_poses", "energies_by_name"]
+__all__ = [
+    "check_clips",
+    "check_eval_prediction",
+    "check_gradient",
+    "check_options",
+    "check_poses",
+    "energies_by_name",
+]
 
 
 def check_options(update: str, precision: str, seed: int, task_loss: Any = None) -> None:
@@ -107,6 +114,17 @@ def check_clips(energies: Mapping[str, EnergyTerm], prediction: Tensor) -> None:
             f"Expected `prediction` to be (B, T, J, 3) with at least two frames for the `temporal` term of {names}, "
             f"but got {tuple(prediction.shape)}."
         )
+
+
+def check_eval_prediction(needed: bool, eval_prediction: Tensor | None, prediction: Tensor) -> None:
+    """Raise unless the prediction in evaluation mode is there, if it is needed, with the shape of the prediction."""
+    if not needed or (isinstance(eval_prediction, Tensor) and eval_prediction.shape == prediction.shape):
+        return
+    got = tuple(eval_prediction.shape) if isinstance(eval_prediction, Tensor) else kind_of(eval_prediction)
+    raise ValueError(
+        f"Expected `eval_prediction` to have the shape {tuple(prediction.shape)} of `prediction`, but got {got}. It is "
+        "what the pose-net predicts in evaluation mode, which `PredictionNegatives(eval=True)` needs."
+    )
 
 
 def check_gradient(task_gradient: Tensor, prediction: Tensor) -> None:

@@ -13,7 +13,14 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from seal_lightning import _distributed as ranks
 from seal_lightning.functional import mpjpe
-from seal_lightning.loss.checks import check_clips, check_gradient, check_options, check_poses, energies_by_name
+from seal_lightning.loss.checks import (
+    check_clips,
+    check_eval_prediction,
+    check_gradient,
+    check_options,
+    check_poses,
+    energies_by_name,
+)
 from seal_lightning.loss.forces import ForceControl, Pull, felt, row_norm
 from seal_lightning.loss.passes import LossNets, SharedPass, SharedPasses
 from seal_lightning.loss.random import own_random_numbers
@@ -208,6 +215,8 @@ class SealLoss(nn.Module):
         keypoints_2d: Tensor,
         visibility: Tensor | None = None,
         labelled: Tensor | None = None,
+        *,
+        eval_prediction: Tensor | None = None,
     ) -> Tensor:
         """The loss that the loss-nets minimise, summed over the energies.
 
@@ -221,6 +230,8 @@ class SealLoss(nn.Module):
             keypoints_2d: Keypoints (..., J, 2), or (..., J, 3) with a confidence.
             visibility: Bool (..., J); an invisible joint counts nowhere.
             labelled: Bool (B,); only these samples are ranked.
+            eval_prediction: What the pose-net predicts in evaluation mode, of the shape of ``prediction``; for
+                ``PredictionNegatives(eval=True)``.
 
         Returns:
             Scalar loss, with gradients for the loss-nets alone, or its value under `torch.no_grad`; its mean over ranks
@@ -229,10 +240,14 @@ class SealLoss(nn.Module):
         if torch.is_inference_mode_enabled():
             # The slope of an energy takes a graph, which tensors of inference mode cannot be part of: copies can.
             with torch.inference_mode(False), torch.no_grad():
-                copies = (None if tensor is None else tensor.clone() for tensor in (visibility, labelled))
-                return self.ranking_loss(prediction.clone(), target.clone(), keypoints_2d.clone(), *copies)
+                masks = (visibility, labelled, eval_prediction)
+                *copies, copy = (None if tensor is None else tensor.clone() for tensor in masks)
+                poses = (prediction.clone(), target.clone(), keypoints_2d.clone())
+                return self.ranking_loss(*poses, *copies, eval_prediction=copy)
         check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
         check_clips(self.energies, prediction)
+        evaluated = eval_prediction if self.needs_eval_prediction else None
+        check_eval_prediction(self.needs_eval_prediction, eval_prediction, prediction)
         given, prediction, target = prediction, prediction.detach().float(), target.detach().float()
         if labelled is not None:
             target = torch.where(_as_rows(labelled, target), target, prediction)
@@ -240,6 +255,8 @@ class SealLoss(nn.Module):
             self.frame.update(target, visibility, labelled)
         truth = self.frame(target, keypoints_2d, visibility)
         predicted = self.frame(prediction, keypoints_2d, visibility, truth.unit).pose
+        if evaluated is not None:
+            evaluated = self.frame(evaluated.detach().float(), keypoints_2d, visibility, truth.unit).pose
         weights = truth.weights(labelled)
         frames = prediction.shape[1] if prediction.dim() == 4 else 1
         passes: dict[str, SharedPass] = {}
@@ -248,7 +265,7 @@ class SealLoss(nn.Module):
         losses, energies = [], []
         with own_random_numbers(self.seed, self.draws, prediction.device) as generator:
             for name, term in self.energies.items():
-                negatives = self._negatives(term, truth, predicted, generator)
+                negatives = term.draw(truth, predicted, evaluated, self.skeleton, generator)
                 probe = term.probe(truth, negatives, self.skeleton, generator)
                 true, negative, penalty = self.loss_nets.rank(name, truth, negatives, probe, passes.get(name))
                 loss = term.loss(true, negative, truth, negatives, frames)
@@ -278,6 +295,11 @@ class SealLoss(nn.Module):
                 name: (self.loss_nets.score(name, poses.keypoints_2d, poses.pose) * poses.valid).view(pose.shape[:-2])
                 for name in self.energies
             }
+
+    @property
+    def needs_eval_prediction(self) -> bool:
+        """Whether `ranking_loss` needs what the pose-net predicts in evaluation mode."""
+        return any(term.needs_eval_prediction for term in self.energies.values())
 
     @property
     def shared_poses(self) -> list[Tensor]:
@@ -321,12 +343,6 @@ class SealLoss(nn.Module):
             return fn(tensor) if asked.dtype == tensor.dtype else tensor.to(asked.device)
 
         return super()._apply(keep_precision, recurse)  # type: ignore[no-untyped-call, no-any-return]
-
-    def _negatives(self, term: EnergyTerm, truth: FramedPoses, predicted: Tensor, generator: torch.Generator) -> Tensor:
-        """The negatives (K, N, J, 3) of all sources of an energy, zero at invisible joints."""
-        first, *more = [make(truth.pose, predicted, self.skeleton, generator) for make in term.negatives or ()]
-        negatives = torch.cat([first, *more]) if more else first
-        return negatives * truth.seen[..., None] if truth.masked else negatives
 
     def _slope(self, name: str, poses: FramedPoses, shared: SharedPass | None) -> tuple[Tensor, Tensor]:
         """Energies (N,) of poses and their gradients (N, J, 3) there, from the shared pass if there is one."""

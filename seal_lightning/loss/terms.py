@@ -102,18 +102,47 @@ class EnergyTerm:
 
     @property
     def row_of_prediction(self) -> int | None:
-        """Index of the prediction itself among the negatives; None where it is not one of them."""
+        """Index of the prediction of the step among the negatives; None where it is not one of them."""
         row = 0
         for source in self.negatives or ():
-            if isinstance(source, PredictionNegatives):
+            if isinstance(source, PredictionNegatives) and not source.eval:
                 return row
             row += source.count
         return None
 
     @property
+    def needs_eval_prediction(self) -> bool:
+        """Whether some negatives are what the pose-net predicts in evaluation mode."""
+        return any(_from_evaluation_mode(source) for source in self.negatives or ())
+
+    @property
     def pulls(self) -> bool:
         """Whether the pose-net feels this energy at all."""
         return (self.weight.ratio if isinstance(self.weight, ForceRatio) else self.weight) > 0
+
+    def draw(
+        self,
+        truth: FramedPoses,
+        predicted: Tensor,
+        evaluated: Tensor | None,
+        skeleton: Skeleton,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The negatives (K, N, J, 3) of all sources, zero at invisible joints.
+
+        Args:
+            truth: The true poses.
+            predicted: The predictions of the step (N, J, 3).
+            evaluated: What the pose-net predicts in evaluation mode, (N, J, 3), where some negatives need it.
+            skeleton: Skeleton of the poses.
+            generator: Source of all random numbers.
+        """
+        made = []
+        for source in self.negatives or ():
+            prediction = evaluated if evaluated is not None and _from_evaluation_mode(source) else predicted
+            made.append(source(truth.pose, prediction, skeleton, generator))
+        negatives = torch.cat(made) if len(made) > 1 else made[0]
+        return negatives * truth.seen[..., None] if truth.masked else negatives
 
     def loss(
         self, energy_true: Tensor, energy_negative: Tensor, truth: FramedPoses, negatives: Tensor, frames: int
@@ -157,3 +186,8 @@ def default_energies() -> list[EnergyTerm]:
     """
     optimizer = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.9))
     return [EnergyTerm(loss_net=StructureLossNet, gradient_penalty=DenoisingScore(), optimizer=optimizer)]
+
+
+def _from_evaluation_mode(source: Any) -> bool:
+    """Whether a source of negatives takes the prediction that the pose-net makes in evaluation mode."""
+    return isinstance(source, PredictionNegatives) and source.eval

@@ -41,6 +41,8 @@ def reason_against(model: Any, used: SealBatch, moved: bool, devices: Container[
         return "a batch has no `target`"
     if used.visibility is not None or used.labelled is not None:
         return "a batch has `visibility` or `labelled`"
+    if used.eval_prediction is not None:
+        return "negatives are what the pose-net predicts in evaluation mode"
     if moved:
         return "`seal_batch` returns a prediction that is made from what the loss compares"
     if torch.is_anomaly_enabled():

@@ -12,7 +12,7 @@ from seal_lightning.loss.random import own_random_numbers
 
 __all__ = ["SealBatch"]
 
-_TENSORS = ("keypoints_2d", "prediction", "target", "visibility")
+_TENSORS = ("keypoints_2d", "prediction", "target", "visibility", "eval_prediction")
 _ALL_TENSORS = (*_TENSORS, "labelled")
 
 
@@ -29,6 +29,8 @@ class SealBatch:
         labelled: Bool (B,); False for a sample whose target is not to be read.
         joints: Where the prediction has more joints than the skeleton: which of them are the skeleton's, in its order.
             Of the other tensors, they are taken from those that have as many joints as the prediction.
+        eval_prediction: What the network predicts in evaluation mode, of the shape of the prediction. Only
+            ``PredictionNegatives(eval=True)`` reads it; where it is None, the network's call is run once more.
 
     Raises:
         TypeError: If the prediction is no tensor, or another field but ``joints`` is neither a tensor nor None.
@@ -40,6 +42,7 @@ class SealBatch:
     visibility: Tensor | None = None
     labelled: Tensor | None = None
     joints: Sequence[int] | None = None
+    eval_prediction: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in _ALL_TENSORS:
@@ -86,7 +89,7 @@ class SealBatch:
         if not joints or not all(isinstance(joint, int) and 0 <= joint < there for joint in joints):
             raise ValueError(f"Expected `joints` of SealBatch to be indices from 0 to {there - 1}, but got {joints!r}.")
         index = torch.tensor(list(joints), device=self.prediction.device)
-        axes = {"keypoints_2d": -2, "prediction": -2, "target": -2, "visibility": -1}
+        axes = {"keypoints_2d": -2, "prediction": -2, "target": -2, "visibility": -1, "eval_prediction": -2}
         chosen = {}
         for name, axis in axes.items():
             value = getattr(self, name)

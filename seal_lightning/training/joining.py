@@ -11,6 +11,7 @@ from seal_lightning import _distributed as ranks
 from seal_lightning.training import host
 from seal_lightning.training._guard import finite_with
 from seal_lightning.training.batch import SealBatch
+from seal_lightning.training.eval_prediction import with_eval_prediction
 from seal_lightning.training.reading.frontier import Place, as_rows, find_place, gradient_at
 from seal_lightning.training.reading.step import Found, WatchedStep
 from seal_lightning.training.reading.watch import OPAQUE
@@ -138,6 +139,8 @@ class Joining:
         model = self.model
         again, alone = self.took_part or model._seal_again(), self.took_part
         gradient = None if stated or place is None or not self._pulls(again) else self._gradient(loss, read, place)
+        if not again and model._seal_optimization.trains and model.seal.needs_eval_prediction:
+            read = with_eval_prediction(self.step, read, self._joined[-1])
         used = read.complete()
         if not again:
             model._seal_look(used, self.step.keypoints)
@@ -201,9 +204,8 @@ class Joining:
         if used.target is None:
             raise ValueError("Expected `seal_batch` to return a `target` to train the loss-nets on, but got None.")
         optimization.prepare()
-        ranking_loss = model.seal.ranking_loss(
-            used.prediction, used.target, used.keypoints, used.visibility, used.labelled
-        )
+        given = (used.prediction, used.target, used.keypoints, used.visibility, used.labelled)
+        ranking_loss = model.seal.ranking_loss(*given, eval_prediction=used.eval_prediction)
         optimization.reads = loss is not None
         model.seal_step(finite_with(ranking_loss, *(number for number in (loss, gradient) if number is not None)))
         optimization.schedule()
@@ -229,7 +231,7 @@ class Joining:
         pose = seal.frame.bone_length.new_zeros(0, 2, seal.skeleton.num_joints, 3)
         again = self.model._seal_again()
         gradient = pose if self._pulls(again) else None
-        used = self._scored(SealBatch(pose[..., :2], pose, pose), again)
+        used = self._scored(SealBatch(pose[..., :2], pose, pose, eval_prediction=pose), again)
         self._train(used, None, gradient, again)
         self._pull(used, None if gradient is None else used.prediction, None)
 

@@ -332,6 +332,7 @@ REFUSED = {
     "method": (SealForward, {}, replaced, "a method of `SealLoss` was replaced"),
     "seal_step": (OwnStep, {}, None, "`seal_step` is overridden"),
     "seal_batch": (OwnBatch, {}, None, "a prediction that is made from what the loss compares"),
+    "evaluation": (SealForward, {"negatives": (PredictionNegatives(eval=True),)}, None, "predicts in evaluation mode"),
     "masks": (Masked, {}, None, "a batch has `visibility` or `labelled`"),
 }
 

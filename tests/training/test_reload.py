@@ -344,7 +344,7 @@ def test_hyperparameters_are_plain_and_hold_what_was_left_to_defaults(make_train
         assert optimizer["init_args"] == {"lr": 1e-3, "betas": [0.5, 0.9]}
         assert settings["objective"]["class_path"] == f"seal_lightning.objectives.{LogisticObjective.__name__}"
         assert settings["negatives"] == [
-            {"class_path": "seal_lightning.negatives.PredictionNegatives", "init_args": {}}
+            {"class_path": "seal_lightning.negatives.PredictionNegatives", "init_args": {"eval": False}}
         ]
 
 

@@ -1,4 +1,4 @@
-"""The call that made a prediction, once more on other keypoints."""
+"""The call that made a prediction, once more: on other keypoints, or in evaluation mode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.shapes import PoseShapes
 from seal_lightning.training.reading.watch import Watch
 
-__all__ = ["Replay", "call_upstream", "recorded_call"]
+__all__ = ["Replay", "call_upstream", "predicted_again", "recorded_call"]
 
 
 class Replay:
@@ -32,10 +32,8 @@ class Replay:
     """
 
     def __init__(self, call: Call, place: int, output: int, shapes: PoseShapes) -> None:
-        self._module, self._named = call.module, call.named
-        self._inputs = _replaced(call.inputs, {})
+        self._call, self._inputs = call, _replaced(call.inputs, {})
         self._place, self._output, self._shapes = place, output, shapes
-        self._autocast = call.autocast
 
     @property
     def keypoints_2d(self) -> Tensor:
@@ -75,12 +73,41 @@ class Replay:
                 f"{tuple(keypoints_2d.shape)}."
             )
         inputs = _replaced(self._inputs, {self._place: keypoints_2d.detach().to(given).reshape(given.shape)})
-        args, kwargs = (inputs[:-1], inputs[-1]) if self._named else (inputs, {})
-        device, dtype = self._autocast
-        same_precision = torch.autocast(device, dtype, enabled=dtype is not None)
-        with torch.no_grad(), _unchanged(self._module, given.device, eval_mode), same_precision:
-            output = self._module(*args, **kwargs)
+        output = _run(self._call, inputs, given.device, eval_mode)
         return self._shapes.batch(list(tensors_in(output))[self._output]).detach()
+
+
+def predicted_again(watch: Watch, calls: Sequence[Call], prediction: Tensor) -> Tensor | str:
+    """What the call that made a prediction predicts of the same inputs in evaluation mode; or why there is none.
+
+    As with `Replay` there is no gradient, and nothing is left behind.
+
+    Args:
+        watch: The watch of the step.
+        calls: Its calls.
+        prediction: The tensor that is the prediction.
+    """
+    pose = watch.poses.get(id(prediction))
+    if pose is None:
+        return "no network was seen to make the prediction"
+    for call in calls:
+        for number, tensor in enumerate(tensors_in(call.output)):
+            if _bit(watch, tensor) != pose.bit:
+                continue
+            if any(watch.made_of(given) & other.bit for given in tensors_in(call.inputs) for other in calls):
+                return "what it was given was made by another network of the step"  # in the mode of the step
+            output = _run(call, _replaced(call.inputs, {}), prediction.device, True)
+            return watch.shapes.batch(list(tensors_in(output))[number]).detach()
+    return "the step changes the poses after its call"
+
+
+def _run(call: Call, inputs: Any, device: torch.device, eval_mode: bool) -> Any:
+    """What a call returns, once more, for such inputs, in the precision of the step."""
+    args, kwargs = (inputs[:-1], inputs[-1]) if call.named else (inputs, {})
+    kind, dtype = call.autocast
+    same_precision = torch.autocast(kind, dtype, enabled=dtype is not None)
+    with torch.no_grad(), _unchanged(call.module, device, eval_mode), same_precision:
+        return call.module(*args, **kwargs)
 
 
 def recorded_call(watch: Watch, calls: Sequence[Call], prediction: Tensor, keypoints: Tensor | None) -> Replay | str:
@@ -167,4 +194,6 @@ def _unchanged(module: nn.Module, device: torch.device, eval_mode: bool) -> Iter
             for (inner, name, buffer), value in zip(buffers, values, strict=True):
                 inner._buffers[name] = buffer
                 if buffer is not None and value is not None:
-                    buffer.copy_(value)
+                    # Past autograd's count of changes: in a training step the backward pass is still to come, and the
+                    # running statistics of a batch normalisation are part of its graph.
+                    buffer.data.copy_(value)

@@ -17,7 +17,7 @@ from seal_lightning.training.reading.choice import choose, made_by, meetings_in
 from seal_lightning.training.reading.keypoints import find_keypoints
 from seal_lightning.training.reading.masks import find_mask
 from seal_lightning.training.reading.meeting import Meeting
-from seal_lightning.training.reading.replay import Replay, call_upstream, recorded_call
+from seal_lightning.training.reading.replay import Replay, call_upstream, predicted_again, recorded_call
 from seal_lightning.training.reading.report import met, origin
 from seal_lightning.training.reading.shapes import PoseShapes
 from seal_lightning.training.reading.unseen import read_unseen
@@ -222,6 +222,14 @@ class WatchedStep:
         if prediction is None:
             return "the prediction of the step is not known"
         return recorded_call(self.watch, self.calls, prediction, self.keypoints)
+
+    def predicted_again(self) -> Tensor | str:
+        """What the call that made the prediction predicts in evaluation mode; or why it cannot be run once more."""
+        prediction = self.current.prediction
+        if prediction is None:
+            return "the prediction of the step is not known"
+        with self.unseen():
+            return predicted_again(self.watch, self.calls, prediction)
 
     def upstream(self) -> Replay | None:
         """The first call out of which the step makes its prediction, perhaps as a mean, which has to be checked."""
