@@ -11,6 +11,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from examples.backbones.skeletons import H36M_LEFT, H36M_RIGHT
 from examples.plain_lifter import LitLifter
 from seal_lightning import SealBatch, SealMixin
+from seal_lightning.constraints import SymmetryConstraint
+from seal_lightning.functional import bone_lengths
 
 __all__ = ["FewLabelsLifter", "SealFewLabelsLifter"]
 
@@ -27,6 +29,9 @@ class FewLabelsLifter(LitLifter):
             and their predictions are pulled towards those of a teacher, a moving average of the network that sees their
             mirror image ("Mean teachers are better role models", Tarvainen and Valpola, 2017).
         teacher_weight: Weight of the distance to the teacher's predictions.
+        structure: A loss on the bones of all predictions, with labels and without. "symmetry": left and right are to be
+            equally long. "bones": bones are to be as long as those of the people with labels, on the mean.
+        structure_weight: Weight of that loss.
         arguments: Arguments of `LitLifter`.
     """
 
@@ -35,10 +40,13 @@ class FewLabelsLifter(LitLifter):
         labelled: list[str],
         unlabelled: Literal["ignored", "seen", "teacher"] = "seen",
         teacher_weight: float = 0.3,
+        structure: Literal["none", "symmetry", "bones"] = "none",
+        structure_weight: float = 0.1,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
         self.labelled, self.unlabelled, self.teacher_weight = labelled, unlabelled, teacher_weight
+        self.structure, self.structure_weight = structure, structure_weight
         self.teacher = AveragedModel(self.net, multi_avg_fn=get_ema_multi_avg_fn(0.995)).requires_grad_(False)
         swapped = list(range(17))
         for left, right in zip(H36M_LEFT, H36M_RIGHT, strict=True):
@@ -69,11 +77,20 @@ class FewLabelsLifter(LitLifter):
         error = torch.where(rows[:, None, None], prediction - batch["target"], 0.0)
         loss = error.norm(dim=-1).mean(-1).sum() / rows.sum().clamp(min=1)
         self.log("train_loss", loss)
+        if self.structure != "none":
+            loss = loss + self.structure_weight * self.structural(prediction, batch["target"], rows)
         if self.unlabelled == "teacher":
             self.teacher.update_parameters(self.net)
             taught = (prediction - self.teach(batch["keypoints_2d"])).norm(dim=-1).mean(-1)
             loss = loss + self.teacher_weight * torch.where(rows, 0.0, taught).sum() / (~rows).sum().clamp(min=1)
         return loss
+
+    def structural(self, prediction: Tensor, target: Tensor, rows: Tensor) -> Tensor:
+        """Return the mean structural loss of all predictions (B, J, 3); of the targets, only labelled rows are read."""
+        if self.structure == "symmetry":
+            return SymmetryConstraint("h36m17")(prediction, prediction.detach()).mean()
+        known = torch.where(rows[:, None], bone_lengths(target, "h36m17"), 0.0).sum(0) / rows.sum().clamp(min=1)
+        return (bone_lengths(prediction, "h36m17") - known.detach()).abs().mean()
 
     @torch.no_grad()
     def teach(self, keypoints_2d: Tensor) -> Tensor:

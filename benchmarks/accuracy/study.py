@@ -28,8 +28,11 @@ class Method:
         weight: Weight of the constraint.
         seal_class: ``class_path`` of the SEAL subclass, for a host that needs one of its own.
         host: Arguments of the host that differ from the study's.
+        host_class: ``class_path`` of the host, where it is not the study's.
         data: Arguments of the data that differ from the study's.
         prior: Name of a method that is trained first, with the same seed; its loss-nets are then used frozen.
+        teachers: Names of methods that are trained first, with the same seed; the host's method `learn_from` is given
+            their networks.
     """
 
     family: str = "host"
@@ -40,8 +43,10 @@ class Method:
     constraint: str | None = None
     weight: float | None = None
     host: dict[str, Any] | None = None
+    host_class: str | None = None
     data: dict[str, Any] | None = None
     prior: str | None = None
+    teachers: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -99,11 +104,13 @@ class Study:
         """
         fields = self.methods[method]
         mine = {"steps": fields.steps or self.steps, "seed": seed}
-        for name in ("seal", "seal_class", "constraint", "weight", "host", "data"):
+        for name in ("seal", "seal_class", "constraint", "weight", "host", "host_class", "data"):
             if getattr(fields, name) is not None:
                 mine[name] = getattr(fields, name)
         if fields.prior is not None:
             mine["prior"] = self.run_key(fields.prior, seed)
+        if fields.teachers is not None:
+            mine["teachers"] = [self.run_key(name, seed) for name in fields.teachers]
         shared = {"data": _without_folders(self.data), "host": self.host, "clip": self.gradient_clip_val}
         text = json.dumps({**shared, "method": mine}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

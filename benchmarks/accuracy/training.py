@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -43,6 +43,18 @@ class LearningCurve(L.Callback):
             self.points.append((trainer.global_step, float(trainer.callback_metrics["val_mpjpe"])))
 
 
+class ForceRatios(L.Callback):
+    """Records how hard the energy pulls, as a share of the task's force, every 20 steps."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Add the ratio of this step, once the energy is felt."""
+        if trainer.global_step % 20 == 0 and "force_ratio" in (stats := pl_module.seal.stats):
+            self.values.append(float(stats["force_ratio"]))
+
+
 def train(study: Study, method: str, seed: int, predictions: Path, accelerator: str = "cpu") -> dict[str, Any]:
     """Train one method with one seed.
 
@@ -65,7 +77,8 @@ def train(study: Study, method: str, seed: int, predictions: Path, accelerator: 
     if fields.prior is not None:
         prior = predictions.with_suffix(".prior.pt")
         torch.save(_fit(study, fields.prior, seed, accelerator).model.seal.state_dict(), prior)
-    fit = _fit(study, method, seed, accelerator, prior)
+    teachers = [_teacher(study, name, seed, accelerator, predictions.parent) for name in fields.teachers or ()]
+    fit = _fit(study, method, seed, accelerator, prior, teachers)
     poses = {}
     for split, loader in _loaders(fit.data).items():
         poses[split], poses[f"{split}_flips"] = predict(fit.model, loader, get_skeleton(study.skeleton))
@@ -76,27 +89,51 @@ def train(study: Study, method: str, seed: int, predictions: Path, accelerator: 
     return {
         **{"method": method, "family": fields.family, "seed": seed, "steps": fields.steps or study.steps},
         **{"seconds": fit.seconds, "accelerator": accelerator, "curve": fit.curve, "logged": fit.logged},
+        "force_ratio": fit.force_ratio,
         "versions": versions(),
         **(energy_knowledge(fit.model, fit.data) if isinstance(fit.model, SealMixin) else {"knowledge": None}),
     }
 
 
 class _Fit(NamedTuple):
-    """What is left of a training; `logged` are the last values that were logged."""
+    """What is left of a training; `logged` are the last values that were logged.
+
+    `force_ratio` is the mean over the steps in which the energy was felt; None for a plain training.
+    """
 
     model: Any
     data: Any
     seconds: float
     curve: list[tuple[int, float]]
     logged: dict[str, float]
+    force_ratio: float | None
 
 
-def _fit(study: Study, method: str, seed: int, accelerator: str, prior: Path | None = None) -> _Fit:
+def _teacher(study: Study, method: str, seed: int, accelerator: str, folder: Path) -> dict[str, Any]:
+    """The trained network of a method and the people whose labels it had; students share it, so it is kept."""
+    path = folder / f"{study.run_key(method, seed)}.teacher.pt"
+    if not path.exists():
+        model = _fit(study, method, seed, accelerator).model
+        torch.save({"net": model.net.state_dict(), "labelled": model.labelled}, path)
+    teacher: dict[str, Any] = torch.load(path, weights_only=True)
+    return teacher
+
+
+def _fit(
+    study: Study,
+    method: str,
+    seed: int,
+    accelerator: str,
+    prior: Path | None = None,
+    teachers: Sequence[dict[str, Any]] = (),
+) -> _Fit:
     steps = study.methods[method].steps or study.steps
     L.seed_everything(seed, verbose=False)
     data = make_data(study, method, seed)
     model = _make_model(study, method, seed, data, prior)
-    curve = LearningCurve()
+    if teachers:
+        model.learn_from(teachers)
+    curve, ratios = LearningCurve(), ForceRatios()
     trainer = L.Trainer(
         max_steps=steps,
         max_epochs=-1,
@@ -104,7 +141,7 @@ def _fit(study: Study, method: str, seed: int, accelerator: str, prior: Path | N
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=study.gradient_clip_val,
-        callbacks=[curve, *([EnergyMonitor()] if isinstance(model, SealMixin) else [])],
+        callbacks=[curve, *([EnergyMonitor(), ratios] if isinstance(model, SealMixin) else [])],
         accelerator=accelerator,
         devices=1,
         logger=False,
@@ -117,7 +154,8 @@ def _fit(study: Study, method: str, seed: int, accelerator: str, prior: Path | N
     seconds = time.perf_counter() - start
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     model.to("cpu").eval()
-    return _Fit(model, data, seconds, curve.points, logged)
+    felt = [value for value in ratios.values if value > 0]
+    return _Fit(model, data, seconds, curve.points, logged, float(np.mean(felt)) if felt else None)
 
 
 def make_data(study: Study, method: str, seed: int) -> Any:
@@ -126,9 +164,11 @@ def make_data(study: Study, method: str, seed: int) -> Any:
     return _instantiate("data", L.LightningDataModule, {**study.data, "init_args": arguments})
 
 
-def _make_model(study: Study, method: str, seed: int, data: Any, prior: Path | None) -> L.LightningModule:
+def _make_model(study: Study, method: str, seed: int, data: Any, prior: Path | None) -> Any:
     fields = study.methods[method]
     config = {**study.host, "init_args": {**study.host.get("init_args", {}), **(fields.host or {})}}
+    if fields.host_class is not None:
+        config["class_path"] = fields.host_class
     if fields.seal is not None:
         made = seal_class(import_object(config["class_path"]))
         config["class_path"] = fields.seal_class or f"{made.__module__}.{made.__qualname__}"
