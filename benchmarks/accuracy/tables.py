@@ -206,8 +206,9 @@ def _last_fifth(outcome: Outcome) -> float:
 def _knowledge(outcomes: Outcomes) -> str:
     """Tabulate what each energy knows.
 
-    The columns are the AUROC of `energy_report` at the largest severity of every kind of damage, and four values of
-    `EnergyMonitor`: the alignment of the pull with the way to the truth, and rank correlations with errors.
+    The columns are how hard it pulls and how far predictions lie above truths, the AUROC of `energy_report` at the
+    largest severity of every kind of damage, and four values of `EnergyMonitor`: the alignment of the pull with the way
+    to the truth, and rank correlations with errors.
     """
     measured = _with_energies(outcomes)
     if not measured:
@@ -219,13 +220,18 @@ def _knowledge(outcomes: Outcomes) -> str:
         for energy in runs[0]["knowledge"]:
             scores = [[run["knowledge"][energy][kind]["auroc"][-1] for kind in kinds] for run in runs]
             logs = [[run["logged"][f"seal/monitor/{energy}/{key}"] for key in monitored] for run in runs]
-            rows.append(
-                f"| {name} | " + " | ".join(f"{value:.2f}" for value in np.hstack([scores, logs]).mean(0)) + " |"
-            )
+            ratios = [run.get("force_ratio") for run in runs]
+            ratio = np.nan if None in ratios else np.mean(ratios)
+            prefix = f"seal/monitor/{energy}/energy_"
+            gaps = [run["logged"][prefix + "prediction"] - run["logged"][prefix + "true"] for run in runs]
+            cells = " | ".join(f"{value:.2f}" for value in np.hstack([scores, logs]).mean(0))
+            rows.append(f"| {name} | {ratio:.1e} | {np.mean(gaps):.3g} | {cells} |")
     return (
-        "What the energies know: how well they tell true poses from those with the worst damage of each kind (AUROC), "
-        "the alignment of their pull with the way to the truth, and their rank correlation with the errors.\n\n"
-        + _table(" | ".join(["| method", *kinds, *monitored]) + " |", rows)
+        "What the energies know: the mean force ratio over the steps in which they pull (nan: not recorded), the "
+        "energy of predictions minus that of truths at the end, how well they tell true poses from those with the "
+        "worst damage of each kind (AUROC), the alignment of their pull with the way to the truth, and their rank "
+        "correlation with the errors.\n\n"
+        + _table(" | ".join(["| method", "force ratio", "gap", *kinds, *monitored]) + " |", rows)
     )
 
 

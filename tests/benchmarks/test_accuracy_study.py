@@ -1,5 +1,6 @@
 """The accuracy study: its statistics against references, and a whole toy study from training to report."""
 
+import copy
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ from benchmarks.accuracy.errors import EvaluationSet, Rescaling, angle_error, po
 from benchmarks.accuracy.few_labels import FewLabelsLifter
 from benchmarks.accuracy.nearest import nearest_distances, thirds
 from benchmarks.accuracy.outcome import Outcome, Rescaled
+from benchmarks.accuracy.published import METRES, BatchMarginObjective, PublishedLifter, PublishedMLPLossNet
+from benchmarks.accuracy.self_training import SelfTrainedLifter
 from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
 from benchmarks.accuracy.study import Study
 from benchmarks.accuracy.tables import strongest_rival
@@ -175,8 +178,8 @@ def _nets(state):
     return {name.removeprefix("loss_nets."): value for name, value in state.items() if name.startswith("loss_nets.")}
 
 
-def test_few_labels(study, tmp_path):
-    """The three ways to use samples without a label, and SEAL, all run and all give a different result."""
+def test_few_labels(study, tmp_path, monkeypatch):
+    """All ways to use samples without a label run, and all give a different result; students share a teacher."""
     plain = yaml.safe_load(study.read_text())
     few = "benchmarks.accuracy.few_labels"
     plain["host"] = {"class_path": f"{few}.FewLabelsLifter", "init_args": {"hidden": 16, "labelled": ["synthetic/y01"]}}
@@ -186,18 +189,36 @@ def test_few_labels(study, tmp_path):
         "ignored": {"host": {"unlabelled": "ignored"}},
         "teacher": {"host": {"unlabelled": "teacher"}},
         "SEAL": {"seal": {}, "seal_class": f"{few}.SealFewLabelsLifter"},
+        "symmetry": {"host": {"structure": "symmetry"}},
+        "bones": {"host": {"structure": "bones"}},
+        "fold": {"host": {"labelled": ["synthetic/y02"]}},
+        **{
+            keep: {
+                "host_class": "benchmarks.accuracy.self_training.SelfTrainedLifter",
+                "host": {"keep": keep},
+                "teachers": ["seen", "fold"],
+            }
+            for keep in ("all", "random", "bones half", "estimate")
+        },
     }
+    plain["methods"]["bones half"]["host"]["keep"] = "bones"
+    monkeypatch.setattr("benchmarks.accuracy.self_training.CRITIC_STEPS", 2)
     study.write_text(yaml.safe_dump(plain, sort_keys=False))
     main(["run", str(study), "--output", str(tmp_path), "--seeds", "0"])
     records = [json.loads(line) for line in (tmp_path / "results.jsonl").read_text().splitlines()]
-    assert len({record["curve"][-1][1] for record in records}) == 4
+    assert len({record["curve"][-1][1] for record in records}) == len(plain["methods"])
+    assert len(list((tmp_path / "predictions").glob("*.teacher.pt"))) == 2
     assert all(np.isfinite(record["curve"]).all() for record in records)
 
 
-@pytest.mark.parametrize("unlabelled", ["ignored", "seen", "teacher"])
-def test_targets_without_a_label_are_never_read(unlabelled):
-    config = {"labelled": ["a/1"], "unlabelled": unlabelled, "hidden": 8, "dropout": 0.0}
-    model = FewLabelsLifter(**config)
+@pytest.mark.parametrize("how", ["ignored", "seen", "teacher", "symmetry", "bones", "student"])
+def test_targets_without_a_label_are_never_read(how):
+    config = {"labelled": ["a/1"], "hidden": 8, "dropout": 0.0}
+    if how == "student":
+        model = SelfTrainedLifter(keep="bones", **config)
+        model.learn_from([{"net": copy.deepcopy(model.net.state_dict()), "labelled": ["a/1"]}])
+    else:
+        model = FewLabelsLifter(**{"structure" if how in ("symmetry", "bones") else "unlabelled": how}, **config)
     model._trainer = SimpleNamespace(datamodule=SimpleNamespace(group_names=["a/1", "a/2"]))
     model.log = lambda *args: None
     batch = {"keypoints_2d": torch.randn(6, 17, 2), "target": torch.randn(6, 17, 3), "group": torch.arange(6) % 2}
@@ -207,11 +228,44 @@ def test_targets_without_a_label_are_never_read(unlabelled):
     assert torch.isfinite(again)
     again.backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.net.parameters())
-    if unlabelled != "teacher":  # the teacher has moved on since the first call
+    if how != "teacher":  # the teacher has moved on since the first call
         torch.testing.assert_close(again, first)
     model.labelled = ["a/3"]
     with pytest.raises(ValueError, match=r"`labelled` to name skeletons of the data, .*'a/1'.* but got \['a/3'\]"):
         model.training_step(batch, 0)
+
+
+def test_structural_losses_act_on_all_poses():
+    """Against a loop: symmetry of every pose, and lengths against the means of the people with labels."""
+    prediction, target = torch.randn(2, 4, 17, 3, dtype=torch.float64)
+    rows = torch.tensor([True, False, True, False])
+    sizes, known = lengths(prediction), lengths(target)[[0, 2]].mean(0)
+    bones = FewLabelsLifter(labelled=["a/1"], structure="bones", hidden=8)
+    np.testing.assert_allclose(bones.structural(prediction, target, rows), np.abs(sizes - known).mean(), rtol=1e-6)
+    symmetry = FewLabelsLifter(labelled=["a/1"], structure="symmetry", hidden=8)
+    expected = np.mean([np.abs(sizes[:, left] - sizes[:, right]) for left, right in SKELETON.paired_bones])
+    np.testing.assert_allclose(symmetry.structural(prediction, target, rows), expected, rtol=1e-6)
+
+
+def test_the_published_parts():
+    """One margin for the whole batch in metres; no pose depends on another; half of the samples mirrored."""
+    margin = BatchMarginObjective()(torch.zeros(2), torch.zeros(1, 2), torch.tensor([[1.0, 3.0]]))
+    torch.testing.assert_close(margin, torch.full((2,), 2 * METRES))
+    net = PublishedMLPLossNet("h36m17", hidden=8).eval()
+    keypoints, pose = torch.randn(5, 17, 2), torch.randn(5, 17, 3)
+    torch.testing.assert_close(net(keypoints, pose)[3:4], net(keypoints[3:4], pose[3:4]))
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    assert len({net.train()(keypoints, pose)[0].item() for _ in range(5)}) > 1  # dropout
+
+    torch.manual_seed(0)
+    model, seen = PublishedLifter(task="mse", hidden=8, dropout=0.0), []
+    model.log = lambda *args: None
+    model.net.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    loss = model.training_step({"keypoints_2d": keypoints, "target": pose}, 0)
+    flipped = (seen[0] != keypoints).flatten(1).any(1)
+    assert 0 < flipped.sum() < 5
+    truth = torch.where(flipped[:, None, None], mirrored(pose, SKELETON), pose)
+    torch.testing.assert_close(loss, (model(seen[0]) - truth).square().mean())
 
 
 def test_a_run_is_known_by_what_changes_its_outcome(study):
