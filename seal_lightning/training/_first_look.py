@@ -11,6 +11,7 @@ from seal_lightning.functional import limb_symmetry_error
 from seal_lightning.functional.poses import segment_lengths
 from seal_lightning.loss.checks import check_poses
 from seal_lightning.skeleton import Skeleton
+from seal_lightning.training._views import why_views
 from seal_lightning.training.batch import SealBatch
 
 __all__ = ["FirstLook"]
@@ -20,10 +21,12 @@ _OTHER_UNIT = 100.0  # times as long bones: metres and millimetres are 1000 apar
 _PIXELS = 10.0  # mean size of a coordinate; normalised ones are of order 1
 _IMPLAUSIBLE_ASYMMETRY = 15.0  # percent
 _MEASURED_ASYMMETRY = 5.0  # percent; bodies have less
+_FLAGS = 2  # of COCO: not there, hidden, visible
 _SHORTEST_BONE = 0.2  # of the mean bone; of the joints of Human3.6M it is 0.4
-# From one frame to the next, joints move by so many times the size of the body in the image. In motion capture of one
-# frame a second it is 0.9, between cameras that stand 72 degrees apart 1.5, between unrelated frames 1.4.
-_UNRELATED_FRAMES = 1.0
+# Lengths of bones, in mean bones of their pose, vary by so much from sample to sample, in the median over the bones. Of
+# motion capture of several people it is 0.06, of image points with a depth 0.1; of standardised poses, rotations and
+# image points with a score 0.3 and more.
+_VARYING_BONES = 0.25
 _OVERRIDE = "override `seal_batch(self, batch, inputs, output)`"
 
 
@@ -60,7 +63,7 @@ class FirstLook:
         seen = _seen(read)
         if self.steps == 1:
             _look_at_keypoints(keypoints_2d, seen)
-            _look_at_window(keypoints_2d, given)
+            _look_at_window(keypoints_2d, given, read.target, seen)
             self._look_at_root(seen)
         if read.target is None or not self.skeleton.bones:
             return
@@ -99,18 +102,31 @@ class FirstLook:
                 f"zeros stand for missing truth, {_OVERRIDE} and return a `labelled` or `visibility` that says so."
             )
         _expect_depth(target, seen)
-        if not self.skeleton.paired_bones:
-            return
-        asymmetry = float(limb_symmetry_error(target, self.skeleton, visibility=seen))
+        asymmetry = self._asymmetry(target, seen)
+        varying = _varying(lengths, seen)
         if asymmetry > _IMPLAUSIBLE_ASYMMETRY:
             self._expect_joints_before_axes(target, seen)
-            warnings.warn(
-                f"The true poses' left and right bones differ by {asymmetry:.0f} % on average. If the targets are "
-                f"normalised by mean and standard deviation, {_OVERRIDE} and return "
-                "`SealBatch(keypoints_2d, prediction * std + mean, target * std + mean)`; if the joints are in another "
-                "order, set `skeleton` in SealConfig.",
-                stacklevel=4,
-            )
+            what = f"left and right bones differ by {asymmetry:.0f} % on average"
+            order = "; if the joints are in another order, set `skeleton` in SealConfig"
+        elif varying > _VARYING_BONES:
+            what, order = f"bones change their lengths by {100 * varying:.0f} % from sample to sample", ""
+        else:
+            return
+        no_pose = (
+            "; if they are rotations, velocities or image points with a score, return the poses, or None for a step "
+            "that trains none"
+        )
+        warnings.warn(
+            f"The true poses' {what}. If the targets are normalised by mean and standard deviation, {_OVERRIDE} and "
+            f"return `SealBatch(keypoints_2d, prediction * std + mean, target * std + mean)`"
+            f"{no_pose if varying > _VARYING_BONES else ''}{order}.",
+            stacklevel=4,
+        )
+
+    def _asymmetry(self, target: Tensor, seen: Tensor) -> float:
+        """By how many percent left and right bones differ; 0 where the skeleton has none."""
+        paired = self.skeleton.paired_bones
+        return float(limb_symmetry_error(target, self.skeleton, visibility=seen)) if paired else 0.0
 
     def _expect_joints_before_axes(self, target: Tensor, seen: Tensor) -> None:
         joints = self.skeleton.num_joints
@@ -173,15 +189,28 @@ def _seen(read: SealBatch) -> Tensor:
 
 def _expect_depth(target: Tensor, seen: Tensor) -> None:
     third = target[..., 2][seen]
-    if third.numel() > 1 and bool((third == third[0]).all() and third[0] != 0):
-        raise ValueError(
-            f"Expected true poses in three dimensions, but the third coordinate is {float(third[0]):g} in all joints, "
-            f"as in homogeneous image points. {_OVERRIDE[0].upper()}{_OVERRIDE[1:]} and return the poses, or None for "
-            "a step that trains no pose."
-        )
+    if third.numel() < 2:
+        return
+    constant = bool((third == third[0]).all() and third[0] != 0)
+    if not constant and not bool((third.frac() == 0).all() and (third >= 0).all() and 0 < third.max() <= _FLAGS):
+        return
+    what = f"{float(third[0]):g} in all joints, as in homogeneous" if constant else "0, 1 or 2, as the flag beside"
+    raise ValueError(
+        f"Expected true poses in three dimensions, but the third coordinate is {what} image points. "
+        f"{_OVERRIDE[0].upper()}{_OVERRIDE[1:]} and return the poses, or None for a step that trains no pose."
+    )
 
 
-def _look_at_window(keypoints_2d: Tensor, given: Tensor | None) -> None:
+def _varying(lengths: Tensor, seen: Tensor) -> float:
+    """By how much the lengths of bones, in mean bones of their pose, vary between poses that are seen whole."""
+    whole = lengths[seen.all(-1)]
+    if len(whole) < 2:
+        return 0.0
+    shares = whole / whole.mean(-1, keepdim=True)
+    return float((shares.std(0) / shares.mean(0)).median())
+
+
+def _look_at_window(keypoints_2d: Tensor, given: Tensor | None, truth: Tensor | None, seen: Tensor) -> None:
     rows, (joints, channels) = len(keypoints_2d), keypoints_2d.shape[-2:]
     frames = 1 if given is None or given.dim() < 3 else given.shape[1]
     if given is None or given.shape[:1] != (rows,) or given.numel() != rows * frames * joints * channels:
@@ -189,14 +218,15 @@ def _look_at_window(keypoints_2d: Tensor, given: Tensor | None) -> None:
     window = given.reshape(rows, frames, joints, channels)
     if frames == 1 or not torch.equal(window[:, frames // 2], keypoints_2d.reshape(rows, -1, joints, channels)[:, 0]):
         return
-    window = window[..., :2].float()
-    size = (window - window.mean(2, keepdim=True)).norm(dim=-1).mean(-1)[:, 1:]
-    moved = float(((window[:, 1:] - window[:, :-1]).norm(dim=-1).mean(-1) / size).nanmedian())
-    if moved > _UNRELATED_FRAMES:
+    window, whole = window[..., :2].float(), seen.reshape(rows, joints).all(-1)
+    if truth is not None and bool(whole.any()):
+        window, truth = window[whole], truth.float().reshape(rows, joints, 3)[whole]
+    why = why_views(window, truth)
+    if why is not None:
         warnings.warn(
             f"The keypoints {tuple(given.shape)} of one pose are taken for a window of {frames} frames, of which the "
-            f"centre is used, but from one to the next joints move by {moved:.1f} times the size of the body. If they "
-            f"are the views of {frames} cameras, {_OVERRIDE} and return those of one camera, or no keypoints.",
+            f"centre is used, but {why}. If they are the views of {frames} cameras, {_OVERRIDE} and return those of "
+            "one camera, or no keypoints.",
             stacklevel=5,
         )
 

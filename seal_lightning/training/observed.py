@@ -282,7 +282,7 @@ class StepObserver:
         (prediction,) = poses
         pose, made_of = shapes.batch(prediction), watch.made_of(prediction)
         fit = find_keypoints(watch, step.calls, made_of, (0, 0), tuple(pose.shape[:-2]), self._look.trusts)
-        keypoints, given = fit[0] if fit else (None, None)
+        keypoints, given, _ = fit[0] if fit else (None, None, False)
         read = SealBatch(None if keypoints is None else keypoints.float(), pose.detach()).complete()
         replay = recorded_call(watch, step.calls, prediction, given)
         if isinstance(replay, str):  # the mean with the mirror image, perhaps; `check` tells

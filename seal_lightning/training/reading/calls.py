@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -179,7 +179,8 @@ class Calls:
             known = watch.poses.get(id(tensor))
             watch.note(tensor, bits | made_of | bit, 0 if known is None else known.bit)
             posed = posed or id(tensor) in watch.poses
-        kept = (inputs, output) if posed or self.all_kept else (None, None)
+        posed = posed or self.all_kept or _of_more_joints(given, output)
+        kept = (inputs, output) if posed else (None, None)
         self.found.append(Call(kept[0], kept[1], module, self.host, bit, named, _autocast(output), hooked))
 
 
@@ -195,6 +196,12 @@ def _may_be_truth(watch: Watch, tensor: Tensor) -> bool:
     if made_of == 0 or made_of & (NETWORK | NOISE):
         return False
     return watch.leading(tensor) is not None or tuple(tensor.shape) == (watch.shapes.joints, 3)
+
+
+def _of_more_joints(given: Sequence[Tensor], output: Any) -> bool:
+    """Whether these may be keypoints, and poses of the same joints, of which the loss may compare a part."""
+    joints = {tensor.shape[-2] for tensor in tensors_in(output) if tensor.dim() > 2 and tensor.shape[-1] == 3}
+    return any(tensor.dim() > 2 and tensor.shape[-1] in (2, 3) and tensor.shape[-2] in joints for tensor in given)
 
 
 def _predicted(watch: Watch, tensor: Tensor) -> bool:

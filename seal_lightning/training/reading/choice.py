@@ -49,7 +49,7 @@ def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> 
     if not kept:
         return None
     for root in kept:
-        if all(other.made_of & root.bits[0] and other.truth_made_of & root.bits[1] for other in kept):
+        if all(_follows(watch, other, root) for other in kept):
             last = _last_stage(calls, kept, root)
             if last is not None:
                 _expect_no_noise(watch, last)
@@ -91,6 +91,19 @@ def _expect_no_noise(watch: Watch, meeting: Meeting) -> None:
                 f"{watch.names[of_truth]} and {watch.names[other]}, and the loss compares the prediction with the "
                 f"former: either may be noise that was added to the other. {OVERRIDE}."
             )
+
+
+def _follows(watch: Watch, other: Meeting, root: Meeting) -> bool:
+    """Whether a pair is made from another one; the truths of other samples or frames are other truths."""
+    if not (other.made_of & root.bits[0] and other.truth_made_of & root.bits[1]):
+        return False
+    if other.bits[0] != root.bits[0] or other is root:
+        return True
+    leading = watch.shapes.leading(root.truth) or ()
+    return not any(
+        take.bit == other.bits[1] and take.leading == leading and take.rows(len(leading)) is not None
+        for take in watch.takes
+    )
 
 
 def _last_stage(calls: Sequence[Call], meetings: Sequence[Meeting], first: Meeting) -> Meeting | None:

@@ -17,6 +17,20 @@ from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, OPAQUE,
 __all__ = ["find_keypoints", "fitting"]
 
 
+class Fit(NamedTuple):
+    """Keypoints of a prediction.
+
+    Args:
+        keypoints: The keypoints, (..., J, 2 or 3).
+        tensor: The tensor of the step that they are, or that they were taken out of.
+        part: Whether samples, frames or joints were taken out of it, as the step takes them out of a prediction.
+    """
+
+    keypoints: Tensor
+    tensor: Tensor
+    part: bool
+
+
 def find_keypoints(
     watch: Watch,
     calls: Sequence[Call],
@@ -24,7 +38,8 @@ def find_keypoints(
     truth: tuple[int, int],
     leading: tuple[int, ...],
     trusted: Callable[[Tensor], bool],
-) -> list[tuple[Tensor, Tensor]]:
+    masks: Sequence[Tensor] = (),
+) -> list[Fit]:
     """What the calls upstream of a prediction were given, two channels before three; else what that is made from.
 
     Three channels are keypoints with a confidence, or poses that a network refines, accelerations or the truth in
@@ -40,10 +55,10 @@ def find_keypoints(
         truth: The bit of the truth's values, and those of all that it is made from.
         leading: Leading dimensions of the prediction.
         trusted: Whether the third channel of a tensor is a confidence.
+        masks: Joints (..., J) that are visible. The third channel of the others may be anything.
 
     Returns:
-        The keypoints (..., J, 2 or 3), and the tensor of the step that they are: none, one, or several among which
-        nothing tells.
+        The keypoints: none, one, or several among which nothing tells.
 
     Raises:
         ValueError: If there are keypoints, but none of them fits the frames of the prediction.
@@ -52,20 +67,22 @@ def find_keypoints(
     own = _take(watch, made_of, leading, predicted=True)
     of_truth = _take(watch, truth[1], leading, predicted=False)
     for tensors, channels in _candidates(watch, calls, made_of):
-        found: dict[int, tuple[Tensor, Tensor]] = {}
+        found: dict[int, Fit] = {}
         for tensor in tensors:
-            if channels == 3 and (watch.pose(tensor).bit == truth[0] or not _confident(watch, tensor, trusted)):
+            same = channels == 3 and watch.pose(tensor).bit == truth[0]
+            if same or (channels == 3 and not _confident(watch, tensor, truth[1], trusted, masks)):
                 continue
-            fit = None if own is None else _taken(watch, tensor, channels, own)
+            taken = None if own is None else _taken(watch, tensor, channels, own)
+            fit = taken
             if fit is None:
                 fit = fitting(watch.shapes, tensor, channels, leading, centred=own is None, take=of_truth)
             if fit is not None:
-                found.setdefault(watch.pose(tensor).bit, (fit.detach(), tensor))
+                found.setdefault(watch.pose(tensor).bit, Fit(fit.detach(), tensor, taken is not None))
             elif refused is None:
                 refused = tensor
-        for bit, pair in found.items():
-            if all(watch.made_of(other) & bit for _, other in found.values()):
-                return [pair]
+        for bit, fit_of_all in found.items():
+            if all(watch.made_of(other.tensor) & bit for other in found.values()):
+                return [fit_of_all]
         if found:
             return list(found.values())
     if refused is not None:
@@ -73,7 +90,7 @@ def find_keypoints(
             f"Expected the keypoints to have the frames of the prediction {leading}, or an odd number of which it is "
             f"the centre, but got {tuple(refused.shape)}. {OVERRIDE}."
         )
-    return []
+    return list(_of_more_joints(watch, calls, made_of, leading, trusted))[:1]
 
 
 def fitting(
@@ -134,12 +151,43 @@ def _taken(watch: Watch, tensor: Tensor, channels: int, take: _Taken) -> Tensor 
     before = _take(watch, watch.made_of(take.source), take.leading, predicted=True)
     whole = None if before is None else _taken(watch, tensor, channels, before)
     if whole is None:
-        whole = fitting(watch.shapes, tensor, channels, take.leading, centred=False)
+        whole = fitting(watch.shapes, tensor, channels, take.leading, centred=before is None)
     return None if whole is None else whole[take.rows]
 
 
-def _confident(watch: Watch, tensor: Tensor, trusted: Callable[[Tensor], bool]) -> bool:
-    return not watch.made_of(tensor) & NOISE and trusted(watch.shapes.batch(tensor))
+def _confident(
+    watch: Watch, tensor: Tensor, truth: int, trusted: Callable[[Tensor], bool], masks: Sequence[Tensor]
+) -> bool:
+    """Whether three channels are keypoints with a confidence."""
+    made_of, keypoints = watch.made_of(tensor), watch.shapes.batch(tensor)
+    # What is made from the truth may be the truth at the joints that are given, which are not those that are scored.
+    if not made_of & truth & sum(watch.names):
+        for mask in masks:
+            if mask.shape == keypoints.shape[:-1]:
+                keypoints = keypoints.masked_fill(~mask[..., None], 0.0)
+    return not made_of & NOISE and trusted(keypoints)
+
+
+def _of_more_joints(
+    watch: Watch, calls: Sequence[Call], made_of: int, leading: tuple[int, ...], trusted: Callable[[Tensor], bool]
+) -> Iterator[Fit]:
+    """Of a prediction that was taken out of one with more joints: the same joints of keypoints with as many."""
+    for crop in watch.parts.crops:
+        source = crop.source
+        if not made_of & crop.bit or not watch.made_of(source) & NETWORK or source.shape[-1] != 3:
+            continue
+        shapes = PoseShapes(source.shape[-2])
+        before = shapes.leading(source) or ()
+        rows = crop.rows(len(before) + 1)
+        given = [tensor for call in calls if made_of & call.bit for tensor in tensors_in(call.inputs)]
+        for tensor in given if rows is not None else ():
+            for channels in (2, 3):
+                if watch.made_of(tensor) & NETWORK or shapes.leading(tensor, channels) is None:
+                    continue
+                fit = fitting(shapes, tensor, channels, before)
+                part = None if fit is None else fit[rows]
+                if part is not None and part.shape[:-2] == leading and (channels == 2 or trusted(part)):
+                    yield Fit(part.detach(), tensor, True)
 
 
 def _without_units(leading: tuple[int, ...]) -> tuple[int, ...]:

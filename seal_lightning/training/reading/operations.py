@@ -52,7 +52,8 @@ _NAMES = {
     Kind.SELECTS: (
         "__getitem__ view reshape flatten unflatten ravel squeeze unsqueeze transpose permute swapaxes swapdims "
         "moveaxis movedim select narrow unbind chunk split tensor_split index_select contiguous clone to float double "
-        "half bfloat16 type type_as detach expand expand_as view_as reshape_as alias cuda cpu t requires_grad_ data"
+        "half bfloat16 type type_as detach expand expand_as view_as reshape_as alias cuda cpu t flip requires_grad_ "
+        "data"
     ),
     Kind.EMPTY: "empty_like zeros_like ones_like full_like new_empty new_zeros new_ones new_full new_tensor shape size",
     Kind.RANDOM: (
@@ -73,7 +74,7 @@ _KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()
 # Of those that select, the ones that may leave values out, or change their order.
 _REARRANGE = (
     "__getitem__ transpose permute swapaxes swapdims moveaxis movedim select narrow unbind chunk split tensor_split "
-    "index_select expand expand_as t"
+    "index_select expand expand_as t flip"
 )
 _ORDERED = frozenset(_NAMES[Kind.SELECTS].split()) - frozenset(_REARRANGE.split())
 _PIECES = frozenset(("chunk", "split", "tensor_split"))

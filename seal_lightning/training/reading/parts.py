@@ -72,6 +72,7 @@ class Parts:
         self.shapes = shapes
         self.poses: dict[int, Pose] = {}
         self.takes: list[Take] = []
+        self.crops: list[Take] = []  # batches of poses taken out of what has more joints
         self.displacements: set[int] = set()  # between joints or frames of one batch: no poses, though of their shape
         self._found: dict[int, Part] = {}
         self._whole: dict[int, Pose] = {}  # the batch of poses out of which others were taken
@@ -120,6 +121,12 @@ class Parts:
         self._found[id(out)] = Part(out, of.pose, how.axes, row, mask, taken)
         if displaced:
             self.displacements.add(id(out))
+
+    def crop(self, func: Any, args: Sequence[Any], kwargs: Any, out: Tensor) -> None:
+        """Note poses that were taken out of what is none."""
+        pose, source = self.poses.get(id(out)), args[0]
+        if pose is not None and pose.leading is not None and source.dim() == out.dim() > 2:
+            self.crops.append(Take(pose.bit, pose.leading, source, out, func, args, kwargs))
 
     def displace(self, args: Sequence[Any], out: Tensor) -> None:
         """Note displacements: what is compared with them is compared with the poses themselves."""

@@ -147,6 +147,8 @@ def call_upstream(watch: Watch, calls: Sequence[Call], prediction: Tensor, keypo
 def _places(watch: Watch, call: Call, keypoints: Tensor) -> list[int]:
     """Which of the tensors that a call was given are the keypoints."""
     bit = _bit(watch, keypoints)
+    if bit is None:  # with other joints than the prediction
+        return []
     return [number for number, tensor in enumerate(tensors_in(call.inputs)) if _bit(watch, tensor) == bit]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,6 +110,7 @@ class WatchedStep:
         self._source, self._trusted, self._root = source, trusted, list(root)
         self.current = Found()  # what `read` is to make a batch of
         self.keypoints: Tensor | None = None
+        self._part = False  # whether these were taken out of more keypoints
         self.fitting_keypoints: list[str] = []  # where there are several, none of which the others are made from
 
     def __deepcopy__(self, memo: Any) -> None:
@@ -191,12 +191,11 @@ class WatchedStep:
             counted = self.watch.weighings.counted(found.meeting, found.loss, leading)
             visibility, labelled = _both(visibility, counted.visibility), _both(labelled, counted.labelled)
         masks = [mask for mask in (_stated_mask(self.batch), visibility) if mask is not None]
-        trusted = functools.partial(_trusted_where_seen, self._trusted, masks)
-        fit = find_keypoints(self.watch, self.calls, made_of, of, leading, trusted)
-        keypoints, self.keypoints = fit[0] if fit else (None, None)
+        fit = find_keypoints(self.watch, self.calls, made_of, of, leading, self._trusted, masks)
+        keypoints, self.keypoints, self._part = fit[0] if fit else (None, None, False)
         self.fitting_keypoints = [
-            f"{origin(self.watch, self.calls, tensor, self.watch.made_of(tensor))} {tuple(tensor.shape)}"
-            for _, tensor in fit
+            f"{origin(self.watch, self.calls, one.tensor, self.watch.made_of(one.tensor))} {tuple(one.tensor.shape)}"
+            for one in fit
         ]
         return SealBatch(
             None if keypoints is None else _floating(keypoints),
@@ -244,8 +243,10 @@ class WatchedStep:
             keypoints = f"as given {tuple(read.keypoints_2d.shape)}"
         else:
             where = origin(self.watch, self.calls, self.keypoints, self.watch.made_of(self.keypoints))
-            centre = read.keypoints_2d.numel() < self.keypoints.numel()
-            keypoints = f"{'centre frame of ' if centre else ''}{where} {tuple(self.keypoints.shape)}"
+            fewer = read.keypoints_2d.numel() < self.keypoints.numel()
+            taken = ("part of " if self._part else "centre frame of ") if fewer else ""
+            where = f"what is {where}" if taken and where.startswith("made from") else where
+            keypoints = f"{taken}{where} {tuple(self.keypoints.shape)}"
         if found.meeting is not None:
             pair = met(self.watch, self.calls, found.meeting)
         else:
@@ -286,11 +287,3 @@ def _floating(tensor: Tensor) -> Tensor:
 def _stated_mask(batch: Any) -> Tensor | None:
     mask = batch.get("visibility") if isinstance(batch, Mapping) else None
     return mask if isinstance(mask, Tensor) and mask.dtype == torch.bool else None
-
-
-def _trusted_where_seen(trusted: Callable[[Tensor], bool], masks: Sequence[Tensor], keypoints: Tensor) -> bool:
-    """Whether keypoints are trusted, whatever stands in joints that are not visible."""
-    for mask in masks:
-        if mask.shape == keypoints.shape[:-1]:
-            keypoints = keypoints.masked_fill(~mask[..., None], 0.0)
-    return trusted(keypoints)

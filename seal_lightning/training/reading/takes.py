@@ -54,6 +54,8 @@ def rows_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, lea
     name, source = name_of(function), args[0]
     if name == "__getitem__":
         return _of_index(args[1], source.dim(), leading)
+    if name == "flip":
+        return _flipped(args, kwargs, leading)
     if name not in ("select", "narrow", "index_select", "unbind", "chunk", "split", "tensor_split"):
         return None
     dim = argument(args, kwargs, 2 if name in ("chunk", "split", "tensor_split") else 1, "dim", 0)
@@ -68,6 +70,15 @@ def rows_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, lea
         start = (out.storage_offset() - source.storage_offset()) // max(1, source.stride(dim))
         index = start if name in ("select", "unbind") else slice(start, start + out.shape[dim])
     return (*[_ALL] * dim, index)
+
+
+def _flipped(args: Sequence[Any], kwargs: Any, leading: int) -> tuple[Any, ...] | None:
+    """The one leading dimension that is turned round, as an index."""
+    given = argument(args, kwargs, 1, "dims", ())
+    dims = [given] if isinstance(given, int) else list(given)
+    dims = [dim % args[0].dim() for dim in (dims if len(args) < 3 else args[1:])]
+    turned = [dim for dim in dims if dim < leading]
+    return (*[_ALL] * turned[0], list(range(args[0].shape[turned[0]]))[::-1]) if len(turned) == 1 else None
 
 
 def joints_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, joints: int) -> Tensor | None:

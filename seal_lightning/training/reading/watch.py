@@ -291,6 +291,8 @@ class Watch(TorchFunctionMode):
             self.note(out, made_of, made=True)
         if part is not None:
             self.parts.select(func, args, kwargs, out, part, how)
+        elif out.numel() != source.numel():
+            self.parts.crop(func, args, kwargs, out)
 
     def _order(self, source: Tensor, out: Tensor, made_of: int, in_order: bool) -> int:
         """The bits of a selection, with the one for coordinates that stand in another order than in poses."""

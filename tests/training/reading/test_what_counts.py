@@ -32,13 +32,18 @@ def run(loss, batch=(X, Y), build=lambda host: None, steps=1):
     return model, read, [str(warning.message) for warning in caught]
 
 
-def assert_right(loss, batch=(X, Y), build=lambda host: None):
+def assert_read(loss, batch=(X, Y), build=lambda host: None):
     model, read, words = run(loss, batch, build)
     x, prediction, truth = model.used
     assert same(read.prediction, prediction)
     assert same(read.target, truth)
     assert same(read.keypoints_2d, x)
-    assert force_ratio(model.total, model.task, prediction) == pytest.approx(0.1, rel=0.05)
+    return model, words
+
+
+def assert_right(loss, batch=(X, Y), build=lambda host: None):
+    model, words = assert_read(loss, batch, build)
+    assert force_ratio(model.total, model.task, model.used[1]) == pytest.approx(0.1, rel=0.05)
     return words
 
 
@@ -220,6 +225,63 @@ def test_frames_that_were_predicted_one_by_one():
     assert_right(loss, CLIPS)
 
 
+def test_labelled_samples_of_windows_have_the_centre_frames_of_theirs():
+    def loss(host, b, i):
+        prediction = host.wide(torch.cat([b[0], b[2]]))[:, None]
+        return distance(*host.uses(b[0][:, 2:3], prediction[:B], b[1][:, None]))
+
+    windows = keypoints(B, 5), Y, keypoints(B, 5, seed=7)
+    assert_right(loss, windows, lambda host: setattr(host, "wide", net(2 * J * 5)))
+
+
+def test_frames_turned_round_have_their_own_keypoints():
+    assert_right(
+        lambda host, b, i: distance(*host.uses(b[0].flip(1), sequence(host, b[0]).flip(1), b[1].flip(1))), CLIPS
+    )
+
+
+ANOTHER = {
+    "samples": lambda y: y[torch.randperm(B, generator=torch.Generator().manual_seed(0))],
+    "people": lambda y: y.flip(0),
+}
+
+
+@pytest.mark.parametrize("form", ANOTHER)
+def test_one_prediction_of_several_truths_stops(form):
+    def loss(host, b, i):
+        prediction = host(b[0])
+        return 0.7 * distance(prediction, b[1]) + 0.3 * distance(prediction, ANOTHER[form](b[1]))
+
+    with pytest.raises(ValueError, match=r"several pairs: .* Override `seal_batch"):
+        run(loss)
+
+
+MORE = {
+    "slice": (lambda p: p[:, :J], slice(J)),
+    "indices": (lambda p: p[..., list(range(J, 0, -1)), :], list(range(J, 0, -1))),
+    "narrow": (lambda p: p.narrow(1, 1, J), slice(1, 1 + J)),
+    "split": (lambda p: p.split([J, 1], 1)[0], slice(J)),
+}
+
+
+@pytest.mark.parametrize("channels", [2, 3])
+@pytest.mark.parametrize("form", MORE)
+def test_a_prediction_of_more_joints_has_the_keypoints_of_those_that_are_compared(form, channels):
+    of, joints = MORE[form]
+
+    def loss(host, b, i):
+        prediction = host.more(b[0])
+        return distance(*host.uses(b[0][:, joints], of(prediction), b[1]))
+
+    def build(host):
+        host.more = nn.Linear(channels, 3)
+
+    x = torch.rand(B, J + 1, channels, generator=torch.Generator().manual_seed(1))
+    model, _ = assert_read(loss, (x, Y), build)
+    assert f"keypoints = part of what is made from batch[0] (8, 18, {channels})" in model.seal_reading
+    assert isinstance(model._seal_replay, str)
+
+
 # Which keypoints.
 def test_of_several_keypoints_those_that_the_others_are_made_from():
     def mirrored_first(host, b, i):
@@ -253,6 +315,16 @@ def test_poses_that_go_in_are_no_keypoints(refined):
         return distance(*host.uses(None, b[0] + made if refined else made, b[1]))
 
     words = assert_right(loss, (Y + 0.1, Y), lambda host: setattr(host, "wide", net(3 * J)))
+    assert any("third channel is no confidence" in word for word in words)
+
+
+def test_joints_of_the_truth_that_are_filled_in_are_no_keypoints():
+    def loss(host, b, i):
+        seen = b[1][..., None]
+        filled = torch.where(seen, b[0], host.wide(torch.where(seen, b[0], 0.0)))
+        return distance(*host.uses(None, filled, b[0]))
+
+    _, words = assert_read(loss, (Y, SEEN), lambda host: setattr(host, "wide", net(3 * J)))
     assert any("third channel is no confidence" in word for word in words)
 
 
