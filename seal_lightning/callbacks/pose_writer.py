@@ -203,7 +203,10 @@ class PoseWriter(BasePredictionWriter):
 def _keypoint_file(trainer: Trainer) -> KeypointFileDataModule:
     data = getattr(trainer, "datamodule", None)
     if not isinstance(data, KeypointFileDataModule):
-        raise TypeError(f"Expected PoseWriter to go with a KeypointFileDataModule, but got {type(data).__name__}.")
+        raise TypeError(
+            "Expected PoseWriter to go with a KeypointFileDataModule, whose file names the frames, but got "
+            f"{type(data).__name__}. Of other data, `trainer.predict(model, datamodule)` returns the poses in Python."
+        )
     return data
 
 

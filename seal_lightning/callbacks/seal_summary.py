@@ -14,9 +14,11 @@ __all__ = ["SealSummary"]
 
 # Steps with SEAL in plain steps: figures of docs/performance.md, of alternating updates in SimpleBaseline at batch 256.
 _MEASURED = {
-    "StructureLossNet": "1.14 beside a model of 4.3 M parameters, 2.10 beside one of 0.3 M",
-    "GraphLossNet": "1.88 at the size 64 x 2, 21.53 at the published size, beside a model of 4.3 M parameters",
-    "MLPLossNet": "3.15 at the published size, beside a model of 4.3 M parameters",
+    "StructureLossNet": "1.14 times as long beside a model of 4.3 M parameters, 2.10 times beside one of 0.3 M, more "
+    "beside a smaller one",
+    "GraphLossNet": "1.88 times as long at the size 64 x 2, 21.53 times at the published size, beside a model of 4.3 M "
+    "parameters",
+    "MLPLossNet": "3.15 times as long at the published size, beside a model of 4.3 M parameters",
 }
 
 
@@ -61,7 +63,7 @@ def _lines(model: Any) -> list[str]:
         if (measured := _MEASURED.get(name)) is None:
             lines.append(f"SEAL costs: not measured for {name}")
         else:
-            lines.append(f"SEAL costs: a step is that many plain ones, measured on a CPU at batch 256: {measured}")
+            lines.append(f"SEAL costs: a step takes {measured} (measured on a CPU, batch 256)")
     return lines
 
 

@@ -10,6 +10,7 @@ from pydoc import locate
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import BasePredictionWriter
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import WandbLogger
 
@@ -162,6 +163,22 @@ class SealCLI(LightningCLI):
             **options: The other arguments of `Trainer.validate`.
         """
         self._print_scores(self.trainer.validate(verbose=False, **options), verbose)
+
+    def predict(self, **options: Any) -> None:
+        """Run the prediction, and say so where no callback writes what it predicts.
+
+        Args:
+            **options: The arguments of `Trainer.predict`.
+        """
+        self.trainer.predict(**options)
+        callbacks: list[Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+        written = any(isinstance(callback, BasePredictionWriter) for callback in callbacks)
+        if not written and self.trainer.is_global_zero:
+            print(
+                "Unless the model writes by itself, nothing was written: none of the callbacks is a prediction writer. "
+                "--trainer.callbacks PoseWriter writes the poses of a detector's keypoints; in Python, "
+                "`trainer.predict(model, datamodule)` returns those of any data."
+            )
 
     def _print_scores(self, results: Any, verbose: bool) -> None:
         table = scores_table(results, getattr(self.datamodule, "unit", None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -50,6 +51,8 @@ def main(args: Sequence[str] | None = None) -> None:
         if args is not None:
             _run_with_lightning(command, arguments, more)
             return
+        # Lightning's own, with the newest torch: nobody who types a command can do anything about it.
+        warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
         errors = import_module("seal_lightning.cli._errors")
         with errors.readable_errors(f"seal-lightning {command}"):
             _run_with_lightning(command, arguments, more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
@@ -30,6 +31,8 @@ def fit_critic(
     datamodule: LightningDataModule,
     checkpoint: str | Path,
     output: str | Path | None = None,
+    *,
+    verbose: bool = True,
 ) -> Path:
     """Fit the critic of a trainer's `ErrorEstimate` to a finished host, and write the host's checkpoint with it.
 
@@ -42,6 +45,7 @@ def fit_critic(
         datamodule: Training and validation data.
         checkpoint: The host's checkpoint. If there is a critic in it, that one is fitted further.
         output: File to write; None is ``NAME-critic.ckpt`` beside ``NAME.ckpt``.
+        verbose: Whether the trainer prints what the last validation measured.
 
     Returns:
         The file.
@@ -68,7 +72,7 @@ def fit_critic(
     datamodule.setup("fit")
     with _training_data_in_validation(trainer, datamodule), estimate.learning_in_validation():
         _learn(trainer, model, datamodule, estimate, str(path))
-    trainer.validate(model, datamodule=datamodule)
+    trainer.validate(model, datamodule=datamodule, verbose=verbose)
     if trainer.is_global_zero:
         content["callbacks"] = {**content.get("callbacks", {}), estimate.state_key: estimate.state_dict()}
         torch.save(content, target)
@@ -100,7 +104,10 @@ def _training_data_in_validation(trainer: Trainer, datamodule: LightningDataModu
     limit = trainer.limit_val_batches
     vars(datamodule)["val_dataloader"] = datamodule.train_dataloader
     try:
-        yield
+        with warnings.catch_warnings():
+            # Lightning takes the training data, which are in another order every epoch, for validation data here.
+            warnings.filterwarnings("ignore", message=".*sampler has shuffling enabled")
+            yield
     finally:
         del vars(datamodule)["val_dataloader"]
         trainer.limit_val_batches = limit
@@ -129,13 +136,19 @@ class FitCriticCLI(SealCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         config: Any = self.config_init[subcommand]
         if config["ckpt_path"] is None:
-            self.parser.error("Expected `ckpt_path` to be the checkpoint of a trained host, but got none.")
+            self._subcommand_parsers["validate"].error(
+                "Expected `ckpt_path` to be the checkpoint of a trained host, but got none."
+            )
         if self.datamodule is None:
-            self.parser.error("Expected `data` to be a LightningDataModule, but got none.")
+            self._subcommand_parsers["validate"].error("Expected `data` to be a LightningDataModule, but got none.")
         try:
-            target = fit_critic(self.trainer, self.model, self.datamodule, config["ckpt_path"], config["output"])
+            target = fit_critic(
+                self.trainer, self.model, self.datamodule, config["ckpt_path"], config["output"], verbose=False
+            )
         except (ValueError, OSError) as error:
-            self.parser.error(str(error))
+            self._subcommand_parsers["validate"].error(str(error))
+        measured = {name: float(value) for name, value in self.trainer.callback_metrics.items()}
+        self._print_scores([measured], verbose=True)
         print(f"Written to {target}: the host as it was, and the critic.")
 
 

@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -224,7 +225,7 @@ def test_a_critic_that_nobody_asks_says_so(trained, tmp_path):
     assert "error_mm" not in arrays
 
 
-def test_a_critic_fitted_on_a_finished_host(trained, tmp_path):
+def test_a_critic_fitted_on_a_finished_host(trained, tmp_path, capsys, recwarn):
     host = torch.load(trained[1], weights_only=True)
     del host["callbacks"]
     torch.save(host, tmp_path / "host.ckpt")
@@ -232,6 +233,10 @@ def test_a_critic_fitted_on_a_finished_host(trained, tmp_path):
     with pytest.raises(ValueError, match=r"fitted, but this one was not. Give the `ckpt_path` of a `fit` with"):
         predicted(trained, tmp_path / "before", tmp_path / "host.ckpt")
     run("fit-critic", "error_estimate", tmp_path, *options, "--trainer.max_steps=5")
+    printed = capsys.readouterr().out
+    assert re.search(r"^error_estimate/auroc +-?[\d.e-]+$", printed, flags=re.MULTILINE)  # a small table, no 14 digits
+    assert not re.search(r"\d\.\d{7}", printed)
+    assert not [one for one in recwarn if "shuffling" in str(one.message)]
     after = torch.load(tmp_path / "host-critic.ckpt", weights_only=True)
     state = after.pop("callbacks")["ErrorEstimate"]
     assert state["steps"] == 5

@@ -290,7 +290,7 @@ def test_writer_asks_for_matplotlib_before_it_predicts(make_trainer, tmp_path, m
 
 def test_writer_asks_for_its_data(make_trainer, tmp_path):
     data = MocapDataModule(synthetic=SyntheticMocap(subjects=3, clips_per_subject=1, frames=5))
-    with pytest.raises(TypeError, match=r"Expected PoseWriter to go with a KeypointFileDataModule, but got MocapDataM"):
+    with pytest.raises(TypeError, match=r"whose file names the frames, but got MocapDataM"):
         make_trainer(callbacks=[PoseWriter(str(tmp_path))]).predict(Echo(), data)
     two = SimpleNamespace(world_size=2, datamodule=KeypointFileDataModule(npz_of(tmp_path, 2)[0]))
     with pytest.raises(ValueError, match=r"Expected one process to predict in, but got 2. Set `devices: 1`"):

@@ -132,6 +132,9 @@ def test_fit_validate_test_predict(config, tmp_path, capsys):
     assert "test" not in capsys.readouterr().out
     main(["predict", "--config", config, *trained, "--trainer.callbacks+=my_lifters.KeepPredictions"])
     predictions = torch.load("predictions.pt")
+    assert "nothing was written" not in capsys.readouterr().out
+    main(["predict", "--config", config, *trained, "--trainer.limit_predict_batches=1"])
+    assert "none of the callbacks is a prediction writer" in capsys.readouterr().out
     assert predictions[0].shape == (5, 17, 3)
 
     from my_lifters import Lifter

@@ -9,7 +9,7 @@ markdown = pytest.importorskip("markdown")
 pytest.importorskip("mkdocs")
 pytest.importorskip("latex2mathml")
 
-from docs.site import drawings, mathml, pages  # noqa: E402
+from docs.site import drawings, mathml, pages, tables  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -118,3 +118,21 @@ def test_docstrings_become_markdown():
         "    As in:\n\n        code\n\n    Examples:\n        >>> 1"
     )
     assert as_markdown("A line.") == "A line."
+
+
+def test_cells_and_code_are_marked_by_their_length():
+    def marked(text):
+        return tables.on_page_content(html(text), None, None, None)
+
+    made = marked(f"| a | b |\n|---|---:|\n| {'word ' * 6} | `--report` |")
+    assert '<td class="words">' in made
+    assert '<td style="text-align: right;"><code class="word">--report</code></td>' in made
+    assert marked(f"| a |\n|---|\n| <i>{'word ' * 17}</i> |").count("prose") == 1
+    assert "class" not in marked(f"`{'x' * 33}`\n\n| a |\n|---|\n| few words |")
+
+
+def test_the_search_of_a_folder_fetches_nothing():
+    text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    # Without a file of that name, the plugin `offline` has browsers fetch one from elsewhere.
+    assert "polyfills: [site/iframe-worker.js]" in text
+    assert (ROOT / "docs/site/iframe-worker.js").is_file()

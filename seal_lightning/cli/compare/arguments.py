@@ -45,6 +45,6 @@ def add_arguments(parser: Any) -> None:
     add("host_checkpoint", str | None)
     add("split", Literal["test", "val"], "test")
     add("unit", Literal["m", "mm"] | None)
-    add("report", bool | None)
+    add("report", bool | None, nargs="?", const=True)
     add("output", str, "runs/compare")
     add("resume", str | None)
