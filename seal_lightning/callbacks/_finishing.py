@@ -43,8 +43,9 @@ class Finishing:
         if (self.rescale == "mean") != (self.lengths is not None):
             raise ValueError(
                 "Expected `lengths`, the mean length of every bone in the training data, to go with `rescale='mean'` "
-                f"and with nothing else, but got `rescale={self.rescale!r}` and `lengths={self.lengths!r}`. Of "
-                "true poses (N, J, 3) they are `seal_lightning.functional.bone_lengths(poses, skeleton).mean(0).tolist()`."
+                f"and with nothing else, but got `rescale={self.rescale!r}` and `lengths={self.lengths!r}`. "
+                "They are `bone_lengths(poses, skeleton).mean(0).tolist()` of true poses (N, J, 3), a function of "
+                "`seal_lightning.functional`."
             )
         if self.sigma is not None and not (is_number(self.sigma) and 0 < self.sigma < float("inf")):
             raise ValueError(f"Expected `smooth` to be frames above zero, but got {self.sigma!r}.")
