@@ -91,8 +91,13 @@ def train(study: Study, method: str, seed: int, predictions: Path, accelerator: 
         **{"seconds": fit.seconds, "accelerator": accelerator, "curve": fit.curve, "logged": fit.logged},
         "force_ratio": fit.force_ratio,
         "versions": versions(),
-        **(energy_knowledge(fit.model, fit.data) if isinstance(fit.model, SealMixin) else {"knowledge": None}),
+        **(energy_knowledge(fit.model, fit.data) if _judges_poses(fit.model) else {"knowledge": None}),
     }
+
+
+def _judges_poses(model: Any) -> bool:
+    """Whether a model has energies, and these can be asked about single poses."""
+    return isinstance(model, SealMixin) and not any(map(model.seal.loss_nets.sees_clips, model.seal.loss_nets))
 
 
 class _Fit(NamedTuple):

@@ -91,41 +91,53 @@ def _measure(criterion: SealLoss, captured: SealBatch) -> dict[str, Tensor]:
     """For each energy the columns above, one row per pose that counts."""
     # Lightning validates in inference mode, in which no gradient can be taken, so it is left here.
     with torch.inference_mode(False), torch.enable_grad():
-        prediction, target, keypoints_2d, visibility = _poses(captured, criterion.skeleton.root_joints)
-        pose = prediction.requires_grad_()
+        clips = _copied(captured)
+        counts = _counted(clips, criterion.skeleton.root_joints)
+        # Whole clips: a loss-net may see them.
         with torch.no_grad():
-            true = criterion.energy(target, keypoints_2d, visibility)
-        predicted = criterion.energy(pose, keypoints_2d, visibility)
-        error = mpjpe(pose, target, visibility=visibility, reduction="none")
-        (task,) = torch.autograd.grad(error.sum(), pose)
-        way = target - pose.detach()
+            true = criterion.energy(clips.target, clips.keypoints, clips.visibility)  # type: ignore[arg-type]
+        predicted = criterion.energy(clips.prediction.requires_grad_(), clips.keypoints, clips.visibility)
+        prediction, target, visibility = _rows(clips, counts)
+        error = mpjpe(prediction.requires_grad_(), target, visibility=visibility, reduction="none")
+        (task,) = torch.autograd.grad(error.sum(), prediction)
+        way = target - prediction.detach()
         if visibility is not None:
             way = torch.where(visibility[..., None], way, 0.0)
-        errors = _errors(criterion, pose.detach(), target, visibility)
+        errors = _errors(criterion, prediction.detach(), target, visibility)
         measured = {}
         for name, energy in predicted.items():
-            (slope,) = torch.autograd.grad(energy.sum(), pose, retain_graph=True)
+            (slope,) = torch.autograd.grad(energy[counts].sum(), clips.prediction, retain_graph=True)
+            slope = slope[counts]
             alignment = cosine_similarity(-slope.flatten(1), way.flatten(1), eps=TINY)
             forces = slope.flatten(1).norm(dim=1), task.flatten(1).norm(dim=1)
-            columns = [true[name], energy.detach(), alignment, *forces, *errors]
+            columns = [true[name][counts], energy[counts].detach(), alignment, *forces, *errors]
             measured[name] = torch.stack(columns, dim=1)
     return measured
 
 
-def _poses(captured: SealBatch, root: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Prediction, target, keypoints and visibility of the labelled poses with a visible root; clips become frames."""
+def _copied(captured: SealBatch) -> SealBatch:
+    """The same in float32, and out of inference mode, whose tensors can be part of no graph."""
     if captured.target is None:
         raise ValueError("Expected `seal_batch` to return a `target` in validation for EnergyMonitor, but got None.")
-    counts = torch.ones(captured.prediction.shape[:-2], dtype=torch.bool, device=captured.prediction.device)
-    if captured.labelled is not None:
-        counts[~captured.labelled] = False
-    if captured.visibility is None:
-        visibility = None
-    else:
-        counts = counts & captured.visibility[..., list(root)].bool().any(-1)
-        visibility = captured.visibility.bool()[counts]
-    poses = [tensor[counts].float() for tensor in (captured.prediction, captured.target, captured.keypoints)]
-    return poses[0], poses[1], poses[2], visibility
+    visibility = None if captured.visibility is None else captured.visibility.bool().clone()
+    pose, target, keypoints_2d = (
+        tensor.detach().float().clone() for tensor in (captured.prediction, captured.target, captured.keypoints)
+    )
+    return SealBatch(keypoints_2d, pose, target, visibility, captured.labelled)
+
+
+def _counted(clips: SealBatch, root: tuple[int, ...]) -> Tensor:
+    """The labelled poses with a visible root, bool (B,) or (B, T)."""
+    counts = torch.ones(clips.prediction.shape[:-2], dtype=torch.bool, device=clips.prediction.device)
+    if clips.labelled is not None:
+        counts[~clips.labelled] = False
+    return counts if clips.visibility is None else counts & clips.visibility[..., list(root)].any(-1)
+
+
+def _rows(clips: SealBatch, counts: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Prediction, target and visibility of the poses that count; clips become frames."""
+    prediction, target = clips.prediction.detach()[counts], clips.target[counts]  # type: ignore[index]
+    return prediction, target, None if clips.visibility is None else clips.visibility[counts]
 
 
 def _errors(criterion: SealLoss, prediction: Tensor, target: Tensor, visibility: Tensor | None) -> list[Tensor]:

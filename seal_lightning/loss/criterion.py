@@ -258,7 +258,6 @@ class SealLoss(nn.Module):
         if evaluated is not None:
             evaluated = self.frame(evaluated.detach().float(), keypoints_2d, visibility, truth.unit).pose
         weights = truth.weights(labelled)
-        frames = prediction.shape[1] if prediction.dim() == 4 else 1
         passes: dict[str, SharedPass] = {}
         if self.update == "simultaneous" and torch.is_grad_enabled():
             passes = {name: SharedPass(predicted, term.row_of_prediction) for name, term in self.energies.items()}
@@ -268,7 +267,7 @@ class SealLoss(nn.Module):
                 negatives = term.draw(truth, predicted, evaluated, self.skeleton, generator)
                 probe = term.probe(truth, negatives, self.skeleton, generator)
                 true, negative, penalty = self.loss_nets.rank(name, truth, negatives, probe, passes.get(name))
-                loss = term.loss(true, negative, truth, negatives, frames)
+                loss = term.loss(true, negative, truth, negatives)
                 losses.append(weighted_mean(loss if penalty is None else loss + penalty, weights))
                 energies.append((true.detach(), negative.detach()))
         self.draws += self.training or torch.is_grad_enabled()  # what is learned from meets new random numbers
@@ -292,8 +291,7 @@ class SealLoss(nn.Module):
         poses = self.frame(pose.float(), keypoints_2d, visibility)
         with own_random_numbers(self.seed, self.draws, pose.device):
             return {
-                name: (self.loss_nets.score(name, poses.keypoints_2d, poses.pose) * poses.valid).view(pose.shape[:-2])
-                for name in self.energies
+                name: (self.loss_nets.score(name, poses) * poses.valid).view(pose.shape[:-2]) for name in self.energies
             }
 
     @property
@@ -349,7 +347,7 @@ class SealLoss(nn.Module):
         if shared is not None and shared.done:
             return shared.energy, shared.slope
         with own_random_numbers(self.seed, self.draws, poses.pose.device):
-            return self.loss_nets.slope(name, poses.keypoints_2d, poses.pose)
+            return self.loss_nets.slope(name, poses)
 
     def _task(self, prediction: Tensor, target: Tensor, visibility: Tensor | None, labelled: Tensor | None) -> Tensor:
         if labelled is not None:

@@ -37,30 +37,45 @@ class LossNets(nn.ModuleDict):
         super().__init__(nets)
         self.precision = precision
 
-    def score(self, name: str, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
-        """Energies (N,) of poses (N, J, 3).
+    def sees_clips(self, name: str) -> bool:
+        """Whether a loss-net is shown clips, and not single poses."""
+        return bool(getattr(self[name], "sees_clips", False))
+
+    def score(self, name: str, poses: FramedPoses) -> Tensor:
+        """Energies (N,) of poses, each alone or as part of its clip.
 
         Raises:
-            ValueError: If the loss-net does not return one energy per pose.
+            ValueError: If the loss-net does not return one energy per pose, or sees clips and there are none.
         """
+        clips = self.sees_clips(name)
+        if clips and poses.frames < 2:
+            raise ValueError(
+                f"Expected clips (B, T, {poses.pose.shape[1]}, 3) of at least two frames, since the loss-net of "
+                f"{name!r} sees clips, but got single poses. A model that predicts single frames needs a loss-net that "
+                "sees these, such as StructureLossNet."
+            )
+        pose: Tensor
+        keypoints_2d, pose, *seen = poses.clips() if clips else (poses.keypoints_2d, poses.pose)
         # No cache of weights that were cast to bfloat16: inside of the host's own autocast it would outlive the next
         # step of the loss-nets' optimizer.
         bfloat16 = self.precision == "bfloat16"
         with torch.autocast(pose.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
-            energy: Tensor = self[name](keypoints_2d, pose)
-        if energy.shape != pose.shape[:1]:
+            energy: Tensor = self[name](keypoints_2d, pose, *seen)
+        if clips and energy.shape == pose.shape[:1]:
+            energy = energy[:, None].expand(pose.shape[:2])
+        if energy.shape != pose.shape[:-2]:
             raise ValueError(
-                f"Expected `loss_net` to return one energy a pose, shape {tuple(pose.shape[:1])}, "
+                f"Expected `loss_net` to return one energy a pose, shape {tuple(pose.shape[:-2])}, "
                 f"but {name!r} returned {tuple(energy.shape)}."
             )
-        return energy.float()
+        return energy.float().flatten()
 
-    def slope(self, name: str, keypoints_2d: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
-        """Energies (N,) of poses, and their gradients at the poses (N, J, 3)."""
-        pose = pose.detach().requires_grad_()
+    def slope(self, name: str, poses: FramedPoses) -> tuple[Tensor, Tensor]:
+        """Energies (N,) of poses, and the gradient of the sum of those that are valid at the poses (N, J, 3)."""
+        pose = poses.pose.detach().requires_grad_()
         with torch.enable_grad():
-            energy = self.score(name, keypoints_2d, pose)
-        return energy.detach(), torch.autograd.grad(energy, pose, torch.ones_like(energy))[0]
+            energy = self.score(name, poses.with_poses(pose))
+        return energy.detach(), torch.autograd.grad(energy, pose, poses.valid)[0]
 
     def rank(
         self,
@@ -88,10 +103,10 @@ class LossNets(nn.ModuleDict):
         poses = [*negatives] if at_truth else [truth.pose, *negatives]
         first = len(poses) - len(negatives)
         row = 0 if shared is None else shared.enter(poses, before=first)
-        keypoints_2d = torch.cat([truth.keypoints_2d] * len(poses))
-        energy = self.score(name, keypoints_2d, torch.cat(poses)).view(len(poses), len(truth.pose))
+        energy = self.score(name, truth.with_poses(*poses)).view(len(poses), len(truth.pose))
+        clips = self.sees_clips(name)
         if shared is not None:
-            shared.leave(energy, row)
+            shared.leave(energy, row, truth.valid if clips else None)
         # One split, whose backward pass is one operation; every index would have its own, and a sum beside it.
         sizes = first, len(negatives), len(poses) - first - len(negatives)
         energy_true, energy_negative, _ = energy.split_with_sizes(sizes)
@@ -101,8 +116,10 @@ class LossNets(nn.ModuleDict):
         pose = probe.pose.detach().requires_grad_()
         with torch.enable_grad():  # the slope takes a graph even where the penalty is to have none
             with sdpa_kernel(SDPBackend.MATH):  # the one attention that can be differentiated twice
-                energy_there = self.score(name, truth.keypoints_2d, pose)
-            penalty = probe.penalty(energy_there, pose)
+                energy_there = self.score(name, truth.with_poses(pose))
+            # The slope at a frame is that of all energies of its clip, those of frames without a root left out.
+            counted = energy_there * truth.valid if clips and truth.masked else energy_there
+            penalty = probe.penalty(counted, pose)
         if not trained:
             energy_there, penalty = energy_there.detach(), penalty.detach()
         return energy_there if at_truth else energy_true.flatten(), energy_negative, penalty
@@ -119,6 +136,9 @@ class SharedPass:
     cotangent, it is the slope. If the cotangent is zero (an inactive hinge, a saturated NCE), a millionth of ``1 / N``
     takes its place, which makes no difference to the loss-net, and the slope can still be computed.
 
+    Where a loss-net sees clips, the gradient at a frame is a sum over the energies of the clip, with a factor each: no
+    division gives the slope. It is then taken at once, by a backward pass of its own through the same forward pass.
+
     Args:
         predicted: Predictions in the loss-nets' frame (N, J, 3).
         row: Index of the prediction among the negatives; None if it is not one of them and is only scored beside them.
@@ -128,15 +148,23 @@ class SharedPass:
         self.leaf = predicted.detach().clone().requires_grad_()
         self.row = row
         self.energy = self.cotangent = predicted.new_zeros(())
+        self._taken: Tensor | None = None
 
     @property
     def done(self) -> bool:
-        """Whether the backward pass was run."""
-        return self.leaf.grad is not None
+        """Whether the slope is known: mostly, whether the backward pass was run."""
+        return self._taken is not None or self.leaf.grad is not None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the slope comes from a backward pass that is still to be run."""
+        return self._taken is None
 
     @property
     def slope(self) -> Tensor:
         """Gradient of every prediction's energy (N, J, 3)."""
+        if self._taken is not None:
+            return self._taken
         if self.leaf.grad is None:
             raise RuntimeError("Expected the backward pass of the ranking loss to be run before its slope is read.")
         return self.leaf.grad / self.cotangent[:, None, None]
@@ -149,8 +177,10 @@ class SharedPass:
         poses[before + self.row] = self.leaf
         return before + self.row
 
-    def leave(self, energy: Tensor, row: int) -> None:
+    def leave(self, energy: Tensor, row: int, valid: Tensor | None = None) -> None:
         """Keep the predictions' energies, found in the given row of all energies (K, N), and their cotangents to come.
+
+        Where the loss-net sees clips, ``valid`` says which energies count (N,), and the slope is taken here.
 
         The hook runs in the backward pass, when the gradient at the energies is known and the loss-net is still to be
         walked through. What it returns goes on in place of that gradient: the pass through the loss-net starts from
@@ -158,6 +188,9 @@ class SharedPass:
         """
         floor = _FLOOR / max(1, energy.shape[1])
         self.energy = energy[row].detach()
+        if valid is not None:
+            (self._taken,) = torch.autograd.grad(energy[row], self.leaf, valid, retain_graph=True)
+            return
 
         def keep(gradient: Tensor) -> Tensor:
             # A second backward pass of the same graph would add its gradient to that of the first.
@@ -189,7 +222,7 @@ class SharedPasses:
     @property
     def leaves(self) -> list[Tensor]:
         """The tensors whose gradient the passes wait for."""
-        return [shared.leaf for shared in self._passes.values()]
+        return [shared.leaf for shared in self._passes.values() if shared.waits]
 
     def of(self, *batch: Tensor | None) -> dict[str, SharedPass]:
         """The passes, where the tensors are the same and were not written to since; else none."""

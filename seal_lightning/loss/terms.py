@@ -144,9 +144,7 @@ class EnergyTerm:
         negatives = torch.cat(made) if len(made) > 1 else made[0]
         return negatives * truth.seen[..., None] if truth.masked else negatives
 
-    def loss(
-        self, energy_true: Tensor, energy_negative: Tensor, truth: FramedPoses, negatives: Tensor, frames: int
-    ) -> Tensor:
+    def loss(self, energy_true: Tensor, energy_negative: Tensor, truth: FramedPoses, negatives: Tensor) -> Tensor:
         """What the loss-net minimises beside the gradient penalty, (N,): the objective and the temporal term.
 
         Args:
@@ -154,16 +152,15 @@ class EnergyTerm:
             energy_negative: Energies of their negatives (K, N).
             truth: The true poses.
             negatives: The negatives (K, N, J, 3).
-            frames: Frames of a clip; 1 where the samples are single poses.
         """
         # An objective that needs no distances gets NaN instead: if it did use one, that would not go unnoticed.
         needed = getattr(self.objective, "needs_distance", True)
         distance = truth.distance_to(negatives) if needed else torch.full_like(energy_negative, torch.nan)
         loss = self.objective(energy_true, energy_negative, distance)
         if self.temporal is not None:
-            loss = loss + self.temporal(energy_true, truth.pose, truth, frames)
+            loss = loss + self.temporal(energy_true, truth.pose, truth, truth.frames)
             if (row := self.row_of_prediction) is not None:
-                loss = loss + self.temporal(energy_negative[row], negatives[row], truth, frames)
+                loss = loss + self.temporal(energy_negative[row], negatives[row], truth, truth.frames)
         return loss
 
     def probe(

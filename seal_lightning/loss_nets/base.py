@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,11 @@ class LossNet(nn.Module, ABC):
     leading dimensions into one. A loss-net has to keep three rules: the energy of a pose depends on that pose and its
     keypoints alone (no batch statistics), every parameter contributes to the energy, and nothing in `forward` waits for
     the device (no ``.item()``).
+
+    A loss-net that is to see clips says ``sees_clips = True``. It is then called with whole clips ``(B, T, J, .)``, and
+    with a third argument, what is visible in them: ``(B, T, J)``, 1 for a joint that is seen in a frame whose root is
+    seen, else 0; None where all are. It returns one energy per frame, ``(B, T)``, or one per clip, ``(B,)``, which then
+    counts for every frame of it. The first rule holds for clips: the energies of a clip depend on that clip alone.
 
     The poses are root-aligned and in units of the mean bone length, so coordinates are of order 1 to 4 whatever the
     unit of the data.
@@ -51,6 +57,8 @@ class LossNet(nn.Module, ABC):
     Reference:
         Lee et al., "Structured Energy Network As a Loss", NeurIPS 2022.
     """
+
+    sees_clips: ClassVar[bool] = False
 
     def __init__(self, skeleton: str | Skeleton) -> None:
         super().__init__()

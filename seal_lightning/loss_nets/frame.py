@@ -31,6 +31,26 @@ class FramedPoses(NamedTuple):
     """Whether anything can be invisible; if not, operations with the masks can be left out."""
     unit: Tensor | None = None
     """Scalar: the mean bone length that the poses were divided by; None where it is not known."""
+    frames: int = 1
+    """T for clips: so many rows in a row are one of them."""
+
+    def with_poses(self, *poses: Tensor) -> FramedPoses:
+        """Other poses (N, J, 3) of the same keypoints and masks, one set of them after the other."""
+        if len(poses) == 1:
+            return self._replace(pose=poses[0])
+        keypoints_2d = torch.cat([self.keypoints_2d] * len(poses))
+        stacked = self._replace(pose=torch.cat(poses), keypoints_2d=keypoints_2d)
+        if not self.masked:
+            return stacked
+        seen, valid = torch.cat([self.seen] * len(poses)), torch.cat([self.valid] * len(poses))
+        return stacked._replace(seen=seen, valid=valid)
+
+    def clips(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Keypoints and poses (B, T, J, .), and what is seen of frames with a root, (B, T, J); None where all is."""
+        seen = self.seen * self.valid[:, None] if self.masked else None
+        shape = len(self.pose) // self.frames, self.frames
+        keypoints_2d, pose = (tensor.view(*shape, *tensor.shape[1:]) for tensor in (self.keypoints_2d, self.pose))
+        return keypoints_2d, pose, None if seen is None else seen.view(*shape, -1)
 
     def distance_to(self, others: Tensor) -> Tensor:
         """Mean distance over the visible joints to other poses (K, N, J, 3), (K, N)."""
@@ -131,11 +151,12 @@ class BodyFrame(nn.Module):
         Returns:
             The poses and keypoints in float32 with masks.
         """
+        frames = pose.shape[1] if pose.dim() == 4 else 1
         pose, keypoints_2d = pose.float().flatten(0, -3), keypoints_2d.float().flatten(0, -3)
         if visibility is None:
             unit = self._unit(pose, None) if unit is None else unit
             seen = self.one.expand(pose.shape[:-1])
-            return FramedPoses((pose - self._origin(pose)) / unit, keypoints_2d, seen, seen[:, 0], False, unit)
+            return FramedPoses((pose - self._origin(pose)) / unit, keypoints_2d, seen, seen[:, 0], False, unit, frames)
         seen = visibility.bool().to(pose).flatten(0, -2)
         pose = torch.where(seen[..., None] > 0, pose, 0.0)
         keypoints_2d = torch.where(seen[..., None] > 0, keypoints_2d, 0.0)
@@ -143,7 +164,7 @@ class BodyFrame(nn.Module):
         count = self._seen_roots(seen)
         origin = pose.index_select(1, self.root).sum(-2, keepdim=True) / count.clamp(min=1)[:, None, None]
         framed = (pose - origin) / unit * seen[..., None]
-        return FramedPoses(framed, keypoints_2d, seen, (count > 0).to(pose), True, unit)
+        return FramedPoses(framed, keypoints_2d, seen, (count > 0).to(pose), True, unit, frames)
 
     def pull(self, slope: Tensor, poses: FramedPoses) -> Tensor:
         """Gradient at the poses that were given to `forward`, from the gradient at the framed poses (N, J, 3).

@@ -9,7 +9,7 @@ from seal_lightning._values import check_counts
 from seal_lightning.loss_nets.base import EnergyHead, LossNet
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["StructureLossNet"]
+__all__ = ["StructureFeatures", "StructureLossNet"]
 
 _SHORTEST = 1e-3  # in mean bone lengths: a shorter bone counts as this long, for the logarithm of zero is not finite
 # The lengths of human bones spread by about a third around their mean, and left and right differ by a few percent.
@@ -43,33 +43,12 @@ class StructureLossNet(LossNet):
         134
     """
 
-    joints: Tensor
-    ends: Tensor
-    pairs: Tensor
-    hinges: Tensor
-
     def __init__(self, skeleton: str | Skeleton, hidden: int = 128, depth: int = 3) -> None:
         super().__init__(skeleton)
         check_counts(hidden=hidden, depth=depth)
-        names = self.skeleton.names
-        bones = sorted(self.skeleton.bones, key=lambda bone: names[bone[0]])
-        place = {child: i for i, (child, _) in enumerate(bones)}
-        ends = [self.skeleton.bones[left][0] for left, _ in self.skeleton.paired_bones]
-        ends.sort(key=names.__getitem__)
-        joined = [(place[child], place[parent]) for child, parent in bones if parent in place]
-        # The first halves of `ends`, `pairs` and `hinges` and the second ones belong together, so that one operation
-        # gathers both.
-        indices = {
-            "joints": sorted(range(len(names)), key=names.__getitem__),
-            "ends": [child for child, _ in bones] + [parent for _, parent in bones],
-            "pairs": [place[end] for end in ends] + [place[self.skeleton.partners[end]] for end in ends],
-            "hinges": [lower for lower, _ in joined] + [upper for _, upper in joined],
-        }
-        for name, index in indices.items():
-            self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
-        features = 4 * len(bones) + len(ends) + len(joined) + 3 * len(names)
+        self.features = StructureFeatures(self.skeleton)
         layers: list[nn.Module] = []
-        for width in (features, *[hidden] * (depth - 1)):
+        for width in (self.features.size, *[hidden] * (depth - 1)):
             layers += [nn.Linear(width, hidden), nn.SiLU()]
         self.layers = nn.Sequential(*layers)
         self.head = EnergyHead(hidden, norm=False)  # a bounded energy is flat where a pose is far from true
@@ -77,6 +56,50 @@ class StructureLossNet(LossNet):
     def forward(self, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
         """Return energies ``(...)`` of poses ``(..., J, 3)`` given keypoints ``(..., J, 2)`` or ``(..., J, 3)``."""
         keypoints_2d, pose, leading = self.flatten(keypoints_2d, pose)
+        features, _, _ = self.features(keypoints_2d, pose)
+        energy: Tensor = self.head(self.layers(features))
+        return energy.reshape(leading)
+
+
+class StructureFeatures(nn.Module):
+    """The input of `StructureLossNet`; it has no parameters.
+
+    Args:
+        skeleton: Skeleton of the poses.
+    """
+
+    joints: Tensor
+    ends: Tensor
+    pairs: Tensor
+    hinges: Tensor
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        super().__init__()
+        names = skeleton.names
+        bones = sorted(skeleton.bones, key=lambda bone: names[bone[0]])
+        place = {child: i for i, (child, _) in enumerate(bones)}
+        ends = [skeleton.bones[left][0] for left, _ in skeleton.paired_bones]
+        ends.sort(key=names.__getitem__)
+        joined = [(place[child], place[parent]) for child, parent in bones if parent in place]
+        # The first halves of `ends`, `pairs` and `hinges` and the second ones belong together, so that one operation
+        # gathers both.
+        indices = {
+            "joints": sorted(range(len(names)), key=names.__getitem__),
+            "ends": [child for child, _ in bones] + [parent for _, parent in bones],
+            "pairs": [place[end] for end in ends] + [place[skeleton.partners[end]] for end in ends],
+            "hinges": [lower for lower, _ in joined] + [upper for _, upper in joined],
+        }
+        for name, index in indices.items():
+            self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
+        self.size = 4 * len(bones) + len(ends) + len(joined) + 3 * len(names)
+
+    def forward(self, keypoints_2d: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return features (N, size), bone vectors (N, K, 3) and their log lengths (N, K).
+
+        Args:
+            keypoints_2d: Keypoints with confidences (N, J, 3).
+            pose: Poses (N, J, 3).
+        """
         children, parents = pose.index_select(1, self.ends).chunk(2, dim=1)
         bones = children - parents
         lengths = bones.square().sum(-1).clamp(min=_SHORTEST**2).sqrt()  # twice differentiable at zero, unlike a norm
@@ -86,5 +109,18 @@ class StructureLossNet(LossNet):
         ratios, cosines = left - right, (lower * upper).sum(-1)
         keypoints = keypoints_2d.index_select(1, self.joints)
         parts = bones.flatten(1), _LENGTH_SCALE * logs, _RATIO_SCALE * ratios, cosines, keypoints.flatten(1)
-        energy: Tensor = self.head(self.layers(torch.cat(parts, dim=-1)))
-        return energy.reshape(leading)
+        return torch.cat(parts, dim=-1), bones, logs
+
+    def known(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Which features (N, size) and bones (N, K) are known, as 1 and 0, where joints are seen (N, J)."""
+        bones = _both(seen.index_select(1, self.ends))
+        ratios, cosines = (_both(bones.index_select(1, index)) for index in (self.pairs, self.hinges))
+        joints = seen.index_select(1, self.joints)
+        parts = bones.repeat_interleave(3, 1), bones, ratios, cosines, joints.repeat_interleave(3, 1)
+        return torch.cat(parts, dim=-1), bones
+
+
+def _both(halves: Tensor) -> Tensor:
+    """The product of two halves (N, 2 K), (N, K)."""
+    one, other = halves.chunk(2, dim=1)
+    return one * other

@@ -62,14 +62,21 @@ class SealBatch:
         read = self if self.joints is None else self._with_joints(self.joints)
         return replace(read, keypoints_2d=read.keypoints) if read.keypoints_2d is None else read
 
-    def some_frames(self, count: int | None, seed: int, draw: int) -> SealBatch:
-        """Keep ``count`` random frames of every clip, in order; all of them where there are no more, or no clips."""
+    def some_frames(self, count: int | None, seed: int, draw: int, *, in_a_row: bool = False) -> SealBatch:
+        """Keep ``count`` random frames of every clip, in order; all of them where there are no more, or no clips.
+
+        With ``in_a_row`` they are a part of the clip without gaps.
+        """
         if count is None or self.prediction.dim() == 3 or count >= self.prediction.shape[1]:
             return self
         device = self.prediction.device
         with own_random_numbers(seed + 1, draw, device) as generator:  # not the stream that negatives draw from
-            order = torch.rand(self.prediction.shape[:2], generator=generator).argsort(dim=1)
-        index = order[:, :count].sort(dim=1).values.to(device)
+            noise = torch.rand(self.prediction.shape[:2], generator=generator)
+        if in_a_row:
+            starts = self.prediction.shape[1] - count + 1
+            index = ((noise[:, :1] * starts).long() + torch.arange(count)).to(device)
+        else:
+            index = noise.argsort(dim=1)[:, :count].sort(dim=1).values.to(device)
         rows = torch.arange(len(index), device=device)[:, None]
         kept = {field: getattr(self, field)[rows, index] for field in _TENSORS if getattr(self, field) is not None}
         return replace(self, **kept)

@@ -58,7 +58,8 @@ class SealConfig:
         mode: ``"dynamic"`` trains the loss-nets beside the pose-net; ``"static"`` leaves them frozen.
         checkpoint: Checkpoint of a SEAL run, or a saved ``SealLoss.state_dict()``, to take the loss-nets from.
         precision: ``"bfloat16"`` runs the loss-nets, and them alone, under bfloat16 autocast.
-        frames_per_clip: Score this many random frames of a clip; all of them where not given.
+        frames_per_clip: Score this many random frames of a clip; all of them where not given. For a loss-net that sees
+            clips they are frames in a row.
         seed: Seed of the loss-nets' initialisation, of the negatives and of the choice of frames.
         temporal: What the loss-net of the one energy pays for energies that jump between the frames of a clip.
         every_n_steps: Let loss-nets and energies act in every n-th update of the host only, and leave it alone in the

@@ -191,7 +191,9 @@ class Joining:
             model.seal.train(trains)
         model.seal.forces.train(not again)  # the running mean of the pull does not move on
         draw = model.seal.draws - again  # a closure that is evaluated again sees the same frames
-        return read.some_frames(model._seal_config.frames_per_clip, model.seal.seed, draw)
+        nets = model.seal.loss_nets
+        in_a_row = any(nets.sees_clips(name) for name in nets)
+        return read.some_frames(model._seal_config.frames_per_clip, model.seal.seed, draw, in_a_row=in_a_row)
 
     def _train(self, used: SealBatch, loss: Tensor | None, gradient: Tensor | None, again: bool) -> None:
         """The update of the loss-nets."""
