@@ -96,7 +96,7 @@ class ClipLossNet(LossNet):
             parts = features * known, _motion(bones, logs, both.view(logs.shape)).flatten(0, 1)
             here = seen.to(flat).flatten(0, -3).amax(-1)[:, None]  # (B, 1, T), 0 for a frame that shows nothing
         embedded: Tensor = self.activation(self.embed(torch.cat(parts, dim=-1)))
-        hidden = embedded.view(*shape, -1).transpose(1, 2)
+        hidden = embedded.view(*shape, self.embed.out_features).transpose(1, 2)
         for layer in self.layers:
             # A frame that shows nothing is to its neighbours what the end of the clip is.
             hidden = self.activation(layer(hidden if here is None else hidden * here))

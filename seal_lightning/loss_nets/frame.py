@@ -50,7 +50,7 @@ class FramedPoses(NamedTuple):
         seen = self.seen * self.valid[:, None] if self.masked else None
         shape = len(self.pose) // self.frames, self.frames
         keypoints_2d, pose = (tensor.view(*shape, *tensor.shape[1:]) for tensor in (self.keypoints_2d, self.pose))
-        return keypoints_2d, pose, None if seen is None else seen.view(*shape, -1)
+        return keypoints_2d, pose, None if seen is None else seen.view(*shape, *seen.shape[1:])
 
     def distance_to(self, others: Tensor) -> Tensor:
         """Mean distance over the visible joints to other poses (K, N, J, 3), (K, N)."""

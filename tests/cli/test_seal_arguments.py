@@ -9,9 +9,9 @@ import pytest
 import torch
 import yaml
 
-from seal_lightning import EnergyTerm, ForceRatio, SealConfig, SealLoss, Skeleton
+from seal_lightning import EnergyTerm, ForceRatio, SealConfig, SealLoss, Skeleton, get_skeleton
 from seal_lightning.cli import SealCLI, main
-from seal_lightning.loss_nets import MLPLossNet
+from seal_lightning.loss_nets import ClipLossNet, MLPLossNet
 from seal_lightning.negatives import GaussianNegatives, PredictionNegatives
 from seal_lightning.objectives import LogisticObjective, MarginObjective
 from seal_lightning.objectives.temporal import TemporalPairs
@@ -304,3 +304,13 @@ def test_saved_hyper_parameters_are_plain_and_load_under_weights_only(tmp_path):
     tensors = [key for key, value in ours.items() if isinstance(value, torch.Tensor)]
     assert len(tensors) > 4
     assert all(torch.equal(ours[key], resumed[key]) for key in tensors)
+
+
+def test_a_loss_net_that_sees_clips_is_named_like_any_other():
+    for config in (
+        from_flags("--model.seal.loss_net=ClipLossNet", "--model.seal.loss_net.hidden=8"),
+        from_yaml({"loss_net": {"class_path": "seal_lightning.loss_nets.ClipLossNet", "init_args": {"hidden": 8}}}),
+    ):
+        (term,) = config.terms()
+        net = term.loss_net(get_skeleton("h36m17"))
+        assert (type(net), net.embed.out_features) == (ClipLossNet, 8)

@@ -17,7 +17,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
 
 from seal_lightning import EnergyTerm, SealBatch, SealConfig, SealMixin
-from seal_lightning.loss_nets import MLPLossNet
+from seal_lightning.loss_nets import ClipLossNet, MLPLossNet
 from seal_lightning.negatives import GaussianNegatives, PredictionNegatives
 from seal_lightning.objectives import MarginObjective, NCEObjective
 from seal_lightning.objectives.penalties import R1
@@ -33,6 +33,12 @@ class SmallLossNet(MLPLossNet):
     def __init__(self, skeleton):
         torch.manual_seed(RANK)  # every process starts from other weights: SEAL has to make them equal
         super().__init__(skeleton, hidden=16, stages=1)
+
+
+class SmallClipNet(ClipLossNet):
+    def __init__(self, skeleton):
+        torch.manual_seed(RANK)
+        super().__init__(skeleton, hidden=8)
 
 
 class UnevenLossNet(SmallLossNet):
@@ -191,6 +197,7 @@ CASES = {
     "nothing": Case(rows=NOTHING, hidden=True, unlabelled=True),
     "broken": Case(broken=True),
     "temporal": Case({"temporal": TemporalPairs(kappa=0.01)}, frames=FRAMES, hidden=True, unlabelled=True),
+    "seen_clips": Case({"loss_net": SmallClipNet}, frames=FRAMES, hidden=True, unlabelled=True),
     "two_energies": Case(seal=two_energies()),
     "every_second": Case(seal={"every_n_steps": 2}),
     "manual": Case(host=ManualHost),

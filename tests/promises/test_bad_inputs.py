@@ -196,6 +196,7 @@ for name, fields in NETS.items():
 graph = partial(loss_nets.GraphLossNet, "h36m17", dim=8)
 rows("GraphLossNet", graph, "dropout", (-0.1, 1.0, NAN, "x", None), "at least 0 and below 1")
 rows("GraphLossNet", graph, "mlp_ratio", (0, -1, NAN, INF, "x", None), "times `dim` to be at least 1")
+rows("ClipLossNet", partial(loss_nets.ClipLossNet, "h36m17"), "depth", (0, -1, 1.5, "8", None), "a positive integer")
 row("GraphLossNet-heads", partial(graph, heads=3), "`dim` to be a multiple of `heads`, but got 8 and 3")
 
 # Objectives, gradient penalties, negatives.

@@ -20,6 +20,7 @@ EXACT = (
     *("plain", "adam", "clipped", "accumulated", "simultaneous", "penalty", "clips", "hidden", "unlabelled"),
     *("clips_hidden_unlabelled", "uneven", "uneven_hidden_unlabelled", "nothing", "broken", "two_energies", "manual"),
     *("find_unused", "static_graph", "resumed", "sharded", "sharded_resumed", "temporal", "every_second"),
+    "seen_clips",
 )
 if torch.__version__.startswith("2.6."):  # which cannot shard on a CPU
     EXACT = tuple(name for name in EXACT if "sharded" not in name)

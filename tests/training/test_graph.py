@@ -17,7 +17,7 @@ from benchmarks.measure import metered
 from benchmarks.step import make_batch, make_host
 from seal_lightning import EnergyTerm, ForceRatio, SealBatch, SealConfig, SealLoss, SealMixin
 from seal_lightning.loss.random import handed_out
-from seal_lightning.loss_nets import GraphLossNet, KCSLossNet, MLPLossNet, StructureLossNet
+from seal_lightning.loss_nets import ClipLossNet, GraphLossNet, KCSLossNet, MLPLossNet, StructureLossNet
 from seal_lightning.negatives import (
     AsymmetryNegatives,
     BoneDirectionNegatives,
@@ -29,7 +29,7 @@ from seal_lightning.negatives import (
     PredictionNegatives,
 )
 from seal_lightning.objectives import MarginObjective, NCEObjective, WassersteinObjective
-from seal_lightning.objectives.penalties import InterpolatedPenalty
+from seal_lightning.objectives.penalties import DenoisingScore, InterpolatedPenalty
 from seal_lightning.objectives.temporal import TemporalPairs
 from seal_lightning.training import _graph, _guard
 from seal_lightning.training._tape import Rules, Tape
@@ -142,6 +142,13 @@ def test_replayed_steps_are_the_eager_ones_bit_for_bit(recorded, case, host):
 def test_warm_up_and_chosen_frames(recorded):
     model = twins("seq2seq", {"warmup_steps": 4, "frames_per_clip": 2})
     assert replays(model) == STEPS - 4 - 3 - 1
+
+
+@pytest.mark.parametrize("update", ["alternating", "simultaneous"])
+def test_a_loss_net_that_sees_clips_is_captured_too(recorded, update):
+    clips = partial(ClipLossNet, hidden=16)
+    model = twins("seq2seq", {"loss_net": clips, "gradient_penalty": DenoisingScore(), "update": update})
+    assert replays(model) == STEPS - 5
 
 
 def test_two_sizes_of_a_batch_are_captured_and_no_third(recorded):

@@ -1,0 +1,366 @@
+"""A study of clips: does a loss-net that sees whole clips give what no filter gives, offline or live?
+
+    python -m benchmarks.clips run --data-dir DIR
+    python -m benchmarks.clips report --data-dir DIR --split test
+
+Every method is scored as predicted and after what is best for it on validation: of all that can be done with a finished
+clip (*offline*), and of what needs no later frame (*live*). docs/clips.md holds the protocol.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.accuracy.__main__ import finished, run
+from benchmarks.accuracy.report import evaluation_sets
+from benchmarks.accuracy.statistics import (
+    Array,
+    ClipSums,
+    bootstrap,
+    geometric_mean,
+    holm,
+    interval,
+    p_value,
+    smallest_effect,
+)
+from benchmarks.accuracy.study import Study
+from benchmarks.accuracy.training import make_data
+from seal_lightning.functional import (
+    acceleration_error,
+    asymmetry_error,
+    body_segment_length_error,
+    clip_mean_bones,
+    limb_symmetry_error,
+    mpjpe,
+    p_mpjpe,
+    shrink_bones,
+    smooth,
+    symmetrise_bones,
+)
+from seal_lightning.skeleton import Skeleton
+
+__all__ = ["LIVE", "OFFLINE", "Treatment", "Windows", "errors", "one_euro", "treat"]
+
+STUDY = Path(__file__).with_name("studies") / "clips.yaml"
+RATE = 25.0  # frames per second of the windows
+PRIMARY = ("MPJPE", "BSLE", "asymmetry", "acceleration")
+"""The primary end point is the geometric mean of their ratios to those of the other method."""
+
+
+class Treatment(NamedTuple):
+    """What is done to finished predictions, in this order."""
+
+    filter: str = "none"
+    """"none", "centred", "causal" (both a Gaussian over time) or "one euro"."""
+    amount: float = 0.0
+    """Standard deviation in frames; of the one-euro filter the lowest cutoff frequency in Hz."""
+    beta: float = 0.0
+    """Of the one-euro filter: how many Hz the cutoff rises per metre per second."""
+    clip_mean: bool = False
+    """Whether every bone gets its mean length over the window."""
+    alpha: float = 0.0
+    """Share of the way that every length moves to its mean over the training data."""
+    symmetrise: bool = False
+
+    def __str__(self) -> str:
+        name = f"{self.filter} {self.amount:g}" + f"/{self.beta:g}" * (self.filter == "one euro")
+        parts = [name] * (self.filter != "none") + ["clip mean"] * self.clip_mean
+        parts += [f"shrink {self.alpha:g}"] * (self.alpha > 0) + ["symmetrise"] * self.symmetrise
+        return " + ".join(parts) or "as predicted"
+
+
+_BONES = [Treatment(alpha=alpha, symmetrise=both) for alpha, both in product((0.0, 0.3, 0.7, 1.0), (False, True))]
+_CENTRED = [Treatment(), *(Treatment("centred", sigma) for sigma in (1.0, 1.5, 2.0, 3.0, 4.0))]
+_CAUSAL = [Treatment(), *(Treatment("causal", sigma) for sigma in (0.5, 1.0, 1.5, 2.0, 3.0))]
+_CAUSAL += [Treatment("one euro", cutoff, beta) for cutoff, beta in product((0.5, 1.0, 2.0), (1.0, 3.0, 10.0))]
+OFFLINE = tuple(
+    first._replace(clip_mean=steady, alpha=bones.alpha, symmetrise=bones.symmetrise)
+    for first, steady, bones in product(_CENTRED, (False, True), _BONES)
+)
+"""All that can be done where the whole clip is at hand."""
+LIVE = tuple(
+    first._replace(alpha=bones.alpha, symmetrise=bones.symmetrise) for first, bones in product(_CAUSAL, _BONES)
+)
+"""What needs no frame that comes later."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The true windows of a split.
+
+    Args:
+        target: True poses (W, T, J, 3), in metres.
+        clip: For each window the number of its clip (W,).
+        group: For each window the person's skeleton (W,), as an index into ``names``.
+        kept: Of all windows of the split, those that are scored: the others repeat frames of clips that are too short.
+        names: Names of the skeletons, in the form "dataset/skeleton".
+        mean_lengths: Mean bone lengths (J - 1,) of the training data, in metres.
+        skeleton: Joints and bones of the poses.
+    """
+
+    target: Tensor
+    clip: Tensor
+    group: Tensor
+    kept: Tensor
+    names: Sequence[str]
+    mean_lengths: Tensor
+    skeleton: Skeleton
+
+    @classmethod
+    def of(cls, data: Any, split: str) -> Windows:
+        """The windows of a datamodule."""
+        flat = evaluation_sets(data)[split]
+        clips, frames = data.dataset(split).clips, data.frames
+        kept = clips.length[flat.clip[::frames]] >= frames
+        target = flat.target.unflatten(0, (-1, frames))[kept]  # type: ignore[no-untyped-call]
+        first = [values[::frames][kept] for values in (flat.clip, flat.group)]
+        return cls(target, *first, kept, flat.names, flat.mean_lengths, data.skeleton)
+
+    def sums(self, values: Sequence[Array]) -> ClipSums:
+        """Measurements (errors, W) of each seed, by clip."""
+        return ClipSums.of(np.stack(values, axis=1), self.clip.numpy(), self.group.numpy(), self.names)
+
+
+def one_euro(clip: Tensor, cutoff: float, beta: float, rate: float = RATE) -> Tensor:
+    """Filter clips (..., T, J, 3) with a low-pass whose cutoff rises with the speed of a joint.
+
+    Args:
+        clip: The clips, in metres.
+        cutoff: Cutoff frequency at rest, in Hz.
+        beta: How many Hz the cutoff rises per metre per second.
+        rate: Frames per second.
+
+    Reference:
+        Casiez et al., "1 € Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
+        CHI 2012. The speed is itself filtered at 1 Hz.
+    """
+    frames = clip.unbind(-3)
+    value, speed = frames[0], torch.zeros_like(frames[0])
+    filtered = [value]
+    for before, frame in pairwise(frames):
+        speed = speed + _share(torch.ones(()), rate) * ((frame - before) * rate - speed)
+        share = _share(cutoff + beta * speed.norm(dim=-1, keepdim=True), rate)
+        value = value + share * (frame - value)
+        filtered.append(value)
+    return torch.stack(filtered, dim=-3)
+
+
+def _share(cutoff: Tensor, rate: float) -> Tensor:
+    """What a new value counts in an exponential filter with a cutoff frequency."""
+    step = 2 * math.pi * cutoff / rate
+    return step / (step + 1)
+
+
+def treat(pose: Tensor, how: Treatment, data: Windows) -> Tensor:
+    """Treat windows (W, T, J, 3); each is filtered for itself."""
+    if how.filter == "one euro":
+        pose = one_euro(pose, how.amount, how.beta)
+    elif how.filter != "none":
+        pose = smooth(pose, sigma=how.amount, causal=how.filter == "causal")
+    if how.clip_mean:
+        pose = clip_mean_bones(pose, data.skeleton)
+    if how.alpha:
+        pose = shrink_bones(pose, data.mean_lengths, data.skeleton, how.alpha)
+    return symmetrise_bones(pose, data.skeleton) if how.symmetrise else pose
+
+
+def errors(pose: Tensor, data: Windows, names: Sequence[str] | None = None) -> Array:
+    """Errors (names, W) of windows (W, T, J, 3), each the mean over a window, in millimetres or percent."""
+    root = data.skeleton.root_joints
+    pose, target = (1e3 * (each - each[:, :, list(root)].mean(2, keepdim=True)) for each in (pose, data.target))
+    measured = [ERRORS[name](pose, target, data.skeleton).mean(-1).double() for name in names or ERRORS]
+    return torch.stack(measured).numpy()
+
+
+ERRORS: dict[str, Callable[[Tensor, Tensor, Skeleton], Tensor]] = {
+    "MPJPE": lambda pose, target, skeleton: mpjpe(pose, target, reduction="none"),
+    "P-MPJPE": lambda pose, target, skeleton: p_mpjpe(pose, target, reduction="none"),
+    "acceleration": lambda pose, target, skeleton: acceleration_error(pose, target, reduction="none"),
+    "LSE": lambda pose, target, skeleton: limb_symmetry_error(pose, skeleton, reduction="none"),
+    "asymmetry": lambda pose, target, skeleton: asymmetry_error(pose, target, skeleton, reduction="none"),
+    "BSLE": lambda pose, target, skeleton: body_segment_length_error(pose, target, skeleton, reduction="none"),
+}
+"""The errors by name, each of poses and targets (W, T, J, 3) in millimetres; acceleration is per frame squared."""
+
+
+class Outcome(NamedTuple):
+    """A method's errors (errors, seeds, clips) as predicted, and after what is best for it offline and live."""
+
+    seeds: list[int]
+    raw: ClipSums
+    best: dict[str, tuple[Treatment, float, ClipSums]]
+    """Under "offline" and "live" what is best on validation, its primary end point there, and what is left after it."""
+
+
+def outcome(seeds: list[int], files: Sequence[Path], sets: Mapping[str, Windows], split: str) -> Outcome:
+    """Score the predictions of a method; what is best is chosen on validation, whatever the split."""
+    validation, poses = (
+        [torch.from_numpy(np.load(file)[side])[sets[side].kept] for file in files] for side in ("val", split)
+    )
+    scores = _scores(validation, sets["val"])
+    data, best = sets[split], {}
+    for name, choices in (("offline", OFFLINE), ("live", LIVE)):
+        how = min(choices, key=scores.__getitem__)
+        after = data.sums([errors(treat(pose, how, data), data) for pose in poses])
+        best[name] = how, scores[how], after
+    return Outcome(seeds, data.sums([errors(pose, data) for pose in poses]), best)
+
+
+def _scores(poses: Sequence[Tensor], data: Windows) -> dict[Treatment, float]:
+    """Geometric mean of the primary errors after each treatment."""
+    scores = {}
+    for first in dict.fromkeys(how._replace(alpha=0.0, symmetrise=False) for how in (*OFFLINE, *LIVE)):
+        begun = [treat(pose, first, data) for pose in poses]  # the slow half, which many treatments share
+        for bones in _BONES:
+            each = data.sums([errors(treat(pose, bones, data), data, PRIMARY) for pose in begun])
+            how = first._replace(alpha=bones.alpha, symmetrise=bones.symmetrise)
+            scores[how] = float(geometric_mean(each.mean().mean(-1)))
+    return scores
+
+
+def _pair(mine: ClipSums, theirs: ClipSums, shared: Sequence[tuple[int, int]]) -> tuple[Array, Array]:
+    """Means (2, errors) of another method and of this one over the seeds that both have, and replicates of them."""
+    ours, others = zip(*shared, strict=True)
+    both = ClipSums(mine.skeleton, mine.names, np.stack([theirs.total[:, others], mine.total[:, ours]]), mine.count)
+    return both.mean().mean(-1), bootstrap(both)
+
+
+def _percent(point: float, replicates: Array) -> str:
+    low, high = interval(replicates)
+    return f"{point:+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+class Report:
+    """The tables of the outcomes of a study's methods."""
+
+    def __init__(self, study: Study, outcomes: Mapping[str, Outcome]) -> None:
+        self.study, self.outcomes = study, outcomes
+
+    def tables(self) -> str:
+        """All tables, in Markdown."""
+        parts = [self._absolute()]
+        compared = [name for name in self.outcomes if self.study.reference(name) != name]
+        against = {name: self.study.reference(name) for name in compared}
+        for mode in ("offline", "live"):
+            rivals = {name: self.rival(name, mode) for name in compared if self.study.methods[name].seal is not None}
+            parts += [
+                f"Primary end point, {mode}: against the host.\n\n" + self._primary(against, mode),
+                f"Primary end point, {mode}: against the strongest rival.\n\n" + self._primary(rivals, mode),
+                f"Errors after what is best for each {mode}, against the host.\n\n" + self._changes(against, mode),
+                f"Errors after what is best for each {mode}, against that rival.\n\n" + self._changes(rivals, mode),
+            ]
+        return "\n\n".join([*parts, "Errors as predicted, against the host.\n\n" + self._changes(against, "raw")])
+
+    def rival(self, name: str, mode: str) -> str:
+        """The method without a learned loss with the best primary end point on validation, and the seeds of `name`."""
+        reference = self.study.reference(name)
+        rivals = [
+            other
+            for other, result in self.outcomes.items()
+            if self.study.methods[other].seal is None
+            and self.study.reference(other) == reference
+            and set(self.outcomes[name].seeds) <= set(result.seeds)
+        ]
+        return min(rivals, key=lambda other: self.outcomes[other].best[mode][1])
+
+    def _pair(self, name: str, other: str, mode: str) -> tuple[Array, Array]:
+        mine, theirs = self.outcomes[name], self.outcomes[other]
+        shared = [(mine.seeds.index(seed), theirs.seeds.index(seed)) for seed in mine.seeds if seed in theirs.seeds]
+        sums = [result.raw if mode == "raw" else result.best[mode][2] for result in (mine, theirs)]
+        return _pair(sums[0], sums[1], shared)
+
+    def _primary(self, pairs: Mapping[str, str], mode: str) -> str:
+        rows, p_values = {}, {}
+        chosen = [list(ERRORS).index(name) for name in PRIMARY]
+        for name, other in pairs.items():
+            mean, drawn = self._pair(name, other, mode)
+            point = 100 * (float(geometric_mean(mean[1, chosen] / mean[0, chosen])) - 1)
+            replicates = 100 * (geometric_mean(drawn[:, 1, chosen] / drawn[:, 0, chosen]) - 1)
+            p_values[name] = p_value(replicates)
+            how = " / ".join(str(self.outcomes[each].best[mode][0]) for each in (name, other))
+            seeds = len(self.outcomes[name].seeds)
+            rows[name] = f"| {name} | {seeds} | {other} | {how} | {_percent(point, replicates)}", replicates
+        adjusted = holm(p_values)
+        lines = [
+            f"{row} | {p_values[name]:.3f} | {adjusted[name]:.3f} | {smallest_effect(replicates):.1f} |"
+            for name, (row, replicates) in rows.items()
+        ]
+        head = "| method | seeds | against | best for each | change [95 % interval] | p | p (Holm) | seen from |"
+        return "\n".join([head, "|---" * 8 + "|", *lines])
+
+    def _changes(self, pairs: Mapping[str, str], mode: str) -> str:
+        lines = []
+        for name, other in pairs.items():
+            mean, drawn = self._pair(name, other, mode)
+            cells = [
+                _percent(100 * (mean[1, i] / mean[0, i] - 1), 100 * (drawn[:, 1, i] / drawn[:, 0, i] - 1))
+                for i in range(len(ERRORS))
+            ]
+            lines.append(f"| {name} | {len(self.outcomes[name].seeds)} | {other} | " + " | ".join(cells) + " |")
+        head = " | ".join(["| method | seeds | against", *ERRORS]) + " |"
+        return "\n".join([head, "|---" * (3 + len(ERRORS)) + "|", *lines])
+
+    def _absolute(self) -> str:
+        lines = []
+        for name, result in self.outcomes.items():
+            for label, sums in (("as predicted", result.raw), *((str(how), of) for how, _, of in result.best.values())):
+                cells = [f"{value:.2f}" for value in sums.mean().mean(-1)]
+                lines.append(f"| {name} | {len(result.seeds)} | {label} | " + " | ".join(cells) + " |")
+        head = " | ".join(["| method | seeds | after", *ERRORS]) + " |"
+        return "\n".join(["Errors: mean over the seeds.\n", head, "|---" * (3 + len(ERRORS)) + "|", *lines])
+
+
+def report(study: Study, folder: Path, split: str, methods: Sequence[str]) -> str:
+    """Return the tables of the methods and seeds that are finished."""
+    runs = finished(folder)
+    data = make_data(study, next(iter(study.methods)), seed=0)
+    sets = {side: Windows.of(data, side) for side in {"val", split}}
+    outcomes = {}
+    for name in methods:
+        seeds = [seed for seed in study.seeds if study.run_key(name, seed) in runs]
+        if seeds:
+            files = [folder / "predictions" / f"{study.run_key(name, seed)}.npz" for seed in seeds]
+            outcomes[name] = outcome(seeds, files, sets, split)
+    data = sets[split]
+    counts = f"{len(data.target)} windows of {len(data.clip.unique())} clips are scored, of {len(data.kept)} windows."
+    return f"{counts}\n\n{Report(study, outcomes).tables()}\n"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the study, or report on it."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.clips", description=__doc__)
+    parser.add_argument("action", choices=("run", "report"), help="train what is missing, or print the tables")
+    parser.add_argument("--study", type=Path, default=STUDY, help="YAML file of the study")
+    parser.add_argument("--data-dir", help="folder of the motion-capture files that the study names")
+    parser.add_argument("--output", type=Path, default=Path("runs/clips"), help="folder of the runs")
+    parser.add_argument("--methods", nargs="+", help="run or report only these methods")
+    parser.add_argument("--seeds", type=int, nargs="+", help="run only these seeds")
+    parser.add_argument(
+        "--split", choices=("val", "test"), default="val", help="split to report on; read the test split only once"
+    )
+    options = parser.parse_args(arguments)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
+    study = Study.read(options.study, options.data_dir)
+    methods = options.methods or list(study.methods)
+    if options.action == "report":
+        print(report(study, options.output, options.split, methods))
+        return
+    options.output.mkdir(parents=True, exist_ok=True)
+    run(study, options.output, methods, options.seeds)
+
+
+if __name__ == "__main__":
+    main()
