@@ -116,16 +116,22 @@ class Calls:
     def _before(self, module: nn.Module, args: Any) -> None:
         if is_compiling() or not self.watch.active or threading.get_ident() != self._thread:
             return
-        if not self._is_network(module, args):
+        if isinstance(module, SealLoss) or next(module.parameters(), None) is None:
             return
+        # Away before the inputs are looked at, and back after what came out: each look would be an operation, too.
         on_top = self._look_away()
+        if self._compares(args):
+            self._look(on_top)
+            return
 
         def after(_: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
             hooked = RemovableHandle.next_id > hooks
             handle.remove()
-            self._look(on_top)
-            if output is not None:
-                self._record(module, (*args, kwargs) if kwargs else args, output, bool(kwargs), hooked)
+            try:
+                if output is not None:
+                    self._record(module, (*args, kwargs) if kwargs else args, output, bool(kwargs), hooked)
+            finally:
+                self._look(on_top)
 
         # By the class, since a scripted module refuses the method.
         handle = nn.Module.register_forward_hook(module, after, with_kwargs=True, always_call=True)
@@ -144,16 +150,14 @@ class Calls:
 
         return call
 
-    def _is_network(self, module: nn.Module, inputs: Any) -> bool:
-        """Whether to look away within a call: not where a truth goes in beside what it may be compared with."""
-        if isinstance(module, SealLoss) or next(module.parameters(), None) is None:
-            return False
+    def _compares(self, inputs: Any) -> bool:
+        """Whether a truth goes in beside what it may be compared with: such a call has to be looked into."""
         watch = self.watch
         given = [tensor for tensor in tensors_in(inputs) if tensor.is_floating_point()]
         truth = next((tensor for tensor in given if _may_be_truth(watch, tensor)), None)
         if truth is None:
-            return True
-        return not any(
+            return False
+        return any(
             watch.made_of(tensor) & NETWORK
             or tensor.dim() > 3  # an image
             or any(watch.shapes.leading(tensor, n) is not None for n in (2, 3))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,10 +65,14 @@ class Meeting:
 
     def joints(self, count: int) -> Tensor | None:
         """Which of so many joints were compared, (J,); None for all of them."""
-        masks = [None if part is None else part.joints(count) for part in self.parts]
-        if not masks or any(mask is None for mask in masks):
+        found: list[Tensor] = []
+        for part in self.parts if None not in self.parts else ():
+            mask = None if part is None else part.joints(count)
+            if mask is None:
+                return None
+            found.append(mask)
+        if not found:
             return None
-        found = [mask for mask in masks if mask is not None]
         device = next((mask.device for mask in found if mask.device.type != "cpu"), found[0].device)
         return torch.stack([mask.to(device) for mask in found]).any(0)
 
@@ -84,7 +90,7 @@ class Meetings:
     """
 
     def __init__(self, watch: Any) -> None:
-        self._watch = watch
+        self._watch: Callable[[], Any] = weakref.ref(watch)  # no circle: what a step holds is freed when it ends
         self._found: dict[tuple[int, int], Meeting] = {}
         self.bits = 0
         self.misfits: list[tuple[int, ...]] = []  # shapes of what was compared and is no pose
@@ -100,27 +106,26 @@ class Meetings:
         """Look at two operands that are compared; return the bit of their meeting, 0 where it is none."""
         if not isinstance(one, Tensor) or not isinstance(other, Tensor):
             return 0
-        made_of, truth_made_of = self._watch.made_of(one), self._watch.made_of(other)
+        watch = self._watch()
+        made_of, truth_made_of = watch.made_of(one), watch.made_of(other)
         if not made_of & NETWORK:
             one, other, made_of, truth_made_of = other, one, truth_made_of, made_of
-        trained = one.requires_grad and not one.is_leaf if torch.is_grad_enabled() else True
-        if not made_of & NETWORK or truth_made_of & NETWORK or not trained:
+        if not made_of & NETWORK or truth_made_of & NETWORK:
+            return 0
+        if torch.is_grad_enabled() and not (one.requires_grad and not one.is_leaf):
             return 0
         if truth_made_of & (RANDOM | BATCH) == RANDOM or (made_of ^ truth_made_of) & BY_AXIS:
             return 0
-        of = self._watch.part
-        part, true_part = of(one), of(other)
+        part, true_part = watch.part(one), watch.part(other)
         if part is None or true_part is None:
             return self._misfit(one, other)
         # The noise that the network was given, with a pose or without, as a diffusion model predicts it; but not a pose
         # to which noise was added before it was seen.
-        if made_of & truth_made_of & self._watch.noises and not (
-            truth_made_of & NOISE and made_of & true_part.pose.bit
-        ):
+        if watch.noises & made_of & truth_made_of and not (truth_made_of & NOISE and made_of & true_part.pose.bit):
             return 0
         if part.pose.leading != true_part.pose.leading:
             return 0
-        displacements = self._watch.parts.displacements
+        displacements = watch.parts.displacements
         if (id(one) in displacements) != (id(other) in displacements):
             return 0  # bones or velocities that a network predicts are no poses
         if part.mask is not true_part.mask and not self._alike(part.mask, true_part.mask):
@@ -130,36 +135,39 @@ class Meetings:
         bit = self._meet(operation, part, true_part)
         if part.mask is None:
             return bit
-        masked: int = bit | self._watch.weighings.add(bit, tuple(part.mask.shape), part.mask)
+        masked: int = bit | watch.weighings.add(bit, tuple(part.mask.shape), part.mask)
         return masked
 
     def moved(self, args: Any) -> int:
         """Of an addition: bits of meetings that were none, since the difference moves a pose towards the other."""
         for one, other in (args[:2], args[1::-1]) if self.differences and len(args) > 1 else ():
             known = self.differences.get(id(one))
-            if known is None or not isinstance(other, Tensor) or self._watch.shapes.leading(other) is None:
+            if known is None or not isinstance(other, Tensor) or self._watch().shapes.leading(other) is None:
                 continue
-            made_of = self._watch.made_of(other)
+            made_of = self._watch().made_of(other)
             met = [meeting for meeting in self if known[1] & meeting.bit and not made_of & meeting.bit]
             return sum(m.bit for m in met if made_of & (m.bits[0] | m.bits[1]))
         return 0
 
     def scaled(self, args: Any) -> int:
         """Bits of the meeting whose difference is multiplied here."""
-        return next((self.differences[id(value)][1] for value in args[:2] if id(value) in self.differences), 0)
+        for value in args[:2] if self.differences else ():
+            if id(value) in self.differences:
+                return self.differences[id(value)][1]
+        return 0
 
     def _alike(self, mask: Tensor | None, other: Tensor | None) -> bool:
         """Whether two parts were picked by the same mask, or neither by one."""
         if mask is None or other is None:
             return False
-        made_of = self._watch.made_of
+        made_of = self._watch().made_of
         return mask.shape == other.shape and made_of(mask) == made_of(other)
 
     def _meet(self, operation: str, part: Part, true_part: Part) -> int:
         bits = part.pose.bit, true_part.pose.bit
         meeting = self._found.get(bits)
         if meeting is None:
-            watch, prediction, truth = self._watch, part.pose.tensor, true_part.pose.tensor
+            watch, prediction, truth = self._watch(), part.pose.tensor, true_part.pose.tensor
             meeting = self._found[bits] = Meeting(
                 prediction,
                 truth,
@@ -171,7 +179,7 @@ class Meetings:
                 get_gradient_edge(prediction) if prediction.requires_grad else None,
                 versions=(_version(prediction) - (operation in _IN_PLACE), _version(truth)),
             )
-        self.bits |= meeting.bit
+            self.bits |= meeting.bit
         if part.axes == true_part.axes and part.row == true_part.row:
             meeting.axes |= part.axes
             meeting.rows.add(part.row)
@@ -181,7 +189,7 @@ class Meetings:
     def _misfit(self, one: Tensor, other: Tensor) -> int:
         """Note two equal shapes that are no poses of this skeleton, but perhaps of another."""
         shape = tuple(one.shape)
-        if shape == tuple(other.shape) and len(shape) > 1 and self._watch.part(one) is None:
+        if shape == tuple(other.shape) and len(shape) > 1 and self._watch().part(one) is None:
             self.misfits.append(shape)
         return 0
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ class Kind(IntEnum):
     DIFFERS = 11  # takes neighbours from one another
     GRADIENT = 12
     LEAVES = 13  # becomes an array, which is not followed
+    CONTRACTS = 14  # may weigh what it sums
 
 
 _NAMES = {
@@ -63,9 +65,8 @@ _NAMES = {
     Kind.HOOKS: "register_hook retain_grad",
     Kind.NEGATES: "neg __neg__ negative",
     Kind.SETS: "__setitem__",
-    Kind.WEIGHS: (
-        "mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ masked_select einsum"
-    ),
+    Kind.WEIGHS: ("mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ masked_select"),
+    Kind.CONTRACTS: "einsum",
     Kind.DIFFERS: "diff",
     Kind.GRADIENT: "grad",
     Kind.LEAVES: "numpy tolist __array__",
@@ -132,13 +133,14 @@ def by_place(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[A
 def minus(args: Sequence[Any]) -> Tensor | None:
     """What is multiplied by -1, if that is what a product does."""
     if len(args) == 2:
-        for one, other in (args, args[::-1]):
-            if isinstance(one, Tensor) and isinstance(other, int | float) and other == -1:
-                return one
+        one, other = args if isinstance(args[0], Tensor) else args[::-1]
+        if type(other) in (int, float) and other == -1 and isinstance(one, Tensor):
+            return one
     return None
 
 
-class Selection(NamedTuple):
+@dataclass(eq=False, slots=True)
+class Selection:
     """What a selection leaves.
 
     Args:
@@ -203,24 +205,24 @@ def _along_last(name: str, args: Sequence[Any], kwargs: Any, number: int) -> int
 
 def _by_index(index: Any, pose: Tensor, before: int) -> Selection:
     """What an index leaves; each of its items is looked at once."""
-    items = index if isinstance(index, tuple) else (index,)
+    items = index if type(index) is tuple else (index,)
     in_order, picks, open_ended, length = True, False, False, 0
     for item in items:
-        if item is Ellipsis:
+        if type(item) is slice or type(item) is int:
+            length += 1
+        elif item is Ellipsis:
             open_ended = True
         elif item is not None:
             length += 1
-            if type(item) is not int and type(item) is not slice:
-                in_order = False
-                picks = picks or (isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8))
-    first = items[0] if items else None
-    if not in_order and isinstance(first, Tensor | list):
+            in_order = False
+            picks = picks or (isinstance(item, Tensor) and item.dtype in (torch.bool, torch.uint8))
+    first, last = (items[0], items[-1]) if items else (None, None)
+    if not in_order and isinstance(first, (Tensor, list)):
         picks = True
     axes = before
-    last = items[-1] if items else None
-    if before == ALL_AXES and last is not None and last is not Ellipsis and (open_ended or length >= pose.dim()):
+    if before == ALL_AXES and (open_ended or length >= pose.dim()) and last is not None and last is not Ellipsis:
         axes = _axes_at(last) if pose.shape[-1] == 3 else before
-    return Selection(in_order, axes, _whole(first), picks)
+    return Selection(in_order, axes, first if type(first) is int else None, picks)
 
 
 def _axes_at(last: Any) -> int:

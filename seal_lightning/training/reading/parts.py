@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,7 +33,8 @@ class Pose:
     made: bool
 
 
-class Part(NamedTuple):
+@dataclass(eq=False, slots=True)
+class Part:
     """A tensor that was taken out of a batch of poses.
 
     Args:
@@ -92,8 +93,7 @@ class Parts:
         """Note a batch of poses."""
         key = id(pose.tensor)
         self.poses[key] = pose
-        if key in self._found:
-            del self._found[key]
+        self._found.pop(key, None)
 
     def select(self, func: Any, args: Sequence[Any], kwargs: Any, out: Tensor, of: Part, how: Selection) -> None:
         """Note a selection from a part.
@@ -149,12 +149,11 @@ class Parts:
 
     def only_displacements(self, args: Sequence[Any]) -> bool:
         """Whether all poses among the operands are displacements, and there is one."""
-        known = [id(value) in self.displacements for value in args[:2]]
-        if not any(known):
+        displacements = self.displacements
+        if not displacements or displacements.isdisjoint(map(id, args[:2])):
             return False
         return all(
-            displaced or not isinstance(value, Tensor) or self.of(value) is None
-            for value, displaced in zip(args, known, strict=False)
+            id(value) in displacements or not isinstance(value, Tensor) or self.of(value) is None for value in args[:2]
         )
 
     def whole(self, pose: Pose) -> Pose:

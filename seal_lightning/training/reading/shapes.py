@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Fitting", "PoseShapes", "centre_frame"]
+__all__ = ["Fitting", "PoseShapes", "centre_frame", "fitting"]
 
 
 class Fitting(NamedTuple):
@@ -28,17 +29,6 @@ class PoseShapes:
 
     def __init__(self, joints: int) -> None:
         self.joints = joints
-        self._leading: dict[tuple[torch.Size, int], tuple[int, ...] | None] = {}  # few shapes, asked for often
-        self._fitting: dict[torch.Size, Fitting | None] = {}
-
-    def fitting(self, tensor: Tensor) -> Fitting | None:
-        """How a tensor fits; None where it is neither a batch of poses nor of keypoints."""
-        shape = tensor.shape
-        if shape not in self._fitting:
-            leading = self.leading(tensor)
-            fits = leading is not None or self.leading(tensor, 2) is not None
-            self._fitting[shape] = Fitting(leading) if fits else None
-        return self._fitting[shape]
 
     def flat(self, tensor: Tensor) -> bool:
         """Whether what fits has joints and coordinates in one axis."""
@@ -51,28 +41,34 @@ class PoseShapes:
 
     def leading(self, tensor: Tensor, channels: int = 3) -> tuple[int, ...] | None:
         """Leading dimensions (B,) or (B, T) of a batch with so many channels; None where it is none."""
-        key = tensor.shape, channels
-        if key not in self._leading:
-            self._leading[key] = self._of_shape(*key)
-        return self._leading[key]
-
-    def _of_shape(self, shape: torch.Size, channels: int) -> tuple[int, ...] | None:
-        dims = len(shape)
-        if dims > 2 and shape[-1] == channels and shape[-2] == self.joints:
-            leading = shape[:-2]
-        elif dims > 1 and shape[-1] == channels * self.joints:
-            leading = shape[:-1]
-        elif dims > 3 and shape[-1] == 1 and shape[-2] == channels and shape[-3] == self.joints:
-            leading = shape[:-3]
-        else:
-            return None
-        return tuple(leading) if len(leading) < 3 else None
+        return _leading(tensor.shape, channels, self.joints)
 
     def batch(self, tensor: Tensor, channels: int = 3) -> Tensor:
         """The same values as (..., J, channels)."""
         leading = self.leading(tensor, channels)
         shape = (*(leading or ()), self.joints, channels)
         return tensor if tensor.shape == shape else tensor.reshape(shape)
+
+
+@functools.lru_cache(maxsize=4096)  # few shapes, and they are asked for at every operation of a step
+def fitting(shape: torch.Size, joints: int) -> Fitting | None:
+    """How a shape fits so many joints; None where it is neither one of poses nor of keypoints."""
+    leading = _leading(shape, 3, joints)
+    return Fitting(leading) if leading is not None or _leading(shape, 2, joints) is not None else None
+
+
+@functools.lru_cache(maxsize=4096)
+def _leading(shape: torch.Size, channels: int, joints: int) -> tuple[int, ...] | None:
+    dims = len(shape)
+    if dims > 2 and shape[-1] == channels and shape[-2] == joints:
+        leading = shape[:-2]
+    elif dims > 1 and shape[-1] == channels * joints:
+        leading = shape[:-1]
+    elif dims > 3 and shape[-1] == 1 and shape[-2] == channels and shape[-3] == joints:
+        leading = shape[:-3]
+    else:
+        return None
+    return tuple(leading) if len(leading) < 3 else None
 
 
 def centre_frame(window: Tensor, shape: tuple[int, ...]) -> Tensor | None:

@@ -18,7 +18,7 @@ from seal_lightning.training.reading.hooks import Gates
 from seal_lightning.training.reading.meeting import Meetings
 from seal_lightning.training.reading.operations import Kind, by_place, compared, kind_of, minus, name_of, selection
 from seal_lightning.training.reading.parts import Part, Parts, Pose
-from seal_lightning.training.reading.shapes import PoseShapes
+from seal_lightning.training.reading.shapes import PoseShapes, fitting
 from seal_lightning.training.reading.weights import Weighings
 
 __all__ = ["BATCH", "BY_AXIS", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Pose", "Stated", "Watch"]
@@ -27,7 +27,9 @@ __all__ = ["BATCH", "BY_AXIS", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDO
 _OTHER, _MEETS, _ADDS, _SELECTS = Kind.OTHER, Kind.MEETS, Kind.ADDS, Kind.SELECTS
 _EMPTY, _RANDOM, _HOOKS, _NEGATES = Kind.EMPTY, Kind.RANDOM, Kind.HOOKS, Kind.NEGATES
 _SETS, _STATES, _WEIGHS, _DIFFERS = Kind.SETS, Kind.STATES, Kind.WEIGHS, Kind.DIFFERS
-_GRADIENT, _LEAVES = Kind.GRADIENT, Kind.LEAVES
+_GRADIENT, _LEAVES, _CONTRACTS = Kind.GRADIENT, Kind.LEAVES, Kind.CONTRACTS
+_SUMMING = (_ADDS, _MEETS)
+_WEIGHING, _SCALING = (_WEIGHS, _SETS, _CONTRACTS), (_WEIGHS, _NEGATES, _CONTRACTS)
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
 
 
@@ -97,8 +99,8 @@ class Watch(TorchFunctionMode):
         known = self._made.get(id(tensor))
         if known is not None and known[0]() is tensor:
             return known[1]
-        if not tensor.requires_grad:
-            return NETWORK if isinstance(tensor, nn.Parameter) else 0
+        if not tensor.requires_grad:  # it takes long to ask whether a tensor is a parameter
+            return NETWORK if type(tensor) is not Tensor and isinstance(tensor, nn.Parameter) else 0
         return NETWORK if tensor.is_leaf else NETWORK | OPAQUE
 
     def pose(self, tensor: Tensor) -> Pose:
@@ -112,7 +114,7 @@ class Watch(TorchFunctionMode):
         part = self.parts.of(tensor)
         if part is None and id(tensor) not in self.poses and self.leading(tensor) is not None:
             self.note(tensor, self.made_of(tensor))
-            part = self.parts.of(tensor)
+            return self.parts.of(tensor)
         return part
 
     def leading(self, tensor: Tensor, channels: int = 3) -> tuple[int, ...] | None:
@@ -130,15 +132,11 @@ class Watch(TorchFunctionMode):
             bit: The bit of its values, if they have one.
             made: Whether an operation of the step made them.
         """
-        fits = self.shapes.fitting(tensor) if tensor.dim() > 1 else None
+        fits = fitting(tensor.shape, self.shapes.joints)
         if fits is not None and tensor.dtype != torch.bool and not (made_of & BY_AXIS and self.shapes.flat(tensor)):
             bit = bit or self.new_bit()
             self.parts.add(Pose(tensor, bit, fits.leading, made))
         self._made[id(tensor)] = (weakref.ref(tensor), made_of | bit)
-
-    def add(self, tensor: Tensor, made_of: int) -> None:
-        """Note that a tensor is made from this, too."""
-        self._made[id(tensor)] = (weakref.ref(tensor), self.made_of(tensor) | made_of)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run an operation, and note what comes out."""
@@ -167,7 +165,7 @@ class Watch(TorchFunctionMode):
                 self._follow(func, kind, args, kwargs, args[0], 0, made_of)
             elif kind is _LEAVES:
                 self._left = self._left or bool(made_of & BATCH)
-            elif isinstance(out, tuple | list):
+            elif isinstance(out, (tuple, list)):
                 for number, one in enumerate(out):
                     if isinstance(one, Tensor):
                         self._follow(func, kind, args, kwargs, one, number, made_of)
@@ -191,10 +189,10 @@ class Watch(TorchFunctionMode):
         if kind is _SELECTS:
             if len(args) > 1 and isinstance(args[1], Tensor):
                 made_of = self._by_tensor(func, args, kwargs, made_of)
-        # Of operations that make a single number, those that compare are looked at, and `einsum`, which may weigh.
-        elif kind is _MEETS or (kind is not _OTHER and (not number_alone or type(args[0]) is str)):
+        # Of operations that make a single number, those that compare are looked at, and those that may weigh in a sum.
+        elif kind is not _OTHER and (not number_alone or kind is _MEETS or kind is _CONTRACTS):
             made_of, difference, displaced = self._look(func, kind, args, kwargs, made_of)
-        if made_of & NETWORK and not out.requires_grad:
+        if not out.requires_grad and made_of & NETWORK:
             if not torch.is_grad_enabled():
                 self.ungraded = True
             else:
@@ -211,17 +209,10 @@ class Watch(TorchFunctionMode):
             self.note(out, made_of, made=True)
             if difference:
                 self.meetings.differences[key] = out, difference
-            if displaced or (self.parts.displacements and self.parts.only_displacements(args)):
+            if displaced or self.parts.only_displacements(args):
                 self.parts.displace(args, out)
-            elif kind is _RANDOM and key in self.poses:
-                self.noises |= self.poses[key].bit
-            elif (kind is _ADDS or kind is _MEETS) and key in self.poses and not made_of & NETWORK:
-                if sum(id(value) in self.poses for value in args[:2]) == 2:
-                    self.sums |= self.poses[key].bit
-            elif kind is _NEGATES or kind is _WEIGHS:
-                source = args[0] if kind is _NEGATES else minus(args)
-                if source is not None:
-                    self._negated[key] = out, source
+            elif kind is not _OTHER:
+                self._remember(kind, args, out, made_of)
 
     def _look(self, func: Any, kind: Kind, args: Sequence[Any], kwargs: Any, made_of: int) -> tuple[int, int, bool]:
         """What an operation compares, moves or weighs.
@@ -234,7 +225,7 @@ class Watch(TorchFunctionMode):
             difference, displaced = 0, False
             one, other = compared(kind is _ADDS, args, kwargs, self._negated)
             if one is not None:
-                difference = self.meetings.compare(name_of(func), one, other)
+                difference = self.meetings.compare(name_of(func), one, other) if made_of & NETWORK else 0
                 displaced = not difference and self.parts.of_one(one, other)
             elif self.meetings.differences and kind is _ADDS:
                 made_of &= ~self.meetings.moved(args)
@@ -243,10 +234,24 @@ class Watch(TorchFunctionMode):
             return made_of | difference, difference, displaced
         if kind is _GRADIENT and len(args) > 1 and not kwargs.get("create_graph"):
             return self._all(args[1:2]), 0, False  # a direction among the values of what it is taken by
-        if (kind is _WEIGHS or kind is _SETS) and made_of & BATCH and made_of & NETWORK:
+        if kind in _WEIGHING and made_of & BATCH and made_of & NETWORK:
             made_of |= self.weighings.weigh(name_of(func), args)
-        difference = self.meetings.scaled(args) if kind is _WEIGHS or kind is _NEGATES else 0
+        difference = self.meetings.scaled(args) if kind in _SCALING else 0
         return made_of, difference, kind is _DIFFERS
+
+    def _remember(self, kind: Kind, args: Sequence[Any], out: Tensor, made_of: int) -> None:
+        """Note what else is asked of a tensor later on: whether it is noise, a sum of poses, or another's negative."""
+        pose = self.poses.get(id(out))
+        if kind is _NEGATES or kind is _WEIGHS:
+            source = args[0] if kind is _NEGATES else minus(args)
+            if source is not None:
+                self._negated[id(out)] = out, source
+        elif pose is None:
+            return
+        elif kind is _RANDOM:
+            self.noises |= pose.bit
+        elif kind in _SUMMING and not made_of & NETWORK and all(id(value) in self.poses for value in args[:2]):
+            self.sums |= pose.bit
 
     def _by_tensor(self, func: Any, args: Sequence[Any], kwargs: Any, made_of: int) -> int:
         """Bits of a selection by a tensor: of one of numbers, the type or shape is taken and not the values."""
@@ -263,11 +268,9 @@ class Watch(TorchFunctionMode):
             known = made.get(id(value))
             if known is not None and known[0]() is value:
                 bits |= known[1]
-            elif type(value) in _WITHOUT_TENSORS:
-                continue
             elif isinstance(value, Tensor):
                 bits |= self.made_of(value)
-            elif isinstance(value, tuple | list):
+            elif isinstance(value, (tuple, list)) and not _WITHOUT_TENSORS.issuperset(map(type, value)):
                 bits |= self._all(value)
         return bits
 
@@ -281,14 +284,14 @@ class Watch(TorchFunctionMode):
     def _select(self, func: Any, args: Sequence[Any], kwargs: Any, number: int, out: Tensor, made_of: int) -> None:
         """Note a part, or another view or copy, of a tensor, and which poses it belongs to."""
         source = args[0]
-        part, whole = self.parts.of(source) or self.part(source), self.poses.get(id(source))
+        part, whole = self.part(source), self.poses.get(id(source))
         how = selection(func, args, kwargs, number, 0 if part is None else part.axes)
         if made_of & BY_AXIS or (whole is None and how.in_order):
             made_of = self._order(source, out, made_of, how.in_order)
-        if whole is not None and how.in_order and out.numel() == source.numel():
-            self.note(out, made_of, whole.bit, whole.made)
-        else:
+        if whole is None or not how.in_order or out.numel() != source.numel():
             self.note(out, made_of, made=True)
+        else:
+            self.note(out, made_of, whole.bit, whole.made)
         if part is not None:
             self.parts.select(func, args, kwargs, out, part, how)
         elif out.numel() != source.numel():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -52,20 +53,20 @@ class Weighings:
     """
 
     def __init__(self, watch: Any) -> None:
-        self._watch = watch
+        self._watch: Callable[[], Any] = weakref.ref(watch)  # no circle: what a step holds is freed when it ends
         self._found: list[Weighing] = []
 
     def weigh(self, name: str, args: Sequence[Any]) -> int:
         """Look at an operation; return the bit of its weighing, 0 where it is none."""
         for weighed, weight, left_out in _operands(name, args):
             if self._weighs(weighed, weight):
-                bits = self._watch.made_of(weighed)
+                bits = self._watch().made_of(weighed)
                 return self.add(bits, tuple(weighed.shape), _aligned(name, weight, weighed), left_out)
         return 0
 
     def add(self, made_of: int, shape: tuple[int, ...], weight: Tensor, left_out: bool = False) -> int:
         """Note a weighing; return its bit."""
-        bit: int = self._watch.new_bit()
+        bit: int = self._watch().new_bit()
         self._found.append(Weighing(bit, made_of, shape, weight, left_out))
         return bit
 
@@ -84,7 +85,7 @@ class Weighings:
             for one in self._found
             if loss & one.bit and (one.made_of & meeting.bit or meeting.made_of & one.bit)
             if not self._is_truth(one.weight, meeting)
-            if (mask := _mask(one, leading, self._watch.shapes.joints)) is not None
+            if (mask := _mask(one, leading, self._watch().shapes.joints)) is not None
         ]
         total = None
         for last, mask in mine:
@@ -97,19 +98,21 @@ class Weighings:
             return Counted()
         if total.numel() == total.shape[0]:
             return Counted(labelled=total.reshape(-1).expand(leading[0]))
-        return Counted(visibility=total.expand(*leading, self._watch.shapes.joints))
+        return Counted(visibility=total.expand(*leading, self._watch().shapes.joints))
 
     def _weighs(self, weighed: Any, weight: Any) -> bool:
-        if not isinstance(weighed, Tensor) or not isinstance(weight, Tensor) or weight.numel() < 2:
+        if not isinstance(weighed, Tensor) or not isinstance(weight, Tensor):
             return False
-        watch = self._watch
-        bits, of_weight = watch.made_of(weighed), watch.made_of(weight)
-        known = bits & watch.meetings.bits or (bits & NETWORK and watch.shapes.leading(weighed) is not None)
-        return bool(known) and bool(of_weight & BATCH) and not of_weight & NETWORK
+        watch = self._watch()
+        of_weight = watch.made_of(weight)
+        if not of_weight & BATCH or of_weight & NETWORK or weight.numel() < 2:
+            return False
+        bits = watch.made_of(weighed)
+        return bool(bits & watch.meetings.bits or (bits & NETWORK and watch.shapes.leading(weighed) is not None))
 
     def _is_truth(self, weight: Tensor, meeting: Meeting) -> bool:
         """Whether a weight is the truth itself, by which a prediction is scaled, say."""
-        made_of, pose = self._watch.made_of(weight), self._watch.shapes.leading(weight) is not None
+        made_of, pose = self._watch().made_of(weight), self._watch().shapes.leading(weight) is not None
         return pose and weight.is_floating_point() and bool(made_of & meeting.bits[1])
 
 
