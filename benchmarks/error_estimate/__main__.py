@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.error_estimate.hosts import fit
+from benchmarks.error_estimate.hosts import fit, fit_critic_of
 from benchmarks.error_estimate.report import report
 from benchmarks.error_estimate.stored import H36M, Estimate, predict, run_file
 from benchmarks.error_estimate.study import CLIPS, SETS, VIEWS, CriticStudy
@@ -35,7 +35,12 @@ def run(study: CriticStudy, folder: Path, names: list[str], seeds: list[int] | N
         # A heteroscedastic host says itself how far off it is.
         critic = None if name == "heteroscedastic" else ErrorCritic(H36M, seed=seed)
         beside = [] if critic is None else [ErrorEstimate(critic, unit="m", flip_averaged=True)]
-        host = fit(study, plan, fold, seed, beside, path.with_suffix(".ckpt"))
+        checkpoint = path.with_suffix(".ckpt")
+        if plan.finished is None:
+            host = fit(study, plan, fold, seed, beside, checkpoint)
+        else:
+            finished = run_file(folder, plan.finished, fold, seed).with_suffix(".ckpt")
+            host = fit_critic_of(study, plan, fold, seed, beside, finished, checkpoint)
         sets = (*SETS, *(CLIPS + VIEWS if name == "plain lifter" else ()))
         content = {}
         for data in sets:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 import examples.backbones as backbones
 from benchmarks.error_estimate.study import CriticStudy, HostPlan
 from examples.plain_lifter import LitLifter
+from seal_lightning.cli.fit_critic import fit_critic
 
-__all__ = ["Heteroscedastic", "fit", "make_host"]
+__all__ = ["Heteroscedastic", "fit", "fit_critic_of", "make_host"]
 
 
 class Heteroscedastic(LitLifter):
@@ -65,13 +66,30 @@ def fit(
 ) -> Any:
     """Train a host, and return it in evaluation mode; its checkpoint is written where one is asked for."""
     L.seed_everything(seed, verbose=False)
-    host = make_host(**plan.net)
-    trainer = L.Trainer(
-        **{"max_steps": plan.steps, "max_epochs": -1, "limit_val_batches": 0, "gradient_clip_val": 1.0},
-        **{"accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False},
-        **{"enable_progress_bar": False, "enable_model_summary": False, "callbacks": callbacks},
-    )
+    host, trainer = make_host(**plan.net), _trainer(plan, callbacks)
     trainer.fit(host, study.training(plan, fold, seed))
     if checkpoint is not None:
         trainer.save_checkpoint(checkpoint)
     return host.eval()
+
+
+def fit_critic_of(
+    study: CriticStudy, plan: HostPlan, fold: int, seed: int, callbacks: list[Any], finished: Path, checkpoint: Path
+) -> Any:
+    """Fit a critic to the host of a checkpoint as ``seal-lightning fit-critic`` does, and return the host."""
+    content = torch.load(finished, weights_only=True)
+    bare = checkpoint.with_suffix(".bare.ckpt")
+    torch.save({**content, "callbacks": {}}, bare)  # without the critic that it was trained beside
+    host: Any = make_host(**plan.net)
+    checkpoint.unlink(missing_ok=True)  # of a run that was stopped
+    fit_critic(_trainer(plan, callbacks), host, study.training(plan, fold, seed), bare, checkpoint)
+    bare.unlink()
+    return host.eval()
+
+
+def _trainer(plan: HostPlan, callbacks: list[Any]) -> L.Trainer:
+    return L.Trainer(
+        **{"max_steps": plan.steps, "max_epochs": -1, "limit_val_batches": 0, "gradient_clip_val": 1.0},
+        **{"accelerator": "cpu", "devices": 1, "logger": False, "enable_checkpointing": False},
+        **{"enable_progress_bar": False, "enable_model_summary": False, "callbacks": callbacks},
+    )

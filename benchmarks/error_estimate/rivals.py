@@ -1,20 +1,23 @@
-"""What competes with the critic: free scores, dropout, an ensemble, a likelihood, and boosted trees on all of them."""
+"""What competes with the critic: free scores, dropout, an ensemble, a likelihood, and models of all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.error_estimate.score_net import ScoreNet
 from benchmarks.error_estimate.stored import H36M, Arrays
 from seal_lightning.evaluation import TrainingPoses, free_scores, joint_free_scores
 
-__all__ = ["Boosting", "Scores", "errors", "scores"]
+__all__ = ["Kind", "Learned", "Scores", "errors", "scores"]
 
-Scores = dict[str, Tensor]
+Scores: TypeAlias = dict[str, Tensor]
+Rows: TypeAlias = Tensor  # (N, F), float64
+Kind: TypeAlias = Literal["boosting", "small net"]
 ROWS = 60_000  # joints that the trees are fitted to
 
 
@@ -47,40 +50,49 @@ def scores(arrays: Arrays, training: TrainingPoses, others: Sequence[Arrays]) ->
     return whole, joint
 
 
-class Boosting(NamedTuple):
-    """Boosted trees that estimate errors from all scores, with the loss and the kind of labels of the critic."""
+class Learned(NamedTuple):
+    """What is fitted to all scores of a finished host on labelled views: one model of poses, and one of joints."""
 
-    whole: Any
-    joint: Any
+    kind: Kind
+    whole: Callable[[Rows], Tensor]
+    joint: Callable[[Rows], Tensor]
 
     @classmethod
-    def fit(cls, whole: Scores, joint: Scores, error: Tensor, joint_error: Tensor) -> Boosting:
-        """Fit to the errors of poses (N,) and joints (N, J); needs scikit-learn, the extra ``benchmarks``."""
-        from sklearn.ensemble import HistGradientBoostingRegressor
-
-        trees = (HistGradientBoostingRegressor(loss="gamma", max_iter=150, random_state=0) for _ in range(2))
-        of_pose, of_joint = trees
-        of_pose.fit(_rows(whole), error.clamp(min=0.1).numpy())
+    def fit(cls, kind: Kind, whole: Scores, joint: Scores, error: Tensor, joint_error: Tensor) -> Learned:
+        """Fit to the errors of poses (N,) and joints (N, J); ``boosting`` needs scikit-learn (extra ``benchmarks``)."""
+        of_pose = _KINDS[kind](_rows(whole), error)
         # The root has no error relative to itself.
-        rows, labels = _joint_rows(joint, whole)[:, 1:].reshape(-1, 2 * len(joint) + 1), joint_error[:, 1:].flatten()
-        chosen = np.random.default_rng(0).permutation(len(rows))[:ROWS]
-        of_joint.fit(rows[chosen], labels.clamp(min=0.1).numpy()[chosen])
-        return cls(of_pose, of_joint)
+        rows, labels = _joint_rows(kind, joint, whole)[:, 1:].flatten(0, 1), joint_error[:, 1:].flatten()
+        chosen = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))[:ROWS])
+        return cls(kind, of_pose, _KINDS[kind](rows[chosen], labels[chosen]))
 
     def estimate(self, whole: Scores, joint: Scores) -> tuple[Tensor, Tensor]:
         """Estimated errors of poses (N,) and joints (N, J), in millimetres."""
-        rows = _joint_rows(joint, whole)
-        of_joint = self.joint.predict(rows.reshape(-1, rows.shape[-1])).reshape(rows.shape[:2])
-        return torch.from_numpy(self.whole.predict(_rows(whole))), torch.from_numpy(of_joint)
+        rows = _joint_rows(self.kind, joint, whole)
+        return self.whole(_rows(whole)), self.joint(rows.flatten(0, 1)).reshape(rows.shape[:2])
 
 
-def _rows(values: Scores) -> np.ndarray[Any, Any]:
-    return torch.stack([value.double() for value in values.values()], dim=-1).numpy()
+def _boosted(rows: Rows, error: Tensor) -> Callable[[Rows], Tensor]:
+    """Boosted trees with the critic's loss."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    trees = HistGradientBoostingRegressor(loss="gamma", max_iter=150, random_state=0)
+    trees.fit(rows.numpy(), error.clamp(min=0.1).numpy())
+    return lambda rows: torch.from_numpy(trees.predict(rows.numpy()))
 
 
-def _joint_rows(joint: Scores, whole: Scores) -> np.ndarray[Any, Any]:
+_KINDS: dict[Kind, Callable[[Rows, Tensor], Callable[[Rows], Tensor]]] = {"boosting": _boosted, "small net": ScoreNet}
+
+
+def _rows(values: Scores) -> Rows:
+    return torch.stack([value.double().nan_to_num(0.0) for value in values.values()], dim=-1)
+
+
+def _joint_rows(kind: Kind, joint: Scores, whole: Scores) -> Rows:
     """Features (N, J, F) of joints: their own scores, those of their pose, and which joint it is."""
     own = _rows(joint)
-    pose = np.broadcast_to(_rows(whole)[:, None], own.shape)
-    number = np.broadcast_to(np.arange(own.shape[1], dtype=float)[:, None], (*own.shape[:2], 1))
-    return np.concatenate((own, pose, number), axis=-1)
+    pose = _rows(whole)[:, None].expand_as(own)
+    number = torch.arange(own.shape[1])
+    # Trees split a number where they like; a net needs a switch for every joint.
+    which = number.double()[:, None] if kind == "boosting" else torch.nn.functional.one_hot(number).double()
+    return torch.cat((own, pose, which.expand(len(own), *which.shape)), dim=-1)

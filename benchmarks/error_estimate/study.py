@@ -37,6 +37,7 @@ class HostPlan:
         folds: Folds that are trained.
         frames: Frames of a window.
         centre: Whether a window's target is its centre frame.
+        finished: Name of the host whose finished runs are taken as they are; the critic alone is fitted. None trains.
     """
 
     net: dict[str, Any]
@@ -46,6 +47,7 @@ class HostPlan:
     folds: list[int] = field(default_factory=lambda: [0])
     frames: int = 1
     centre: bool = False
+    finished: str | None = None
 
 
 @dataclass(frozen=True)

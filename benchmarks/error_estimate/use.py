@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from itertools import product
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,14 +17,19 @@ from seal_lightning.functional import fuse_views, smooth
 
 __all__ = ["fusion", "smoothing"]
 
-SIGMAS = (1.0, 2.0, 3.0, 5.0)  # frames
-POWERS = (1.0, 2.0)
-Table = dict[str, dict[str, float]]
+SIGMAS = (2.0, 3.0, 5.0)  # frames
+POWERS = (1.0, 2.0, 4.0)
+Table: TypeAlias = dict[str, dict[str, float]]
+Weights: TypeAlias = Mapping[str, Tensor]
 
 
-def smoothing(run: Mapping[str, Arrays], boosting: Callable[[str], Any]) -> Table:
-    """MPJPE of smoothed clips by how joints are weighted; width and power are chosen on the validation clips."""
-    weights = {data: _weights(run[data], boosting(data)) for data in ("clips val", "clips clean", "clips mixed")}
+def smoothing(run: Mapping[str, Arrays], weights: Mapping[str, Weights]) -> Table:
+    """MPJPE of smoothed clips by how joints are weighted; width and power are chosen on the validation clips.
+
+    Args:
+        run: What is stored of a host.
+        weights: Weights (N, J) of the joints by data set and name.
+    """
     table: Table = {"as predicted": {}}
     for data in ("clips clean", "clips mixed"):
         table["as predicted"][data] = _error(torch.from_numpy(run[data]["pose"]), run[data])
@@ -40,8 +45,13 @@ def smoothing(run: Mapping[str, Arrays], boosting: Callable[[str], Any]) -> Tabl
     return table
 
 
-def fusion(run: Mapping[str, Arrays], boosting: Callable[[str], Any]) -> Table:
-    """MPJPE of two views joined, by how joints are weighted; weights are 1 / error^2."""
+def fusion(run: Mapping[str, Arrays], weights: Mapping[str, Weights]) -> Table:
+    """MPJPE of two views joined, by how joints are weighted; the square of the weights counts.
+
+    Args:
+        run: What is stored of a host.
+        weights: Weights (N, J) of the joints by data set and name.
+    """
     table: Table = {}
     for data in ("views clean", "views mixed"):
         arrays = run[data]
@@ -49,7 +59,7 @@ def fusion(run: Mapping[str, Arrays], boosting: Callable[[str], Any]) -> Table:
         table.setdefault("one view", {})[data] = _error(torch.from_numpy(arrays["pose"]), arrays)
         # How the second camera is turned against the first follows from the same pose in both frames.
         turn = torch.stack([_rotation(first, second) for first, second in target])
-        for name, weight in _weights(arrays, boosting(data)).items():
+        for name, weight in weights[data].items():
             pairs = weight.double().square().unflatten(0, (-1, 2))
             joined = torch.stack(
                 [
@@ -61,21 +71,6 @@ def fusion(run: Mapping[str, Arrays], boosting: Callable[[str], Any]) -> Table:
             first_view = {"target": target[:, 0].float().numpy(), "group": group}
             table.setdefault(name, {})[data] = _error(joined.float(), first_view)
     return table
-
-
-def _weights(arrays: Arrays, boosted: Any) -> dict[str, Tensor]:
-    """Weights of joints (N, J): one over an estimated error, or the confidence."""
-    _, _, (_, joints) = boosted
-    _, truth = errors(arrays["pose"], arrays)
-    found = {
-        "equal": torch.ones(len(truth), 17),
-        "confidence": torch.from_numpy(arrays["keypoints"][..., 2]).clamp(min=0.01),
-        "boosting": 1.0 / joints.clamp(min=1.0),
-    }
-    if "critic_joint" in arrays:
-        found["critic"] = 1.0 / torch.from_numpy(arrays["critic_joint"]).clamp(min=1.0)
-    found["truth"] = 1.0 / truth.clamp(min=1.0)
-    return {name: weight.float() for name, weight in found.items()}
 
 
 def _smoothed(arrays: Arrays, weight: Tensor, sigma: float, power: float) -> float:

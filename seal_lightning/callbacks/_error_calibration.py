@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,7 +57,9 @@ class Calibration:
         self._rows.append(torch.cat((columns, *joints), dim=1)[(valid > 0) & columns.isfinite().all(1)])
 
     def compute(self, device: torch.device) -> dict[str, float]:
-        """Set the factors of the critic's bounds, and return values to log; both of the poses of all processes.
+        """Set the scale of the critic's estimates and the factors of its bounds, and return values to log.
+
+        Both are of the poses of all processes.
 
         Args:
             device: Where processes exchange what they have.
@@ -76,13 +79,21 @@ class Calibration:
         counted = joint_error.isfinite()
         if len(self.critic.skeleton.root_joints) == 1:  # whose error is always zero
             counted[:, self.critic.skeleton.root_joints[0]] = False
-        factor, of_joints = conformal_factor(estimate, error, group), torch.nan
-        if counted.any():
-            members = group[:, None].expand_as(counted)[counted]
-            of_joints = conformal_factor(joint_estimate[counted], joint_error[counted], members)
-        self.critic.factor_90.copy_(torch.tensor([factor, of_joints]))
+        members = group[:, None].expand_as(counted)[counted]
         found = assess(estimate, error, group)
-        return {"spearman": found.spearman, "auroc": found.auroc, "bias": found.bias, "factor_90": factor}
+        pose = _factors(estimate, error, group)
+        joints = _factors(joint_estimate[counted], joint_error[counted], members) if counted.any() else (1.0, torch.nan)
+        scales, factors = (torch.tensor(part) for part in zip(pose, joints, strict=True))
+        self.critic.scale.mul_(scales.to(self.critic.scale))  # the estimates had that of the validation before
+        self.critic.factor_90.copy_(factors)
+        return {"spearman": found.spearman, "auroc": found.auroc, "bias": found.bias, "factor_90": pose[1]}
+
+
+def _factors(estimate: Tensor, error: Tensor, group: Tensor) -> tuple[float, float]:
+    """What takes the bias from estimates, and what makes a bound of those without a bias."""
+    ratio = 1.0 + assess(estimate, error, group).bias
+    scale = 1.0 / ratio if 0.0 < ratio < math.inf else 1.0  # infinite where a person has no error at all
+    return scale, conformal_factor(estimate, error, group) / scale
 
 
 def _group(batch: Any, count: int, device: torch.device) -> Tensor:

@@ -74,6 +74,7 @@ class ErrorCritic(nn.Module):
 
     joint_order: Tensor
     millimetres: Tensor
+    scale: Tensor
     factor_90: Tensor
 
     def __init__(
@@ -97,6 +98,7 @@ class ErrorCritic(nn.Module):
         self.register_buffer("joint_order", joint_order, persistent=False)
         self.register_buffer("joint_place", joint_order.argsort(), persistent=False)
         self.register_buffer("millimetres", torch.zeros(()))  # of the unit of the poses; zero before it is fitted
+        self.register_buffer("scale", torch.ones(2))  # of pose and joints, so that validation poses have no bias
         self.register_buffer("factor_90", torch.full((2,), torch.nan))  # of pose and joints
         features = len(names) * sum(_CHANNELS[name] for name in self.inputs)
         # The host draws the same random numbers with and without a critic.
@@ -165,8 +167,8 @@ class ErrorCritic(nn.Module):
             raise ValueError("Expected a critic that was fitted, but this one was not: its weights are random.")
         with torch.no_grad():
             logs = self(**inputs)
-        unit = self.frame.bone_length * self.millimetres
-        return Errors(logs.pose.exp() * unit, logs.joints.exp() * unit)
+        of_pose, of_joints = self.frame.bone_length * self.millimetres * self.scale
+        return Errors(logs.pose.exp() * of_pose, logs.joints.exp() * of_joints)
 
     def bounds(self, errors: Errors) -> Errors:
         """Bounds in millimetres that nine in ten errors stay below; NaN where they were not calibrated.

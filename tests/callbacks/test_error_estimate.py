@@ -329,6 +329,23 @@ def test_missing_joints(make_trainer):
     assert all(parameter.isfinite().all() for parameter in callback.critic.parameters())
 
 
+def test_a_validation_takes_the_bias_out_of_the_estimates_and_leaves_the_bounds(make_trainer):
+    host, callback = hosts.ForwardHost, estimate()
+    model, trainer, _ = fitted(make_trainer, host, [callback], max_epochs=1)
+    first, logged = copy.deepcopy(callback.critic), trainer.callback_metrics["error_estimate/bias"]
+    assert abs(logged) > 0.01  # after six steps
+    inputs = {"keypoints": torch.rand(4, 17, 2), "pose": torch.rand(4, 17, 3), "flip": torch.zeros(4, 17, 3)}
+    raw = copy.deepcopy(first)
+    raw.scale.fill_(1.0)
+    without, found = (c.errors(confidence=torch.ones(4, 17), **inputs) for c in (raw, first))
+    torch.testing.assert_close(found.pose * (1 + logged), without.pose)
+    torch.testing.assert_close(found.joints, first.scale[1] * without.joints)
+    trainer.validate(model, host.loader(count=32, shuffle=False, seed=1), verbose=False)
+    assert trainer.callback_metrics["error_estimate/bias"] == pytest.approx(0.0, abs=1e-5)
+    torch.testing.assert_close(callback.critic.scale, first.scale)
+    torch.testing.assert_close(callback.critic.factor_90, first.factor_90)
+
+
 @pytest.mark.parametrize("seal", [False, True], ids=["plain", "SEAL"])
 def test_a_host_that_averages_over_the_mirror_image(seal, make_trainer):
     class Averaging(hosts.ForwardHost):
