@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seal_lightning._values import check_counts
+from seal_lightning.error_estimate.features import BoneFeatures, reprojection_features
 from seal_lightning.loss.random import own_random_numbers
 from seal_lightning.loss_nets.frame import BodyFrame
 from seal_lightning.skeleton import Skeleton, get_skeleton
@@ -20,7 +21,8 @@ __all__ = ["INPUTS", "ErrorCritic", "Errors", "LogErrors"]
 
 INPUTS = ("keypoints", "confidence", "pose", "flip")
 
-_CHANNELS = {"keypoints": 2, "confidence": 1, "pose": 3, "flip": 4}  # of a joint
+_CHANNELS = {"keypoints": 2, "confidence": 1, "pose": 5, "flip": 4}  # of a joint
+_REPROJECTION = 3  # more, where both keypoints and pose are seen
 _SHORTEST = 1e-3  # in mean bone lengths: what the logarithm of a length does not go below
 # Estimates stay between a thousandth and a thousand bone lengths, so that no exponential overflows.
 _FARTHEST = 7.0
@@ -50,8 +52,10 @@ class ErrorCritic(nn.Module):
 
     It sees the pose as loss-nets do, relative to the root and in units of the mean bone length, the keypoints with
     their confidences, and the flip vector: the difference between the prediction and the mirrored prediction of the
-    mirrored view. A multilayer perceptron gives the logarithm of one expected error a pose and one a joint. The weights
-    of a joint depend on its name, not on its position in the skeleton.
+    mirrored view. What a small network would be slow to find out, it is shown: the lengths of the bones, how they
+    differ from left to right, and where the pose, projected, disagrees with the keypoints. A multilayer perceptron
+    gives the logarithm of one expected error a pose and one a joint. The weights of a joint depend on its name, not on
+    its position in the skeleton.
 
     `seal_lightning.callbacks.ErrorEstimate` fits it beside a host.
 
@@ -92,7 +96,7 @@ class ErrorCritic(nn.Module):
         self.skeleton = get_skeleton(skeleton)
         self.inputs = tuple(name for name in INPUTS if name in inputs)
         self.hidden, self.depth, self.seed = hidden, depth, seed
-        self.frame = BodyFrame(self.skeleton)
+        self.frame, self.bones = BodyFrame(self.skeleton), BoneFeatures(self.skeleton)
         names = self.skeleton.names
         joint_order = torch.tensor(sorted(range(len(names)), key=names.__getitem__))
         self.register_buffer("joint_order", joint_order, persistent=False)
@@ -100,7 +104,9 @@ class ErrorCritic(nn.Module):
         self.register_buffer("millimetres", torch.zeros(()))  # of the unit of the poses; zero before it is fitted
         self.register_buffer("scale", torch.ones(2))  # of pose and joints, so that validation poses have no bias
         self.register_buffer("factor_90", torch.full((2,), torch.nan))  # of pose and joints
-        features = len(names) * sum(_CHANNELS[name] for name in self.inputs)
+        self._reprojects = {"keypoints", "pose"} <= {*self.inputs}
+        channels = sum(_CHANNELS[name] for name in self.inputs) + _REPROJECTION * self._reprojects
+        features = len(names) * channels
         # The host draws the same random numbers with and without a critic.
         with own_random_numbers(seed, 0, torch.device("cpu")):
             layers: list[nn.Module] = []
@@ -143,12 +149,15 @@ class ErrorCritic(nn.Module):
             value = value[..., None] if name == "confidence" else value
             value = value.float().flatten(0, -3)
             if name == "pose":
-                value = framed.pose
+                value = torch.cat((framed.pose, self.bones(framed.pose)), dim=-1)
             elif name == "flip":
                 vector = value / framed.unit
                 length = torch.linalg.vector_norm(vector, dim=-1, keepdim=True)
                 value = torch.cat((vector, length.clamp(min=_SHORTEST).log()), dim=-1)
             parts.append(value)
+        if self._reprojects and keypoints is not None:
+            trust = None if confidence is None or "confidence" not in self.inputs else confidence.float().flatten(0, -2)
+            parts.append(reprojection_features(framed.pose, keypoints.float().flatten(0, -3), trust))
         joints = torch.cat(parts, dim=-1).index_select(1, self.joint_order)
         logs = self.head(self.layers(joints.flatten(1))).clamp(-_FARTHEST, _FARTHEST)
         by_joint = logs[:, 1:].index_select(1, self.joint_place)

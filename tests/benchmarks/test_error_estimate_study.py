@@ -7,14 +7,17 @@ import pytest
 import torch
 
 from benchmarks.error_estimate.damage import MIXED, UNSEEN, Mixture, Truncation, TurnedLimb
-from benchmarks.error_estimate.hosts import fit
-from benchmarks.error_estimate.report import _mean_table
+from benchmarks.error_estimate.hosts import fit, fit_critic_of
+from benchmarks.error_estimate.report import mean_table
 from benchmarks.error_estimate.rivals import errors, scores
+from benchmarks.error_estimate.score_net import ScoreNet
 from benchmarks.error_estimate.stored import predict
 from benchmarks.error_estimate.study import CriticStudy, HostPlan
 from benchmarks.error_estimate.use import smoothing
+from seal_lightning.callbacks import ErrorEstimate
 from seal_lightning.data import SyntheticMocap
 from seal_lightning.data.views.draws import Draws
+from seal_lightning.error_estimate import ErrorCritic
 from seal_lightning.evaluation import TrainingPoses
 from seal_lightning.skeleton import get_skeleton
 
@@ -90,13 +93,44 @@ def test_a_tiny_study_runs(tmp_path):
     assert {"flip", "reprojection", "confidence", "Mahalanobis", "dropout", "ensemble"} < whole.keys() == joint.keys()
     error, joint_error = errors(run["test mixed"]["pose"], run["test mixed"])
     torch.testing.assert_close(error, joint_error.mean(dim=1))
-    table = smoothing(run, lambda data: (None, None, (None, torch.ones(len(run[data]["pose"]), 17))))
+    weights = {
+        data: {"truth": 1 / errors(run[data]["pose"], run[data])[1].clamp(min=1)} for data in run if "clips" in data
+    }
+    table = smoothing(run, weights)
     assert table["truth"]["clips mixed"] <= table["as predicted"]["clips mixed"]
 
 
-def test_tables_show_the_mean_and_the_range_of_the_folds():
-    tables = [{"a": {"x": 0.5, "y": 20.0}}, {"a": {"x": 1.0}, "b": {"x": -0.25}}]
-    assert _mean_table(tables).splitlines()[2:] == [
-        "| a | 0.750 (0.500-1.000) | 20.0 |",
-        "| b | -0.250 | - |",
+def test_a_critic_for_a_finished_host(tmp_path):
+    motion = SyntheticMocap(subjects=3, clips_per_subject=1, frames=60).generate()
+    fields = ("positions", "clip_start", "clip_length", "skeleton_id", "fps")
+    np.savez(tmp_path / "y_h36m17.npz", **{name: getattr(motion, name) for name in fields})
+    people = sorted(set(motion.skeleton_id.tolist()))
+    plan = HostPlan({"name": "plain", "hidden": 8}, steps=2, batch_size=16)
+    study = CriticStudy(["y_h36m17.npz"], "", [[name] for name in people], {"plain": plan}, str(tmp_path))
+    beside, after = (ErrorEstimate(ErrorCritic("h36m17", hidden=8), unit="m", flip_averaged=True) for _ in range(2))
+    host = fit(study, plan, 0, 0, [beside], tmp_path / "host.ckpt")
+    again = fit_critic_of(study, plan, 0, 0, [after], tmp_path / "host.ckpt", tmp_path / "critic.ckpt")
+    assert after.steps == 2
+    assert all(torch.equal(a, b) for a, b in zip(host.parameters(), again.parameters(), strict=True))
+    assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == ["critic.ckpt", "host.ckpt"]
+
+
+def test_a_small_net_learns_the_mean_error_that_scores_tell():
+    scores = torch.rand(3000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    noise = torch.rand(3000, generator=torch.Generator().manual_seed(1)) + 0.5  # of mean 1
+    expected = 20 + 200 * scores[:, 0]
+    found = ScoreNet(scores, expected * noise)(scores)
+    assert (found / expected - 1).abs().mean() < 0.05
+    assert found.mean() == pytest.approx(expected.mean().item(), rel=0.02)
+
+
+def test_tables_show_means_over_seeds_and_folds_and_their_spread():
+    found = {
+        (0, 0): {"a": {"x": 0.5, "y %": 20.0, "worst": 0.4}},
+        (0, 1): {"a": {"x": 0.7, "worst": 0.3}},
+        (1, 0): {"a": {"x": 1.0, "worst": 0.9}, "b": {"x": -0.25}},
+    }
+    assert mean_table("", found).splitlines()[2:] == [
+        "| a | 0.800 (0.600 to 1.000) ±0.141 | 20.0 | 0.300 |",
+        "| b | -0.250 | - | - |",
     ]

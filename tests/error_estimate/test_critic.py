@@ -60,7 +60,8 @@ def test_weights_follow_the_names_of_the_joints():
     order = torch.randperm(17)
     place = order.argsort().tolist()
     parents = [-1 if H36M.parents[j] < 0 else place[H36M.parents[j]] for j in order.tolist()]
-    other = Skeleton([H36M.names[j] for j in order], parents, root=place[H36M.tree_root])
+    sides = {side: [place[joint] for joint in getattr(H36M, side)] for side in ("left", "right")}
+    other = Skeleton([H36M.names[j] for j in order], parents, root=place[H36M.tree_root], **sides)
     critic, inputs = trained(), some()
     shuffled = trained(other)
     shuffled.load_state_dict(critic.state_dict())
