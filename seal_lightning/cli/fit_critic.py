@@ -37,7 +37,8 @@ def fit_critic(
     """Fit the critic of a trainer's `ErrorEstimate` to a finished host, and write the host's checkpoint with it.
 
     The critic learns from the host's `validation_step` on the training data, for the trainer's ``max_epochs`` epochs or
-    ``max_steps`` steps, and is calibrated on the validation data. The host is run in evaluation mode and never trained.
+    ``max_steps`` steps, and is calibrated on the validation data, unless ``limit_val_batches`` is 0. The
+    host is run in evaluation mode and never trained.
 
     Args:
         trainer: A trainer with an `ErrorEstimate` among its callbacks.
@@ -72,7 +73,8 @@ def fit_critic(
     datamodule.setup("fit")
     with _training_data_in_validation(trainer, datamodule), estimate.learning_in_validation():
         _learn(trainer, model, datamodule, estimate, str(path))
-    trainer.validate(model, datamodule=datamodule, verbose=verbose)
+    if trainer.limit_val_batches:
+        trainer.validate(model, datamodule=datamodule, verbose=verbose)
     if trainer.is_global_zero:
         content["callbacks"] = {**content.get("callbacks", {}), estimate.state_key: estimate.state_dict()}
         torch.save(content, target)
