@@ -48,17 +48,41 @@ def steps(document):
 
 
 def run(document):
-    scripts = Path(sys.executable).parent
     for step in steps(document):
-        print("$", *(word if "\n" not in word else "..." for word in step), flush=True)
-        start = time.perf_counter()
-        program = scripts / step[0] if step[0] == "seal-lightning" else step[0]
-        subprocess.run([program, *step[1:]], check=True)
-        print(f"({time.perf_counter() - start:.0f} s)\n", flush=True)
-    for name in ("results.json", "results.csv", "results.png"):
-        if not Path("runs/demo", name).is_file():
-            raise FileNotFoundError(f"Expected the demo to write runs/demo/{name}, but it did not.")
+        execute(step)
+    for name in ("report.html", "results.json", "results.csv", "results.png"):
+        expect(Path("runs/demo", name).is_file(), f"the demo to write runs/demo/{name}")
+
+
+def go_on():
+    """What the README says of its last trainings: their curves in two loggers, and an error estimate afterwards."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    curves = EventAccumulator("lightning_logs/version_0").Reload().Tags()["scalars"]
+    wandb = ["--trainer.logger=WandbLogger", "--trainer.logger.offline=true"]
+    execute(["seal-lightning", "fit", "--config", "examples/configs/seal.yaml", *wandb, *SHORT])
+    (run,) = Path("wandb").glob("offline-run-*/*.wandb")
+    for name in ("val/mpjpe", "val/lse", "val/bsle", "val/asymmetry"):
+        expect(name in curves, f"TensorBoard to have {name}")
+        expect(name.encode() in run.read_bytes(), f"Weights & Biases to have {name}")
+    (checkpoint,) = Path("lightning_logs/version_1/checkpoints").glob("*.ckpt")
+    critic = ["--config", "examples/configs/error_estimate.yaml", "--ckpt_path", str(checkpoint)]
+    execute(["seal-lightning", "fit-critic", *critic, "--output=critic.ckpt", "--trainer.logger=false", *SHORT])
+
+
+def expect(true, what):
+    if not true:
+        raise RuntimeError(f"Expected {what}, but it did not.")
+
+
+def execute(step):
+    print("$", *(word if "\n" not in word else "..." for word in step), flush=True)
+    start = time.perf_counter()
+    program = Path(sys.executable).parent / step[0] if step[0] == "seal-lightning" else step[0]
+    subprocess.run([program, *step[1:]], check=True)
+    print(f"({time.perf_counter() - start:.0f} s)\n", flush=True)
 
 
 if __name__ == "__main__":
     run(Path(sys.argv[1]))
+    go_on()
