@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from itertools import groupby, zip_longest
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,17 @@ from matplotlib.figure import Figure
 matplotlib.use("Agg")
 
 
-COLUMNS = 2
 NAMES = {"simple": "SimpleBaseline", "temporal": "VideoPose3D", "seq2seq": "MixSTE"}
 
 
 def draw(rows: list[dict[str, Any]]) -> Figure:
     """Draw the measured rows, which are sorted by host, number of joints and window length."""
     by_size = [list(group) for _, group in groupby(rows, lambda row: (row["host"], row["joints"], row["frames"]))]
-    columns = min(COLUMNS, len(by_size))
-    lines = -(-len(by_size) // columns)
-    figure = Figure(figsize=(7 * columns, 3.6 * lines), layout="constrained")
-    panels = figure.subplots(lines, columns, squeeze=False).flat
-    for axes, group in zip_longest(panels, by_size):
-        if group is None:
-            axes.set_axis_off()
-            continue
+    heights = [1.0 + 0.26 * len({row["step"] for row in group}) for group in by_size]
+    # One below the other: beside each other they could not be read on a phone.
+    figure = Figure(figsize=(6.5, sum(heights)), layout="constrained")
+    panels = figure.subplots(len(by_size), 1, squeeze=False, height_ratios=heights).flat
+    for axes, group in zip(panels, by_size, strict=True):
         batches = sorted({row["batch"] for row in group})
         (_bars if len(batches) == 1 else _lines)(axes, [row for row in group if row["step"] != "plain"])
         window = "" if group[0]["host"] == "simple" else f", {group[0]['frames']} frames"

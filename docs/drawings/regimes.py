@@ -40,7 +40,7 @@ def regimes(page: str) -> list[Regime]:
 
 def draw(rows: list[Regime]) -> Figure:
     """Draw two intervals for each regime, each with what SEAL is compared with written beside it."""
-    figure = Figure(figsize=(8.5, 1 + 0.7 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(6.5, 1 + 0.6 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for place, regime in enumerate(rows):
         for shift, change, other, colour in (
@@ -50,14 +50,13 @@ def draw(rows: list[Regime]) -> Figure:
             point, low, high = change
             axes.plot([low, high], [place + shift] * 2, color=colour, linewidth=3)
             axes.plot(point, place + shift, "o", color=colour, markersize=8)
-            axes.annotate(
-                f"against {other}", (high, place + shift), (8, 0), textcoords="offset points", va="center", color=colour
-            )
+            label = axes.annotate(f"against {other}", (high, place + shift), (8, 0), textcoords="offset points")
+            label.set(va="center", color=colour, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(rows)), [regime.name for regime in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.margins(x=0.25)  # room for the words beside the intervals
-    axes.set_xlabel("← SEAL is better          change (%)          SEAL is worse →")
+    axes.set_xlabel("← SEAL is better      change (%)      SEAL is worse →")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(left=False)
     return figure
