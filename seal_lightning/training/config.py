@@ -49,7 +49,8 @@ class SealConfig:
         optimizer: Makes the optimizer of the one energy's loss-net.
         warmup_steps: Steps in which the loss-nets train and the pose-net does not feel them yet. A few hundred keep the
             pulls of a loss-net that knows nothing yet out of the training.
-        lr_scheduler: Learning-rate scheduler of the loss-nets, stepped after each of their updates.
+        lr_scheduler: Learning-rate scheduler of the loss-nets, stepped after each of their updates. One that waits for
+            a plateau has nothing to wait for.
         gradient_clip_val: Largest norm of the loss-nets' gradient.
         max_skipped_updates: Training stops when this many updates of the loss-nets in a row were skipped because a
             number was NaN or infinite; never where not given.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -91,12 +92,17 @@ class LossNetOptimization:
         return self.prepare()
 
     def prepare(self) -> Optimizer:
-        """Before the first step, make the loss-nets equal on all ranks, and create the optimizer."""
+        """Before the first step, make the loss-nets equal on all ranks, and create the optimizer.
+
+        Raises:
+            TypeError: If `lr_scheduler` makes something that does not step by itself, such as `ReduceLROnPlateau`.
+        """
         if self._optimizer is None:
             ranks.broadcast((*self.criterion.parameters(), *self.criterion.buffers()))
-            self._optimizer = self._make_optimizer()
+            optimizer = self._make_optimizer()
             if self.config.lr_scheduler is not None:
-                self._scheduler = self.config.lr_scheduler(self._optimizer)
+                self._scheduler = _expect_schedule(self.config.lr_scheduler(optimizer))
+            self._optimizer = optimizer
             if self._restored:
                 self._restore(self._optimizer)
             self._fused = fuse(self._optimizer)  # after all that compares or loads its options as they were made
@@ -289,6 +295,20 @@ def _steps(steps: Any) -> int:
             f"{steps!r}. Take it out of the entry to count anew."
         )
     return int(steps)
+
+
+def _expect_schedule(scheduler: Any) -> Any:
+    step = getattr(scheduler, "step", None)
+    if not callable(step) or any(
+        parameter.default is parameter.empty and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        for parameter in inspect.signature(step).parameters.values()
+    ):
+        raise TypeError(
+            "Expected `lr_scheduler` of SealConfig to make a scheduler whose `step()` takes no argument, but got "
+            f"{type(scheduler).__name__}. What the loss-nets learn from are the pose-net's errors, so that their loss "
+            "has no plateau to wait for: take a schedule by steps, such as `CosineAnnealingLR` or `StepLR`."
+        )
+    return scheduler
 
 
 def _forget_gradients(parameters: Iterable[Tensor]) -> None:

@@ -57,6 +57,21 @@ def test_the_schedule_advances_when_told():
     assert rates == [1.0, 0.5, 0.25]
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        torch.optim.lr_scheduler.ReduceLROnPlateau,
+        lambda optimizer: {"scheduler": torch.optim.lr_scheduler.StepLR(optimizer, 1), "monitor": "loss"},
+        lambda optimizer: None,
+    ],
+)
+def test_a_schedule_that_does_not_step_by_itself_is_refused(schedule):
+    _, optimization = make(lr_scheduler=schedule)
+    for _ in range(2):  # and is not forgotten when it is asked for again
+        with pytest.raises(TypeError, match=r"a scheduler whose `step\(\)` takes no argument, but got"):
+            optimization.prepare()
+
+
 def test_a_restored_state_waits_for_the_optimizer_and_is_saved_meanwhile():
     schedule = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
     sgd = partial(torch.optim.SGD, lr=1.0, momentum=0.9)

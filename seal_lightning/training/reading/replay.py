@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ class Replay:
     """
 
     def __init__(self, call: Call, place: int, output: int, shapes: PoseShapes) -> None:
-        self._call, self._inputs = call, _replaced(call.inputs, {})
+        # Not the call itself: what came out of it would keep the graph of a step until the next.
+        self._call, self._inputs = replace(call, inputs=None, output=None), _replaced(call.inputs, {})
         self._place, self._output, self._shapes = place, output, shapes
 
     @property

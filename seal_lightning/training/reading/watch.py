@@ -29,6 +29,7 @@ _EMPTY, _RANDOM, _HOOKS, _NEGATES = Kind.EMPTY, Kind.RANDOM, Kind.HOOKS, Kind.NE
 _SETS, _STATES, _WEIGHS, _DIFFERS = Kind.SETS, Kind.STATES, Kind.WEIGHS, Kind.DIFFERS
 _GRADIENT, _LEAVES, _CONTRACTS = Kind.GRADIENT, Kind.LEAVES, Kind.CONTRACTS
 _SUMMING = (_ADDS, _MEETS)
+_LOOKED_AT_AS_NUMBERS = (_MEETS, _SELECTS, _CONTRACTS)  # though a single number comes out
 _WEIGHING, _SCALING = (_WEIGHS, _SETS, _CONTRACTS), (_WEIGHS, _NEGATES, _CONTRACTS)
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
 
@@ -160,7 +161,10 @@ class Watch(TorchFunctionMode):
             made_of |= self._all(kwargs.values())
         if made_of:
             if isinstance(out, Tensor):
-                self._follow(func, kind, args, kwargs, out, 0, made_of)
+                if out.dim() or kind in _LOOKED_AT_AS_NUMBERS:
+                    self._follow(func, kind, args, kwargs, out, 0, made_of)
+                else:  # a number, as most of what is added up to a loss
+                    self._keep(out, self._trained(out, made_of))
             elif kind is _SETS:
                 self._follow(func, kind, args, kwargs, args[0], 0, made_of)
             elif kind is _LEAVES:
@@ -185,34 +189,42 @@ class Watch(TorchFunctionMode):
             number: Which of its outputs that is.
             made_of: Bits of all that went in.
         """
-        difference, displaced, number_alone = 0, False, not out.dim()
+        difference, displaced = 0, False
         if kind is _SELECTS:
             if len(args) > 1 and isinstance(args[1], Tensor):
                 made_of = self._by_tensor(func, args, kwargs, made_of)
-        # Of operations that make a single number, those that compare are looked at, and those that may weigh in a sum.
-        elif kind is not _OTHER and (not number_alone or kind is _MEETS or kind is _CONTRACTS):
+        elif kind is not _OTHER:
             made_of, difference, displaced = self._look(func, kind, args, kwargs, made_of)
-        if not out.requires_grad and made_of & NETWORK:
-            if not torch.is_grad_enabled():
-                self.ungraded = True
-            else:
-                made_of &= ~self.meetings.bits  # detached: no loss that is made from it trains what met
-        key = id(out)
-        known = self._made.get(key)
-        if known is not None and known[0]() is out:
-            self._made[key] = known[0], known[1] | made_of
-        elif number_alone:
-            self._made[key] = weakref.ref(out), made_of
+        made_of = self._trained(out, made_of)
+        known = self._made.get(id(out))
+        if (known is not None and known[0]() is out) or not out.dim():
+            self._keep(out, made_of)
         elif kind is _SELECTS:
             self._select(func, args, kwargs, number, out, made_of)
         else:
             self.note(out, made_of, made=True)
             if difference:
-                self.meetings.differences[key] = out, difference
+                self.meetings.differences[id(out)] = out, difference
             if displaced or self.parts.only_displacements(args):
                 self.parts.displace(args, out)
             elif kind is not _OTHER:
                 self._remember(kind, args, out, made_of)
+
+    def _keep(self, out: Tensor, made_of: int) -> None:
+        """Note what a number is made from, or what else a tensor is, that was changed in place."""
+        known = self._made.get(id(out))
+        if known is not None and known[0]() is out:
+            made_of |= known[1]
+        self._made[id(out)] = weakref.ref(out), made_of
+
+    def _trained(self, out: Tensor, made_of: int) -> int:
+        """Of the bits of what comes out, those that remain where it is detached: no loss of it trains what met."""
+        if out.requires_grad or not made_of & NETWORK:
+            return made_of
+        if torch.is_grad_enabled():
+            return made_of & ~self.meetings.bits
+        self.ungraded = True
+        return made_of
 
     def _look(self, func: Any, kind: Kind, args: Sequence[Any], kwargs: Any, made_of: int) -> tuple[int, int, bool]:
         """What an operation compares, moves or weighs.

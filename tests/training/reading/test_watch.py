@@ -4,6 +4,7 @@ import copy
 import gc
 import pickle
 import warnings
+import weakref
 
 import lightning as L
 import pytest
@@ -130,6 +131,34 @@ def test_a_hook_that_a_network_registers_is_refused():
     with pytest.raises(ValueError, match="must not run twice, but got a hook that `critic` registers"):
         step(loss, build)
     step(loss, build, weight=0.0)
+
+
+@pytest.mark.parametrize("method", ["training_step", "validation_step"])
+def test_what_a_step_holds_is_freed_when_it_ends(method):
+    class Host(StyleHost):
+        def validation_step(self, batch, batch_idx):
+            return self.training_step(batch, batch_idx)
+
+    seen = []
+
+    def loss(host, b, i):
+        prediction, truth = host.net(b[0]), 2.0 * b[1]
+        bones = prediction[:, 1:] - prediction[:, :-1]
+        seen.extend(weakref.ref(tensor) for tensor in (prediction, truth, bones))
+        return distance(prediction, truth) + distance(prediction[:, 3], truth[:, 3]) + 0 * bones.sum()
+
+    model, _ = step(loss, host=Host)
+    model.task = None
+    seen.clear()
+    gc.collect()
+    gc.disable()  # nothing waits for the collector, with what a device holds for it
+    try:
+        total = getattr(model, method)((X, Y), 1)
+        model.task = model._seal_last = None
+        del total
+        assert [tensor() for tensor in seen] == [None] * 3
+    finally:
+        gc.enable()
 
 
 def test_copies_made_inside_a_step_carry_nothing():
