@@ -84,7 +84,7 @@ def _empty(host: Plain) -> None:
 
 
 def _read(host: Plain) -> None:
-    step = WatchedStep(host, JOINTS, BATCH, trusted=lambda keypoints: True)
+    step = WatchedStep(host, JOINTS, BATCH, trusted=lambda keypoints: True, root=(0,))
     with step.recorded():
         loss = host.training_step(BATCH, 0)
     step.current = step.find(loss)

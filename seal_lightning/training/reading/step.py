@@ -19,8 +19,9 @@ from seal_lightning.training.reading.meeting import Meeting
 from seal_lightning.training.reading.replay import Replay, call_upstream, predicted_again, recorded_call
 from seal_lightning.training.reading.report import met, origin
 from seal_lightning.training.reading.shapes import PoseShapes
+from seal_lightning.training.reading.stated import Stated
 from seal_lightning.training.reading.unseen import read_unseen
-from seal_lightning.training.reading.watch import BATCH, OPAQUE, Pose, Stated, Watch
+from seal_lightning.training.reading.watch import BATCH, OPAQUE, Pose, Watch
 
 __all__ = ["Found", "RecordedIterator", "WatchedStep"]
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.overrides import TorchFunctionMode
 
-from seal_lightning.loss.criterion import SealLoss
 from seal_lightning.training.reading.bits import BATCH, BY_AXIS, FIRST_BIT, NETWORK, NOISE, OPAQUE, RANDOM
 from seal_lightning.training.reading.containers import may_hold_arrays, named_tensors
 from seal_lightning.training.reading.hooks import Gates
@@ -19,9 +18,10 @@ from seal_lightning.training.reading.meeting import Meetings
 from seal_lightning.training.reading.operations import Kind, by_place, compared, kind_of, minus, name_of, selection
 from seal_lightning.training.reading.parts import Part, Parts, Pose
 from seal_lightning.training.reading.shapes import PoseShapes, fitting
+from seal_lightning.training.reading.stated import CRITERION, Stated, stated
 from seal_lightning.training.reading.weights import Weighings
 
-__all__ = ["BATCH", "BY_AXIS", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Pose", "Stated", "Watch"]
+__all__ = ["BATCH", "BY_AXIS", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM", "Pose", "Watch"]
 
 # Every operation of a step passes here, and a member of an enumeration is slow to reach by its name.
 _OTHER, _MEETS, _ADDS, _SELECTS = Kind.OTHER, Kind.MEETS, Kind.ADDS, Kind.SELECTS
@@ -32,17 +32,6 @@ _SUMMING = (_ADDS, _MEETS)
 _LOOKED_AT_AS_NUMBERS = (_MEETS, _SELECTS, _CONTRACTS)  # though a single number comes out
 _WEIGHING, _SCALING = (_WEIGHS, _SETS, _CONTRACTS), (_WEIGHS, _NEGATES, _CONTRACTS)
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
-
-
-class Stated(NamedTuple):
-    """A call of the criterion by the host itself."""
-
-    bit: int
-    prediction: Tensor
-    target: Tensor | None
-    keypoints_2d: Tensor
-    visibility: Tensor | None
-    labelled: Tensor | None
 
 
 class Watch(TorchFunctionMode):
@@ -319,34 +308,10 @@ class Watch(TorchFunctionMode):
     def _state(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
         """Run a method of the criterion that the host calls itself; what it says is what is read."""
         out: Tensor = func(*args, **kwargs)
-        given = _CRITERION[func](*args[1:], **kwargs)
         bit = self.new_bit()
-        self.stated.append(Stated(bit, **given))
+        self.stated.append(stated(func, args, kwargs, bit))
         self.note(out, bit | self._all((*args, *kwargs.values())) | NETWORK)
         return out
 
 
-def _of_forward(
-    prediction: Tensor, target: Tensor, keypoints_2d: Tensor, visibility: Any = None, labelled: Any = None
-) -> dict[str, Any]:
-    return {**locals()}
-
-
-def _of_energy_loss(
-    prediction: Tensor,
-    keypoints_2d: Tensor,
-    task_gradient: Tensor,
-    *,
-    at: Any = None,
-    visibility: Any = None,
-    labelled: Any = None,
-) -> dict[str, Any]:
-    masks = {"visibility": visibility, "labelled": labelled}
-    return {"prediction": prediction, "target": None, "keypoints_2d": keypoints_2d, **masks}
-
-
-_CRITERION: dict[Any, Callable[..., dict[str, Any]]] = {
-    SealLoss.forward: _of_forward,
-    SealLoss.energy_loss: _of_energy_loss,
-}
-_KINDS = dict.fromkeys(_CRITERION, _STATES)
+_KINDS = dict.fromkeys(CRITERION, _STATES)
