@@ -56,6 +56,8 @@ __all__ = ["LIVE", "OFFLINE", "Treatment", "Windows", "errors", "one_euro", "tre
 STUDY = Path(__file__).with_name("studies") / "clips.yaml"
 RATE = 25.0  # frames per second of the windows
 CHOOSING = 3  # what is best is chosen on every third window of validation, for time
+MODES = ("offline", "live")
+ALIKE = ("offline, as is best for the host", "live, as is best for the host")
 PRIMARY = ("MPJPE", "BSLE", "asymmetry", "acceleration")
 """The primary end point is the geometric mean of their ratios to those of the other method."""
 
@@ -206,18 +208,24 @@ class Outcome(NamedTuple):
     seeds: list[int]
     raw: ClipSums
     best: dict[str, tuple[Treatment, float, ClipSums]]
-    """Under "offline" and "live" what is best on validation, its primary end point there, and what is left after it."""
+    """What is done, its primary end point on validation, and what is left after it, by `MODES` and `ALIKE`."""
 
 
-def outcome(seeds: list[int], files: Sequence[Path], sets: Mapping[str, Windows], split: str) -> Outcome:
-    """Score the predictions of a method; what is best is chosen on validation, whatever the split."""
+def outcome(
+    seeds: list[int], files: Sequence[Path], sets: Mapping[str, Windows], split: str, host: Outcome | None
+) -> Outcome:
+    """Score the predictions of a method; what is best is chosen on validation, whatever the split.
+
+    `host` is the outcome of the method that it is compared with, None where that is itself.
+    """
     validation, poses = (
         [torch.from_numpy(np.load(file)[side])[sets[side].kept] for file in files] for side in ("val", split)
     )
     scores = _scores(validation, sets["val"])
     data, best = sets[split], {}
-    for name, choices in (("offline", OFFLINE), ("live", LIVE)):
-        how = min(choices, key=scores.__getitem__)
+    for name, choices in zip((*MODES, *ALIKE), 2 * (OFFLINE, LIVE), strict=True):
+        own = min(choices, key=scores.__getitem__)
+        how = host.best[name][0] if host is not None and name in ALIKE else own
         after = data.sums([errors(treat(pose, how, data), data) for pose in poses])
         best[name] = how, scores[how], after
     return Outcome(seeds, data.sums([errors(pose, data) for pose in poses]), best)
@@ -259,13 +267,14 @@ class Report:
         parts = [self._absolute()]
         compared = [name for name in self.outcomes if self.study.reference(name) != name]
         against = {name: self.study.reference(name) for name in compared}
-        for mode in ("offline", "live"):
-            rivals = {name: self.rival(name, mode) for name in compared if self.study.methods[name].seal is not None}
+        for mode in (*MODES, *ALIKE):
+            chosen = MODES[ALIKE.index(mode)] if mode in ALIKE else mode  # the rival is the same
+            rivals = {name: self.rival(name, chosen) for name in compared if self.study.methods[name].seal is not None}
             parts += [
                 f"Primary end point, {mode}: against the host.\n\n" + self._primary(against, mode),
                 f"Primary end point, {mode}: against the strongest rival.\n\n" + self._primary(rivals, mode),
-                f"Errors after what is best for each {mode}, against the host.\n\n" + self._changes(against, mode),
-                f"Errors after what is best for each {mode}, against that rival.\n\n" + self._changes(rivals, mode),
+                f"Errors, {mode}: against the host.\n\n" + self._changes(against, mode),
+                f"Errors, {mode}: against that rival.\n\n" + self._changes(rivals, mode),
             ]
         return "\n\n".join([*parts, "Errors as predicted, against the host.\n\n" + self._changes(against, "raw")])
 
@@ -321,7 +330,10 @@ class Report:
     def _absolute(self) -> str:
         lines = []
         for name, result in self.outcomes.items():
-            for label, sums in (("as predicted", result.raw), *((str(how), of) for how, _, of in result.best.values())):
+            for label, sums in (
+                ("as predicted", result.raw),
+                *((str(result.best[mode][0]), result.best[mode][2]) for mode in MODES),
+            ):
                 cells = [f"{value:.2f}" for value in sums.mean().mean(-1)]
                 lines.append(f"| {name} | {len(result.seeds)} | {label} | " + " | ".join(cells) + " |")
         head = " | ".join(["| method | seeds | after", *ERRORS]) + " |"
@@ -338,7 +350,7 @@ def report(study: Study, folder: Path, split: str, methods: Sequence[str]) -> st
         seeds = [seed for seed in study.seeds if study.run_key(name, seed) in runs]
         if seeds:
             files = [folder / "predictions" / f"{study.run_key(name, seed)}.npz" for seed in seeds]
-            outcomes[name] = outcome(seeds, files, sets, split)
+            outcomes[name] = outcome(seeds, files, sets, split, outcomes.get(study.reference(name)))
     data = sets[split]
     counts = f"{len(data.target)} windows of {len(data.clip.unique())} clips are scored, of {len(data.kept)} windows."
     return f"{counts}\n\n{Report(study, outcomes).tables()}\n"

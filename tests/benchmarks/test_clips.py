@@ -95,4 +95,4 @@ def test_a_toy_study_is_run_and_reported(tmp_path, capsys, monkeypatch):
     main(["report", *arguments, "--split", "test"])
     tables = capsys.readouterr().out
     assert tables.startswith("4 windows of 2 clips are scored, of 4 windows.")
-    assert tables.count("| clips | 1 | host |") == 9
+    assert tables.count("| clips | 1 | host |") == 17
