@@ -50,7 +50,7 @@ def write_report(
         if not any(study.run_key(name, seed) in finished for seed in study.seeds):
             raise ValueError(f"Expected method {name!r} to have a finished run in {folder}, but got none.")
     data = make_data(study, next(iter(study.methods)), seed=0)
-    sets = evaluation_sets(data)
+    sets = evaluation_sets(data, study.host.get("init_args", {}).get("labelled"))
     outcomes = {}
     for name in wanted:
         keys = [key for key in (study.run_key(name, seed) for seed in study.seeds) if key in finished]
@@ -63,13 +63,18 @@ def write_report(
     return text
 
 
-def evaluation_sets(data: Any) -> dict[str, EvaluationSet]:
-    """Return the true poses of validation and test, in the order in which a datamodule yields them."""
+def evaluation_sets(data: Any, labelled: Sequence[str] | None = None) -> dict[str, EvaluationSet]:
+    """Return the true poses of validation and test, in the order in which a datamodule yields them.
+
+    Args:
+        data: The datamodule.
+        labelled: Names of the training skeletons whose bone lengths are known; None for all.
+    """
     data.setup()
-    return {split: _evaluation_set(data, split) for split in ("val", "test")}
+    return {split: _evaluation_set(data, split, labelled) for split in ("val", "test")}
 
 
-def _evaluation_set(data: Any, split: str) -> EvaluationSet:
+def _evaluation_set(data: Any, split: str, labelled: Sequence[str] | None) -> EvaluationSet:
     batches = list(data.test_dataloader() if split == "test" else data.val_dataloader())
     views = data.dataset(split).views
     view = torch.unique(views, dim=0, return_inverse=True)[1]  # a number for every pair of clip and camera
@@ -77,12 +82,13 @@ def _evaluation_set(data: Any, split: str) -> EvaluationSet:
     frames = target.shape[1] if target.dim() == 4 else 1
     group, clip, view = (index.repeat_interleave(frames) for index in (group, views[:, 0], view))
     poses, names = target.flatten(0, -3), data.group_names
-    return EvaluationSet(poses, group, clip, view, names, _training_lengths(data), data.skeleton)
+    return EvaluationSet(poses, group, clip, view, names, _training_lengths(data, labelled), data.skeleton)
 
 
-def _training_lengths(data: Any) -> torch.Tensor:
+def _training_lengths(data: Any, labelled: Sequence[str] | None) -> torch.Tensor:
     """Mean bone lengths (J - 1,) of the training data, over the frames of a skeleton and then over the skeletons."""
     clips = data.dataset("train").clips
     lengths = bone_lengths(clips.positions, data.skeleton) * data.dataset("train").scale
     frames = torch.repeat_interleave(clips.group, clips.length)
-    return torch.stack([lengths[frames == group].mean(0) for group in clips.group.unique()]).mean(0)
+    known = [group for group in clips.group.unique() if labelled is None or data.group_names[group] in labelled]
+    return torch.stack([lengths[frames == group].mean(0) for group in known]).mean(0)
