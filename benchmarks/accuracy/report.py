@@ -45,7 +45,9 @@ def write_report(
         ValueError: If a method, or the one that it is compared with, has no finished run.
     """
     named = set(methods or study.methods)
-    wanted = [name for name in study.methods if name in named | {study.reference(other) for other in named}]
+    for _ in study.methods:  # what is compared with another method, which may be compared with a third one
+        named |= {study.reference(name) for name in named}
+    wanted = [name for name in study.methods if name in named]
     for name in wanted:
         if not any(study.run_key(name, seed) in finished for seed in study.seeds):
             raise ValueError(f"Expected method {name!r} to have a finished run in {folder}, but got none.")
