@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,8 @@ class Joining:
         self.model, self.step = model, step
         self.took_part = False
         self._joined: list[Tensor] = []
+        if not model.automatic_optimization:
+            step.watch.joined = weakref.WeakMethod(self._directly)
 
     def output(self, output: Any) -> Any:
         """What an automatic host's step returned, with the energy in its loss."""
@@ -46,13 +49,18 @@ class Joining:
         return {**output, "loss": total} if isinstance(output, Mapping) else total
 
     def backward(self, loss: Tensor) -> Tensor:
-        """The loss that a manual host hands to `manual_backward`, with the energy; all processes agree before."""
+        """The loss of a manual host's backward pass, with the energy; all processes agree before."""
         found = self._read(loss) if loss.requires_grad else None
         if ranks.world_size() > 1 and not self.took_part:
             others, _ = ranks.sum_of_numbers(float(found is not None), 0.0)
             if found is None and others:
                 self._take_part()
         return loss if found is None else self._add(loss, *found)
+
+    def _directly(self, loss: Tensor) -> Tensor:
+        """The loss of which a manual host runs the backward pass without `manual_backward`, with the energy."""
+        with self.step.unseen():
+            return self.backward(loss)
 
     def join(self, loss: Tensor) -> Tensor:
         """The loss with the energy; the loss itself where it trains no pose."""

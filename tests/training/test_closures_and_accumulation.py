@@ -148,8 +148,60 @@ def test_every_model_says_that_no_energy_joined(make_trainer, number):
             self.manual_backward(self.net[1].weight.square().sum())
 
     model = Elsewhere(seal=SealConfig(loss_net=small))
-    with pytest.warns(
-        UserWarning, match="No `manual_backward` of this step had a loss that depends on the pred"
-    ) as told:
+    with pytest.warns(UserWarning, match="No backward pass of this step had a loss that depends on the pred") as told:
         make_trainer(max_epochs=1).fit(model, model.loader(count=48))
-    assert sum("No `manual_backward`" in str(warning.message) for warning in told) == 1
+    assert sum("No backward pass" in str(warning.message) for warning in told) == 1
+
+
+class DirectHost(hosts.ManualHost):
+    """Runs its backward pass without `manual_backward`, after one that only looks at the gradient of the keypoints."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        optimizer = self.optimizers()
+        looked_at = x.clone().requires_grad_()
+        self(looked_at).square().sum().backward(inputs=[looked_at])
+        loss = hosts.distance(self(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+class LookingHost(hosts.ManualHost):
+    """Looks at a gradient as well, then hands its loss over."""
+
+    def training_step(self, batch, batch_idx):
+        looked_at = batch[0].clone().requires_grad_()
+        self(looked_at).square().sum().backward(inputs=[looked_at])
+        super().training_step(batch, batch_idx)
+
+
+@pytest.mark.filterwarnings("ignore:The true poses' left")
+@pytest.mark.parametrize("weight", [0.0, ForceRatio(0.1)])
+def test_a_backward_pass_of_the_hosts_own_is_one_by_manual_backward(make_trainer, weight):
+    config = SealConfig(loss_net=small, weight=weight, optimizer=sgd)
+    directly, handed_over = (trained(make_trainer, host, config) for host in (DirectHost, LookingHost))
+    assert torch.equal(directly, handed_over)
+
+
+@pytest.mark.filterwarnings("ignore:The true poses' left")
+def test_an_automatic_hosts_backward_pass_within_its_step_is_left_alone(make_trainer):
+    """It trains nothing: keypoints are disturbed by its gradient, say."""
+
+    class Adversarial(hosts.ForwardHost):
+        def training_step(self, batch, batch_idx):
+            x = batch[0].clone().requires_grad_()
+            hosts.distance(self(x), batch[1]).backward()
+            self.gradient = x.grad.clone()
+            self.zero_grad()
+            return hosts.distance(self((x + 0.01 * x.grad.sign()).detach()), batch[1])
+
+    gradients = []
+    for weight in (0.0, ForceRatio(0.1)):
+        torch.manual_seed(0)
+        model = type("Seal", (SealMixin, Adversarial), {})(seal=SealConfig(loss_net=small, weight=weight))
+        model.eval()
+        make_trainer(max_steps=1).fit(model, model.loader(shuffle=False))
+        gradients.append(model.gradient)
+        assert model.seal.draws == 2
+    assert torch.equal(*gradients)

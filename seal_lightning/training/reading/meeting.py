@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +24,22 @@ _IN_PLACE = (
     "add_",
     "__iadd__",
 )  # one of the two becomes the difference
+
+
+class Mixture(NamedTuple):
+    """A pose that lies between a prediction and a truth, or the sum of both.
+
+    Args:
+        tensor: The pose.
+        prediction: The prediction.
+        bit: The bit of the truth's values.
+        weighed: Whether both, or their sum, are weighed: a truth to which a network's output is added is no mixture.
+    """
+
+    tensor: Tensor
+    prediction: Tensor
+    bit: int
+    weighed: bool
 
 
 @dataclass(eq=False)
@@ -95,6 +111,8 @@ class Meetings:
         self.bits = 0
         self.misfits: list[tuple[int, ...]] = []  # shapes of what was compared and is no pose
         self.differences: dict[int, tuple[Tensor, int]] = {}  # prediction less truth, or a multiple of it
+        self._multiples: dict[int, tuple[Tensor, Tensor]] = {}  # each with the pose that was multiplied
+        self._mixtures: dict[int, Mixture] = {}
 
     def __iter__(self) -> Any:
         return iter(self._found.values())
@@ -149,6 +167,29 @@ class Meetings:
             return sum(m.bit for m in met if made_of & (m.bits[0] | m.bits[1]))
         return 0
 
+    def mix(self, args: Any, out: Tensor, weighed: bool) -> None:
+        """Note a sum of two poses, which is compared with the one of them in place of the other."""
+        watch = self._watch()
+        for one, other in args[:2], args[1::-1]:
+            prediction, truth = (self._multiples.get(id(pose), (pose, pose))[1] for pose in (one, other))
+            if watch.made_of(prediction) & NETWORK and prediction.requires_grad and not watch.made_of(truth) & NETWORK:
+                both = prediction is not one and truth is not other
+                self._mixtures[id(out)] = Mixture(out, prediction, watch.pose(truth).bit, weighed or both)
+
+    def multiply(self, args: Any, out: Tensor) -> None:
+        """Note a pose that is multiplied by what is neither a pose nor a mask of the batch."""
+        watch = self._watch()
+        for one, other in (args[:2], args[1::-1]) if len(args) > 1 else ():
+            if id(one) not in watch.poses:
+                continue
+            factor = not isinstance(other, Tensor) or not (
+                other.shape == one.shape or watch.made_of(other) & (BATCH | NETWORK)
+            )
+            if factor:
+                self._multiples[id(out)] = out, self._multiples.get(id(one), (one, one))[1]
+                if (mixture := self._mixtures.get(id(one))) is not None:
+                    self._mixtures[id(out)] = mixture._replace(tensor=out, weighed=True)
+
     def scaled(self, args: Any) -> int:
         """Bits of the meeting whose difference is multiplied here."""
         for value in args[:2] if self.differences else ():
@@ -164,10 +205,14 @@ class Meetings:
         return mask.shape == other.shape and made_of(mask) == made_of(other)
 
     def _meet(self, operation: str, part: Part, true_part: Part) -> int:
-        bits = part.pose.bit, true_part.pose.bit
+        pose = part.pose
+        mixture = self._mixtures.get(id(pose.tensor))
+        if mixture is not None and mixture.weighed and mixture.bit == true_part.pose.bit:
+            pose = self._watch().pose(mixture.prediction)
+        bits = pose.bit, true_part.pose.bit
         meeting = self._found.get(bits)
         if meeting is None:
-            watch, prediction, truth = self._watch(), part.pose.tensor, true_part.pose.tensor
+            watch, prediction, truth = self._watch(), pose.tensor, true_part.pose.tensor
             meeting = self._found[bits] = Meeting(
                 prediction,
                 truth,

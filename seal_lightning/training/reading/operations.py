@@ -37,12 +37,13 @@ class Kind(IntEnum):
     HOOKS = 6  # asks to be told of a gradient
     NEGATES = 7
     SETS = 8  # writes into its first argument
-    STATES = 9  # is the criterion, called by the host itself
+    SPEAKS = 9  # is a call of the criterion, or a backward pass, by the host itself
     WEIGHS = 10  # may weigh one tensor by another
     DIFFERS = 11  # takes neighbours from one another
     GRADIENT = 12
     LEAVES = 13  # becomes an array, which is not followed
     CONTRACTS = 14  # may weigh what it sums
+    MIXES = 15  # lies between two tensors
 
 
 _NAMES = {
@@ -65,11 +66,15 @@ _NAMES = {
     Kind.HOOKS: "register_hook retain_grad",
     Kind.NEGATES: "neg __neg__ negative",
     Kind.SETS: "__setitem__",
-    Kind.WEIGHS: ("mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ masked_select"),
+    Kind.WEIGHS: (
+        "mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ masked_select "
+        "div div_ __truediv__ __itruediv__ divide divide_ true_divide"
+    ),
     Kind.CONTRACTS: "einsum",
     Kind.DIFFERS: "diff",
     Kind.GRADIENT: "grad",
     Kind.LEAVES: "numpy tolist __array__",
+    Kind.MIXES: "lerp lerp_",
 }
 _KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 # Of those that select, the ones that may leave values out, or change their order.

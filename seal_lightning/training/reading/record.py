@@ -73,7 +73,7 @@ class Record:
             " What it is compared with comes from neither the batch nor a network: a mean pose, noise or an earlier "
             "prediction is no truth."
         )
-        what = "The step returned no" if automatic else "No `manual_backward` of this step had a"
+        what = "The step returned no" if automatic else "No backward pass of this step had a"
         self.warn(
             f"{what} loss that depends on the prediction and compares it with a truth: no energy joined it, and SEAL "
             f"sits out each step like it.{why if foreign else ''} If it trains poses: {OVERRIDE}."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -26,9 +26,9 @@ __all__ = ["BATCH", "BY_AXIS", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDO
 # Every operation of a step passes here, and a member of an enumeration is slow to reach by its name.
 _OTHER, _MEETS, _ADDS, _SELECTS = Kind.OTHER, Kind.MEETS, Kind.ADDS, Kind.SELECTS
 _EMPTY, _RANDOM, _HOOKS, _NEGATES = Kind.EMPTY, Kind.RANDOM, Kind.HOOKS, Kind.NEGATES
-_SETS, _STATES, _WEIGHS, _DIFFERS = Kind.SETS, Kind.STATES, Kind.WEIGHS, Kind.DIFFERS
-_GRADIENT, _LEAVES, _CONTRACTS = Kind.GRADIENT, Kind.LEAVES, Kind.CONTRACTS
-_SUMMING = (_ADDS, _MEETS)
+_SETS, _SPEAKS, _WEIGHS, _DIFFERS = Kind.SETS, Kind.SPEAKS, Kind.WEIGHS, Kind.DIFFERS
+_GRADIENT, _LEAVES, _CONTRACTS, _MIXES = Kind.GRADIENT, Kind.LEAVES, Kind.CONTRACTS, Kind.MIXES
+_SUMMING = (_ADDS, _MEETS, _MIXES)
 _LOOKED_AT_AS_NUMBERS = (_MEETS, _SELECTS, _CONTRACTS)  # though a single number comes out
 _WEIGHING, _SCALING = (_WEIGHS, _SETS, _CONTRACTS), (_WEIGHS, _NEGATES, _CONTRACTS)
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
@@ -58,6 +58,8 @@ class Watch(TorchFunctionMode):
         self.takes = self.parts.takes
         self.stated: list[Stated] = []
         self.gates = Gates()
+        # A loss of a manual host, with what joins it. Held weakly, as the watch is held by what it leads to.
+        self.joined: weakref.WeakMethod[Callable[[Tensor], Tensor]] | None = None
         # Whether something was made of a network's output without a graph: the inside of a custom function, perhaps.
         self.ungraded = False
         self._made: dict[int, tuple[Any, int]] = {}
@@ -138,8 +140,8 @@ class Watch(TorchFunctionMode):
             kind = _KINDS[func] = kind_of(func)
         if kind is _HOOKS:
             return self.gates.register(func, args, kwargs or {})
-        if kind is _STATES:
-            return self._state(func, args, kwargs or {})
+        if kind is _SPEAKS:
+            return self._hear(func, args, kwargs or {})
         out = func(*args, **kwargs) if kwargs else func(*args)
         if kind is _EMPTY:
             return out
@@ -197,7 +199,7 @@ class Watch(TorchFunctionMode):
             if displaced or self.parts.only_displacements(args):
                 self.parts.displace(args, out)
             elif kind is not _OTHER:
-                self._remember(kind, args, out, made_of)
+                self._remember(kind, args, kwargs, out, made_of)
 
     def _keep(self, out: Tensor, made_of: int) -> None:
         """Note what a number is made from, or what else a tensor is, that was changed in place."""
@@ -233,6 +235,8 @@ class Watch(TorchFunctionMode):
             if made_of & RANDOM:
                 made_of |= self._noise(args)
             return made_of | difference, difference, displaced
+        if kind is _MIXES:
+            return made_of | (self._noise(args) if made_of & RANDOM else 0), 0, False
         if kind is _GRADIENT and len(args) > 1 and not kwargs.get("create_graph"):
             return self._all(args[1:2]), 0, False  # a direction among the values of what it is taken by
         if kind in _WEIGHING and made_of & BATCH and made_of & NETWORK:
@@ -240,19 +244,24 @@ class Watch(TorchFunctionMode):
         difference = self.meetings.scaled(args) if kind in _SCALING else 0
         return made_of, difference, kind is _DIFFERS
 
-    def _remember(self, kind: Kind, args: Sequence[Any], out: Tensor, made_of: int) -> None:
-        """Note what else is asked of a tensor later on: whether it is noise, a sum of poses, or another's negative."""
+    def _remember(self, kind: Kind, args: Sequence[Any], kwargs: Any, out: Tensor, made_of: int) -> None:
+        """Note what else is asked of a tensor later on: whether it is noise, a sum or a multiple of poses."""
         pose = self.poses.get(id(out))
         if kind is _NEGATES or kind is _WEIGHS:
             source = args[0] if kind is _NEGATES else minus(args)
             if source is not None:
                 self._negated[id(out)] = out, source
+            elif pose is not None:
+                self.meetings.multiply(args, out)
         elif pose is None:
             return
         elif kind is _RANDOM:
             self.noises |= pose.bit
-        elif kind in _SUMMING and not made_of & NETWORK and all(id(value) in self.poses for value in args[:2]):
-            self.sums |= pose.bit
+        elif kind in _SUMMING and sum(id(value) in self.poses for value in args[:2]) == 2:
+            if not made_of & NETWORK:
+                self.sums |= pose.bit
+            elif kind is not _MEETS:
+                self.meetings.mix(args, out, kind is _MIXES or "alpha" in (kwargs or ()))
 
     def _by_tensor(self, func: Any, args: Sequence[Any], kwargs: Any, made_of: int) -> int:
         """Bits of a selection by a tensor: of one of numbers, the type or shape is taken and not the values."""
@@ -305,8 +314,15 @@ class Watch(TorchFunctionMode):
         flattened = in_order and out.numel() == source.numel() and self.shapes.by_axis(source)
         return made_of | BY_AXIS if flattened else made_of
 
-    def _state(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Tensor:
-        """Run a method of the criterion that the host calls itself; what it says is what is read."""
+    def _hear(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Run a backward pass of the host's own, or a method of the criterion, which says what is read."""
+        if func is _BACKWARD:
+            loss, *more = args
+            whole = not more and kwargs.get("gradient") is None and kwargs.get("inputs") is None
+            joined = None if self.joined is None else self.joined()
+            if joined is not None and whole and loss.numel() == 1:
+                loss = joined(loss)
+            return func(loss, *more, **kwargs)
         out: Tensor = func(*args, **kwargs)
         bit = self.new_bit()
         self.stated.append(stated(func, args, kwargs, bit))
@@ -314,4 +330,5 @@ class Watch(TorchFunctionMode):
         return out
 
 
-_KINDS = dict.fromkeys(CRITERION, _STATES)
+_BACKWARD: Any = Tensor.backward
+_KINDS = dict.fromkeys([*CRITERION, _BACKWARD], _SPEAKS)

@@ -428,6 +428,36 @@ def test_a_way_from_truth_to_prediction_is_no_pair():
     assert_sits_out(loss, build=lambda host: setattr(host, "critic", nn.Linear(3 * J, 1)))
 
 
+MIXTURES = {
+    "lerp": lambda p, y: p.lerp(y, 0.5),
+    "lerp the other way": lambda p, y: torch.lerp(y, p, torch.rand(B, 1, 1)),
+    "shares": lambda p, y: 0.3 * p + 0.7 * y,
+    "shares by chance": lambda p, y: (share := torch.rand(B, 1, 1)) * p + (1 - share) * y,
+    "mean": lambda p, y: (p + y) / 2,
+    "alpha": lambda p, y: torch.add(p, y, alpha=0.5),
+}
+
+
+@pytest.mark.parametrize("form", MIXTURES)
+def test_a_mixture_of_both_that_meets_the_truth_is_the_prediction_that_does(form):
+    def loss(host, b, i):
+        prediction, truth = host.uses(b[0], host(b[0]), b[1])
+        return distance(MIXTURES[form](prediction, truth), truth)
+
+    assert_right(loss)
+
+
+def test_other_sums_are_the_prediction():
+    def between_two_masks(host, b, i):
+        seen = b[2][..., None].float()
+        mixed = seen * host(b[0]) + (1 - seen) * b[1]
+        return distance(*host.uses(b[0], mixed, b[1]))
+
+    assert_read(between_two_masks, (X, Y, SEEN))
+    assert_right(lambda host, b, i: distance(*host.uses(b[0], b[1] + host(b[0]), b[1])))
+    assert_right(lambda host, b, i: distance(*host.uses(b[0], host(b[0]).lerp(Y.mean(0), 0.5), b[1])))
+
+
 def bones(pose):
     return pose - pose[:, PARENTS]
 
