@@ -721,6 +721,96 @@ def centre_frame(host, b, i):
     return distance(prediction, b[1])
 
 
+# As public projects do it.
+class Hypotheses(nn.Module):
+    """Four poses for one, with their shares."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2 * J, 4 * 3 * J + 4)
+
+    def forward(self, x):
+        out = self.layer(x.flatten(1))
+        return out[:, :-4].view(-1, 4, J, 3), out[:, -4:].softmax(-1)
+
+
+@style(build=with_parts(many=Hypotheses))
+def best_of_several_hypotheses(host, b, i):
+    many, _ = host.many(b[0])
+    best = (many.detach() - b[1][:, None]).norm(dim=-1).mean(-1).argmin(1)
+    return distance(*host.uses(b[0], many[torch.arange(B), best], b[1]))
+
+
+@style(SILENT, build=with_parts(many=Hypotheses))
+def mixture_density(host, b, i):
+    many, shares = host.many(b[0])
+    return -((shares.log() - (many - b[1][:, None]).square().sum((-1, -2))).logsumexp(1)).mean()
+
+
+@style(build=with_parts(denoiser=Denoiser))
+def flow_to_the_pose(host, b, i):
+    noise, time = torch.randn_like(b[1]), torch.rand(B, 1, 1)
+    between = torch.lerp(noise, b[1], time)
+    return F.mse_loss(*host.uses(b[0], between + (1 - time) * host.denoiser(between, b[0]), b[1]))
+
+
+@style(build=with_parts(denoiser=Denoiser))
+def denoiser_with_a_skip(host, b, i):
+    sigma = torch.rand(B, 1, 1) + 0.1
+    noised = b[1] + sigma * torch.randn_like(b[1])
+    prediction = noised / (1 + sigma**2) + sigma * host.denoiser(noised, b[0])
+    return F.mse_loss(*host.uses(b[0], prediction, b[1]))
+
+
+@style(build=with_parts(trajectory=lambda: nn.Linear(2 * J, 3)))
+def pose_and_trajectory(host, b, i):
+    root, truth = b[1][:, 0], b[1] - b[1][:, :1]
+    loss = (host.trajectory(b[0].flatten(1)) - root).norm(dim=-1).mean()
+    return loss + distance(*host.uses(b[0], host.net(b[0]), truth))
+
+
+@style()
+def one_step_of_meta_learning(host, b, i):
+    (x, more), (y, its) = (value.split(B // 2) for value in b)
+    weights = dict(host.net.named_parameters())
+    inner = distance(torch.func.functional_call(host.net, weights, (x,)), y)
+    slopes = torch.autograd.grad(inner, list(weights.values()), create_graph=True)
+    fast = {name: value - 0.01 * slope for (name, value), slope in zip(weights.items(), slopes, strict=True)}
+    return distance(*host.uses(more, torch.func.functional_call(host.net, fast, (more,)), its))
+
+
+@style(batch=lambda: (bodies(B, 8),), build=lambda host: setattr(host, "net", nn.Linear(5 * 3 * J, 3 * 3 * J)))
+def forecast_from_one_clip(host, b, i):
+    past, future = b[0][:, :5], b[0][:, 5:]
+    prediction = host.net(past.flatten(1)).view(B, 3, J, 3) + past[:, -1:]
+    return distance(*host.uses(None, prediction, future))
+
+
+@style(SILENT, build=with_parts(teacher=net))
+def distilled_alone(host, b, i):
+    with torch.no_grad():
+        taught = host.teacher(b[0])
+    return distance(host.net(b[0]), taught)
+
+
+@style(SILENT)
+def squares_multiplied_out(host, b, i):
+    p, y = host.net(b[0]), b[1]
+    return (p * p - 2 * p * y + y * y).mean()
+
+
+@style(ERROR, batch=lambda: (keypoints(B), keypoints(B, seed=3), bodies(B)))
+def two_views_of_one_truth(host, b, i):
+    one, other = host.net(b[0]), host.net(b[1])
+    return distance(one, b[2]) + distance(other, b[2]) + 0.1 * distance(one, other)
+
+
+@style(ERROR)
+def nearest_and_farthest_truth(host, b, i):
+    p, y = host.net(b[0]), b[1]
+    return F.relu(0.1 + (p - y).norm(dim=-1).mean(1) - (p - y.flip(0)).norm(dim=-1).mean(1)).mean()
+
+
 # Losses that cannot be followed.
 @torch.jit.script
 def scripted(prediction: torch.Tensor, truth: torch.Tensor):
