@@ -94,10 +94,12 @@ def score(
     print(f"\nErrors are not estimated: {reason}." if reason else "")
     if mirrored:
         print("The mirror images of these poses are far more plausible: do the file's axes swap left and right?")
-    print(f"Written to {target}")
+    written = str(target)
     if picture:
         figure = plot_scores(poses, percentile, error, skeleton, file.frames, file.clips)
         figure.savefig(target.with_suffix(".png"), dpi=120)
+        written = f"{target} and {target.with_suffix('.png').name}"
+    print(f"Written to {written}")
     return result
 
 
