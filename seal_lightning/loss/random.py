@@ -60,10 +60,9 @@ def own_random_numbers(
             torch.set_default_dtype(default)
         return
     state = seed_of(seed, draw, same_on_all_ranks=same_on_all_ranks)
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(cuda):
+    with torch.random.fork_rng([device]) if device.type == "cuda" else _kept_on_the_cpu():
         torch.default_generator.manual_seed(state)
-        if cuda:
+        if device.type == "cuda":
             with torch.cuda.device(device):  # `manual_seed` seeds the current device, whose state may be the host's
                 torch.cuda.manual_seed(state)
         torch.set_default_dtype(torch.float32)
@@ -71,3 +70,13 @@ def own_random_numbers(
             yield torch.Generator().manual_seed(state)
         finally:
             torch.set_default_dtype(default)
+
+
+@contextmanager
+def _kept_on_the_cpu() -> Iterator[None]:
+    """Restore the CPU's random state on exit, at a fraction of what `torch.random.fork_rng` takes."""
+    before = torch.default_generator.get_state()
+    try:
+        yield
+    finally:
+        torch.default_generator.set_state(before)

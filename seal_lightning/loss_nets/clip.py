@@ -85,7 +85,8 @@ class ClipLossNet(LossNet):
             raise ValueError(
                 f"Expected `pose` to be clips (..., T, J, 3) of at least two frames, but got {tuple(pose.shape)}."
             )
-        features, bones, logs = self.features(keypoints_2d, flat)
+        features, bones, squares = self.features(keypoints_2d, flat)
+        logs = squares / 2
         shape = leading[:-1].numel(), leading[-1]
         bones, logs = bones.view(*shape, *bones.shape[1:]), logs.view(*shape, *logs.shape[1:])
         if seen is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seal_lightning._values import check_counts
@@ -72,6 +73,10 @@ class StructureFeatures(nn.Module):
     ends: Tensor
     pairs: Tensor
     hinges: Tensor
+    joints_columns: Tensor
+    ends_columns: Tensor
+    hinges_columns: Tensor
+    compared: Tensor
 
     def __init__(self, skeleton: Skeleton) -> None:
         super().__init__()
@@ -89,27 +94,32 @@ class StructureFeatures(nn.Module):
             "pairs": [place[end] for end in ends] + [place[skeleton.partners[end]] for end in ends],
             "hinges": [lower for lower, _ in joined] + [upper for _, upper in joined],
         }
+        # What is gathered of poses are columns of numbers, which is faster than rows of three.
+        indices |= {f"{name}_columns": _columns(indices[name]) for name in ("joints", "ends", "hinges")}
+        indices["compared"] = indices["pairs"] + indices["hinges"]
+        self.sizes = len(ends), len(ends), len(joined), len(joined)
         for name, index in indices.items():
             self.register_buffer(name, torch.tensor(index, dtype=torch.long), persistent=False)
         self.size = 4 * len(bones) + len(ends) + len(joined) + 3 * len(names)
 
     def forward(self, keypoints_2d: Tensor, pose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return features (N, size), bone vectors (N, K, 3) and their log lengths (N, K).
+        """Return features (N, size), bone vectors (N, K, 3) and the logs of their squared lengths (N, K).
 
         Args:
             keypoints_2d: Keypoints with confidences (N, J, 3).
             pose: Poses (N, J, 3).
         """
-        children, parents = pose.index_select(1, self.ends).chunk(2, dim=1)
+        # Written for cheap derivatives, of which a gradient penalty takes two: there is no square root (which has no
+        # second one at zero, either), a threshold in place of a clamp, and no vector that is divided by its length.
+        children, parents = pose.flatten(1).index_select(1, self.ends_columns).chunk(2, dim=1)
         bones = children - parents
-        lengths = bones.square().sum(-1).clamp(min=_SHORTEST**2).sqrt()  # twice differentiable at zero, unlike a norm
-        logs, directions = lengths.log(), bones / lengths[..., None]
-        left, right = logs.index_select(1, self.pairs).chunk(2, dim=1)
-        lower, upper = directions.index_select(1, self.hinges).chunk(2, dim=1)
-        ratios, cosines = left - right, (lower * upper).sum(-1)
-        keypoints = keypoints_2d.index_select(1, self.joints)
-        parts = bones.flatten(1), _LENGTH_SCALE * logs, _RATIO_SCALE * ratios, cosines, keypoints.flatten(1)
-        return torch.cat(parts, dim=-1), bones, logs
+        logs = F.threshold(_sums(bones.square()), _SHORTEST**2, _SHORTEST**2).log()  # each twice that of the length
+        left, right, lower, upper = logs.index_select(1, self.compared).split_with_sizes(self.sizes, dim=1)
+        one, other = bones.index_select(1, self.hinges_columns).chunk(2, dim=1)
+        ratios, cosines = left - right, _sums(one * other) * (-0.5 * (lower + upper)).exp()
+        keypoints = keypoints_2d.flatten(1).index_select(1, self.joints_columns)
+        parts = bones, _LENGTH_SCALE / 2 * logs, _RATIO_SCALE / 2 * ratios, cosines, keypoints
+        return torch.cat(parts, dim=-1), bones.view(*logs.shape, 3), logs
 
     def known(self, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Which features (N, size) and bones (N, K) are known, as 1 and 0, where joints are seen (N, J)."""
@@ -124,3 +134,13 @@ def _both(halves: Tensor) -> Tensor:
     """The product of two halves (N, 2 K), (N, K)."""
     one, other = halves.chunk(2, dim=1)
     return one * other
+
+
+def _columns(vectors: list[int]) -> list[int]:
+    """Columns of the three numbers of every vector, where vectors lie side by side in a row."""
+    return [3 * vector + axis for vector in vectors for axis in range(3)]
+
+
+def _sums(rows: Tensor) -> Tensor:
+    """Sum over the three numbers of every vector in rows (N, 3 * K), (N, K)."""
+    return rows.view(len(rows), rows.shape[1] // 3, 3).sum(-1)

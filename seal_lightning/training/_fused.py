@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-__all__ = ["as_made", "fuse", "skips_by_itself", "step_if"]
+__all__ = ["as_made", "fuse", "skips_by_itself", "step_unless"]
 
 _KINDS = (Adam, AdamW, SGD)  # these exactly: a subclass may step in another way
 _DEVICES = ("cpu", "cuda")
@@ -37,19 +37,19 @@ def fuse(optimizer: Optimizer) -> bool:
 
 
 def skips_by_itself(optimizer: Optimizer) -> bool:
-    """Whether `step_if` works with this optimizer."""
+    """Whether `step_unless` works with this optimizer."""
     if type(optimizer) not in _KINDS or not all(group["fused"] for group in optimizer.param_groups):
         return False
     heavy = [parameter for group in optimizer.param_groups if group.get("momentum") for parameter in group["params"]]
     return all(optimizer.state[parameter].get("momentum_buffer") is not None for parameter in heavy)
 
 
-def step_if(optimizer: Optimizer, condition: Tensor) -> None:
-    """Take a step if the condition, a bool scalar, is true, which the device decides.
+def step_unless(optimizer: Optimizer, leave: Tensor) -> None:
+    """Take a step unless ``leave``, a bool scalar, is true, which the device decides.
 
     It is what a gradient scaler tells an optimizer. Weights, moments and counted steps stay what they were otherwise.
     """
-    optimizer.found_inf = (~condition).float()  # type: ignore[attr-defined]
+    optimizer.found_inf = leave.float()  # type: ignore[attr-defined]
     try:
         optimizer.step()
     finally:

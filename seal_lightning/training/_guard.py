@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from seal_lightning.training._fused import skips_by_itself, step_if
+from seal_lightning.training._fused import skips_by_itself, step_unless
 
 __all__ = ["Guard", "finite_with"]
 
@@ -44,13 +44,14 @@ class Guard:
         """
         missed = ~finite if wanted is None else ~finite & wanted
         take = finite if wanted is None else finite & wanted
+        leave = missed if wanted is None else ~take
         if _on_the_host(take):
             if take.numpy():
                 optimizer.step()
         elif skips_by_itself(optimizer):
-            step_if(optimizer, take)
+            step_unless(optimizer, leave)
         else:
-            _step_or_undo(optimizer, take, missed if wanted is None else ~take)
+            _step_or_undo(optimizer, take, leave)
         self.skipped = self.skipped.to(finite.device) + missed
         # A step that was taken ends the row; one that was not due leaves it as it is.
         goes_on = missed if wanted is None else missed | ~wanted

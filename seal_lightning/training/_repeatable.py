@@ -19,6 +19,7 @@ __all__ = ["reason_against"]
 _REPEATABLE = ("seal_lightning.", "torch.nn.modules.")
 _MIXIN = "seal_lightning.training.mixin"
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_GLOBAL_HOOKS = tuple(f"_global{name}" for name in _HOOKS)  # of all modules, in `torch.nn.modules.module`
 
 
 def reason_against(model: Any, used: SealBatch, moved: bool, devices: Container[str]) -> str | None:
@@ -63,7 +64,8 @@ def _stranger(seal: SealLoss) -> str | None:
             return f"`forward` of a {type(module).__name__} was replaced"
         if any(getattr(module, hooks) for hooks in _HOOKS):
             return f"a {type(module).__name__} has hooks"
-    if nn.modules.module._has_any_global_hook() or any(map(_has_hooks, seal.parameters())):  # type: ignore[no-untyped-call]
+    of_all = any(getattr(nn.modules.module, hooks) for hooks in _GLOBAL_HOOKS)
+    if of_all or any(map(_has_hooks, seal.parameters())):
         return "there are hooks on all modules or on a parameter"
     return None
 

@@ -157,7 +157,9 @@ class LossNetOptimization:
         loss, due = ranking_loss.detach(), None
         if ranks.world_size() > 1:
             loss, due = self._average(parameters, loss)
-        norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
+        # `torch.nn.utils.get_total_norm`, which looks for devices and types first, for gradients that share both.
+        gradients = [p.grad for p in parameters if p.grad is not None] or [torch.zeros_like(loss)]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if self.config.gradient_clip_val is not None:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.config.gradient_clip_val, norm)
         # A norm is not negative; adding zero times the loss makes it NaN where the loss is not finite.
