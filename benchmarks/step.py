@@ -160,7 +160,7 @@ def measure(size: dict[str, Any], options: argparse.Namespace) -> list[dict[str,
     steps, passes = programs(size, options, torch.device("cpu"))
     seconds = interleaved(steps, options.rounds)
     meters = {name: metered(step) for name, step in steps.items()}
-    alone = {name: products_alone(meter, options.rounds) for name, meter in meters.items()}
+    alone = {name: products_alone(meter.products, options.rounds) for name, meter in meters.items()}
     plain, rows = median(seconds["plain"]), []
     for name, values in seconds.items():
         rate = matmul_rates(size["joints"], size["batch"])["bfloat16" if "bfloat16" in name else "float32"]

@@ -5,9 +5,10 @@ import json
 import pytest
 import torch
 
-from benchmarks import data_wait, reading, step, step_chart
+from benchmarks import data_wait, parts, reading, step, step_chart
 from benchmarks.measure import interleaved, metered, products_alone
 from benchmarks.on_device import device_rows, device_table
+from seal_lightning import SealConfig
 
 
 @pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 cannot hash the products that it counts")
@@ -97,10 +98,22 @@ def test_meter_counts_arithmetic_and_memory():
     assert sum(meter.products.values()) == 2
     # At the peak there are three gradients: one like `right`, two like `product`.
     assert meter.peak == pytest.approx(4 * (20 * 30 + 10 * 30 + 10 * 30), abs=64)
-    assert products_alone(meter, rounds=2) > 0
+    assert products_alone(meter.products, rounds=2) > 0
 
 
 def test_data_wait(capsys):
     share = data_wait.main(["--hidden", "8", "--steps", "3"])
     assert 0 < share < 1
     assert f"waiting {100 * share:.1f} %" in capsys.readouterr().out
+
+
+def test_parts_of_a_step_add_up(capsys):
+    rows = parts.main(["--batch", "8", "--hidden", "8", "--rounds", "1"])
+    assert set(rows) == {parts.REST, *parts.PARTS.values()}
+    make, batch = step.make_host("simple", 17, 1, 8), step.make_batch("simple", 17, 1, 8)
+    whole = step.lightning_step(make(SealConfig()), batch)
+    whole()  # the first step looks at the data
+    assert sum(row["operations"] for row in rows.values()) == metered(whole).operations
+    assert all(row["milliseconds"] > 0 for row in rows.values())
+    assert "a SEAL step in parts" in capsys.readouterr().out
+    assert parts.SealLoss.ranking_loss.__name__ == "ranking_loss"  # what was looked into is what it was
