@@ -497,6 +497,7 @@ def test_a_cpu_has_no_graphs():
     assert replays(model) == 0
 
 
+@pytest.mark.skipif(torch.__version__.startswith("2.6."), reason="torch 2.6 cannot hash what is counted")
 def test_a_replay_takes_few_operations(monkeypatch):
     """Beside the graphs: inputs, two draws and results are copied, and the optimizer takes a step."""
 
