@@ -243,7 +243,7 @@ def test_the_energy_of_gaussian_poses_has_their_score():
         scheduler.step()
     poses = torch.zeros(512, 2, 3)
     poses[:, 1] = mean + (spread**2 + sigma**2).sqrt() * torch.randn(512, 3, generator=generator)
-    _, slope = loss.loss_nets.slope("energy_0", keypoints, poses)
+    _, slope = loss.loss_nets.slope("energy_0", loss.frame(poses, keypoints))
     analytic = (poses[:, 1] - mean) / (spread**2 + sigma**2)
     error = (slope[:, 1] - analytic).square().mean(0).sqrt() / analytic.square().mean(0).sqrt()
     assert (error < 0.1).all()
@@ -434,7 +434,7 @@ def test_a_critic_keeps_its_slope_near_one():
         loss.ranking_loss(prediction, target, torch.zeros(64, 17, 2)).backward()
         optimizer.step()
     assert loss.stats["ranking_accuracy"] > 0.9
-    _, slope = loss.loss_nets.slope("energy_0", torch.zeros(64, 17, 2), loss.frame(prediction, prediction).pose)
+    _, slope = loss.loss_nets.slope("energy_0", loss.frame(prediction, torch.zeros(64, 17, 2)))
     assert 0.5 < slope.flatten(1).norm(dim=1).mean() < 2
 
 

@@ -9,7 +9,7 @@
    tests/training/test_mixin.py::test_every_host_trains_and_its_loss_net_too
    tests/training/test_mixin.py::test_the_trainer_counts_as_with_the_host_alone
    tests/training/test_mixin.py::test_seal_step_may_be_overridden
-   tests/training/test_mixin.py::test_a_manual_step_without_manual_backward_warns
+   tests/training/test_mixin.py::test_a_manual_step_whose_backward_pass_is_not_seen_warns
    tests/examples/test_manual_lifter.py::test_by_hand_and_by_the_mixin_the_weights_are_the_same
 3. State lives in the checkpoint under `seal`, outside the `state_dict`; a resume is exact; host and SEAL interchange.
    tests/training/test_mixin.py::test_state_dict_parameters_and_ddp_know_nothing_of_the_loss_nets

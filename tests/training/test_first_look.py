@@ -16,6 +16,11 @@ BODIES = bodies(B)
 HAND = torch.randn(21, 3, generator=GENERATOR)
 
 
+@pytest.fixture(autouse=True)
+def the_same_numbers_in_any_order():
+    GENERATOR.manual_seed(4)
+
+
 def said(truth, keypoints_2d=None, given=None, skeleton="h36m17", **masks):
     """What a first look at these says."""
     keypoints_2d = truth[..., :2] / 10 if keypoints_2d is None else keypoints_2d
@@ -64,7 +69,7 @@ def test_bodies_of_every_size_in_every_place_are_bodies(hidden):
 
 
 def test_joints_in_another_order_are_no_rotations():
-    words = said(BODIES[:, torch.randperm(J, generator=GENERATOR)])
+    words = said(BODIES[:, torch.randperm(J, generator=torch.Generator().manual_seed(1))])
     assert "set `skeleton` in SealConfig" in words
     assert "rotations" not in words
 
