@@ -22,7 +22,7 @@ _WITH_LIGHTNING = {
     "fit-critic": "Fit an estimate of the errors of a trained model's poses; the model stays as it is.",
     "predict": "Write what such a model predicts.",
     "compare": "Train a model and its SEAL subclass on equal terms, score both, and say whether SEAL helps.",
-    "demo": "Run `compare` for a small model on synthetic motion, in less than two minutes.",
+    "demo": "Run `compare` for a small model on synthetic motion, in about two minutes.",
 }
 _WITHOUT_LIGHTNING = {
     "convert": "Convert motion capture (BVH, ASF/AMC, npz) to one file that models can train on.",
