@@ -1,4 +1,4 @@
-"""The published recipe: its MLP loss-net, its margin and its host, as public training scripts write them."""
+"""The published recipe: its loss-nets, its margin and its host, as public training scripts write them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from examples.plain_lifter import Batch, LitLifter, mirror
-from seal_lightning.loss_nets import LossNet
+from seal_lightning.loss_nets import GraphLossNet, LossNet
 from seal_lightning.objectives import Objective
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["METRES", "BatchMarginObjective", "PublishedLifter", "PublishedMLPLossNet"]
+__all__ = ["METRES", "BatchMarginObjective", "PublishedGraphLossNet", "PublishedLifter", "PublishedMLPLossNet"]
 
 METRES = 0.255
 """Mean bone length of the training split of UI-PRMD and CMU, in metres."""
@@ -48,6 +48,14 @@ class PublishedMLPLossNet(LossNet):
             features = features + stage(features)
         energy: Tensor = self.output(features)
         return energy.reshape(leading)
+
+
+class PublishedGraphLossNet(GraphLossNet):
+    """The graph transformer, which sees poses in metres. Its attention biases are per head, where the published are shared."""
+
+    def forward(self, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
+        """Return energies (...) of poses (..., J, 3), in mean bone lengths, given keypoints (..., J, 2 or 3)."""
+        return super().forward(keypoints_2d, METRES * pose)
 
 
 @dataclass(frozen=True)
