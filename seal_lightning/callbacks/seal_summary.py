@@ -14,11 +14,11 @@ __all__ = ["SealSummary"]
 
 # Steps with SEAL in plain steps: figures of docs/performance.md, of alternating updates in SimpleBaseline at batch 256.
 _MEASURED = {
-    "StructureLossNet": "1.14 times as long beside a model of 4.3 M parameters, 2.01 times beside one of 0.3 M, more "
+    "StructureLossNet": "1.12 times as long beside a model of 4.3 M parameters, 1.99 times beside one of 0.3 M, more "
     "beside a smaller one",
-    "GraphLossNet": "1.88 times as long at the size 64 x 2, 21.53 times at the published size, beside a model of 4.3 M "
+    "GraphLossNet": "1.82 times as long at the size 64 x 2, 22.55 times at the published size, beside a model of 4.3 M "
     "parameters",
-    "MLPLossNet": "3.15 times as long at the published size, beside a model of 4.3 M parameters",
+    "MLPLossNet": "3.16 times as long at the published size, beside a model of 4.3 M parameters",
 }
 
 

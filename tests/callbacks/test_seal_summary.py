@@ -32,7 +32,7 @@ def test_the_default(make_trainer, capsys):
     assert pulls == (
         "SEAL pulls: 0.1 times as hard as the model's own loss (ForceRatio), after 5 updates of the loss-nets (warm-up)"
     )
-    assert costs.startswith("SEAL costs: a step takes 1.14 times as long beside a model of")
+    assert costs.startswith("SEAL costs: a step takes 1.12 times as long beside a model of")
 
 
 def test_several_energies_without_a_measured_cost(make_trainer, capsys):
