@@ -51,7 +51,7 @@ class PublishedMLPLossNet(LossNet):
 
 
 class PublishedGraphLossNet(GraphLossNet):
-    """The graph transformer, which sees poses in metres. Its attention biases are per head, where the published are shared."""
+    """The graph transformer, which sees poses in metres; its attention biases are per head, the published shared."""
 
     def forward(self, keypoints_2d: Tensor, pose: Tensor) -> Tensor:
         """Return energies (...) of poses (..., J, 3), in mean bone lengths, given keypoints (..., J, 2 or 3)."""
