@@ -82,6 +82,20 @@ class Beside:
         joints = errors.joints.clamp(min=1e-3).log() - expected.joints  # the root has no error, and no logarithm
         return (errors.pose.log() - expected.pose).double().numpy(), joints.amax(1).double().numpy()
 
+    @torch.no_grad()
+    def doubt(self, prediction: Tensor, label: Tensor, keypoints: Tensor) -> Array:
+        """Return how much more error the critic expects of a joint of the label than of the prediction's (N,).
+
+        It is asked about the label as if that were a prediction: the logarithm of the ratio, of the joint where that is
+        largest.
+        """
+        parts = zip(prediction.split(CHUNK), label.split(CHUNK), keypoints.split(CHUNK), strict=True)
+        more = [
+            self.critic(keypoints=seen, pose=b).joints - self.critic(keypoints=seen, pose=a).joints
+            for a, b, seen in parts
+        ]
+        return torch.cat(more)[:, 1:].amax(1).double().numpy()  # the root has no error
+
 
 class Bench:
     """The data of the study, and what is done with them."""
@@ -134,6 +148,7 @@ class Bench:
             "energy above the prediction's": energy - beside.energy(prediction, keypoints),
             "loss over its estimate": pose_surprise,
             "worst joint over its estimate": joint_surprise,
+            "estimate above the prediction's": beside.doubt(prediction, labels, keypoints),
         }
         pairs = [name.split(" + ") for scores in FAMILIES.values() for name in scores if " + " in name]
         return found | {f"{one} + {other}": joined(found[one], found[other]) for one, other in pairs}

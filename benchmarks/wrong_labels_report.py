@@ -30,7 +30,9 @@ FAMILIES = {
     "error estimate": (
         *("loss over its estimate", "worst joint over its estimate"),
         *("loss over its estimate + worst bone", "worst joint over its estimate + worst bone"),
+        *("estimate above the prediction's", "estimate above the prediction's + worst bone"),
     ),
+    "estimate and energy": ("estimate above the prediction's + energy",),
 }
 """The families of scores. Each family is represented by the score that is best on other kinds of wrong labels."""
 
@@ -54,7 +56,7 @@ ALL, TRUTH = Choice("nothing", 0.0), Choice("truth", 0.05)
 
 
 def ways(chosen: Mapping[str, Choice]) -> dict[str, Choice]:
-    """Return the ways in which labels are cleaned: one of the two families with an energy is enough."""
+    """Return the ways in which labels are cleaned: of the energy alone one hears enough by its AUROC."""
     return {family: how for family, how in chosen.items() if family != "energy alone"} | {"truth": TRUTH}
 
 

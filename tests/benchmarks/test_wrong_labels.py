@@ -92,6 +92,7 @@ def test_the_kind_that_is_held_out_has_no_say():
         "energy alone": Choice("energy", 0.02),
         "with an energy": Choice("energy", 0.02),
         "error estimate": Choice("loss over its estimate", 0.02),
+        "estimate and energy": Choice("estimate above the prediction's + energy", 0.02),
     }
     assert ways(chosen[KINDS[0]])["truth"] == TRUTH
 
@@ -122,7 +123,16 @@ def test_a_toy_study_is_run_resumed_and_reported(tmp_path, capsys):
     aurocs, held_out, against_all, against_small_loss, absolute = capsys.readouterr().out.split("\n\n")[1::2]
     assert len(aurocs.splitlines()) == 2 + len(SCORES)
     assert len(held_out.splitlines()) == 2 + len(FAMILIES) * len(KINDS)
-    assert len(against_all.splitlines()) == len(against_small_loss.splitlines()) == 2 + 5 * len(KINDS)
+    assert len(against_all.splitlines()) == len(against_small_loss.splitlines()) == 2 + len(FAMILIES) * len(KINDS)
     assert [row.split(" | ")[0] for row in absolute.splitlines()[2:]] == [
-        f"| {way}" for way in ("all labels", "small loss", "cheap", "with an energy", "error estimate", "truth")
+        f"| {way}"
+        for way in (
+            "all labels",
+            "small loss",
+            "cheap",
+            "with an energy",
+            "error estimate",
+            "estimate and energy",
+            "truth",
+        )
     ]
