@@ -1,6 +1,7 @@
 """A study of clips: does a loss-net that sees whole clips give what no filter gives, offline or live?
 
     python -m benchmarks.clips run --data-dir DIR
+    python -m benchmarks.clips filters --data-dir DIR
     python -m benchmarks.clips report --data-dir DIR --split test
 
 Every method is scored as predicted and after what is best for it on validation: of all that can be done with a finished
@@ -11,11 +12,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.accuracy.__main__ import finished, run
+from benchmarks.accuracy.filters import LearnedFilter, kalman, one_euro
 from benchmarks.accuracy.report import evaluation_sets
 from benchmarks.accuracy.statistics import (
     Array,
@@ -36,7 +37,8 @@ from benchmarks.accuracy.statistics import (
     smallest_effect,
 )
 from benchmarks.accuracy.study import Study
-from benchmarks.accuracy.training import make_data
+from benchmarks.accuracy.training import fit, make_data
+from benchmarks.accuracy.treatments import ALIKE, BONES, LIVE, MODES, OFFLINE, Treatment
 from seal_lightning.functional import (
     acceleration_error,
     asymmetry_error,
@@ -51,52 +53,17 @@ from seal_lightning.functional import (
 )
 from seal_lightning.skeleton import Skeleton
 
-__all__ = ["LIVE", "OFFLINE", "Treatment", "Windows", "errors", "one_euro", "treat"]
+__all__ = ["Windows", "errors", "treat"]
 
 STUDY = Path(__file__).with_name("studies") / "clips.yaml"
 RATE = 25.0  # frames per second of the windows
+LEARNED_FROM = ("host", "live host")
+"""Methods whose predictions for the training data the learned filters are trained on."""
+LEARNED_BATCHES, LEARNED_STEPS = 100, 500  # batches of each of these methods, and training steps of a filter
+FILTERS = "filters.pt"  # in the folder of the runs
 CHOOSING = 3  # what is best is chosen on every third window of validation, for time
-MODES = ("offline", "live")
-ALIKE = ("offline, as is best for the host", "live, as is best for the host")
 PRIMARY = ("MPJPE", "BSLE", "asymmetry", "acceleration")
 """The primary end point is the geometric mean of their ratios to those of the other method."""
-
-
-class Treatment(NamedTuple):
-    """What is done to finished predictions, in this order."""
-
-    filter: str = "none"
-    """"none", "centred", "causal" (both a Gaussian over time) or "one euro"."""
-    amount: float = 0.0
-    """Standard deviation in frames; of the one-euro filter the lowest cutoff frequency in Hz."""
-    beta: float = 0.0
-    """Of the one-euro filter: how many Hz the cutoff rises per metre per second."""
-    clip_mean: bool = False
-    """Whether every bone gets its mean length over the window."""
-    alpha: float = 0.0
-    """Share of the way that every length moves to its mean over the training data."""
-    symmetrise: bool = False
-
-    def __str__(self) -> str:
-        name = f"{self.filter} {self.amount:g}" + f"/{self.beta:g}" * (self.filter == "one euro")
-        parts = [name] * (self.filter != "none") + ["clip mean"] * self.clip_mean
-        parts += [f"shrink {self.alpha:g}"] * (self.alpha > 0) + ["symmetrise"] * self.symmetrise
-        return " + ".join(parts) or "as predicted"
-
-
-_BONES = [Treatment(alpha=alpha, symmetrise=both) for alpha, both in product((0.0, 0.3, 0.7, 1.0), (False, True))]
-_CENTRED = [Treatment(), *(Treatment("centred", sigma) for sigma in (1.0, 1.5, 2.0, 3.0, 4.0))]
-_CAUSAL = [Treatment(), *(Treatment("causal", sigma) for sigma in (0.5, 1.0, 1.5, 2.0, 3.0))]
-_CAUSAL += [Treatment("one euro", cutoff, beta) for cutoff, beta in product((0.5, 1.0, 2.0), (1.0, 3.0, 10.0))]
-OFFLINE = tuple(
-    first._replace(clip_mean=steady, alpha=bones.alpha, symmetrise=bones.symmetrise)
-    for first, steady, bones in product(_CENTRED, (False, True), _BONES)
-)
-"""All that can be done where the whole clip is at hand."""
-LIVE = tuple(
-    first._replace(alpha=bones.alpha, symmetrise=bones.symmetrise) for first, bones in product(_CAUSAL, _BONES)
-)
-"""What needs no frame that comes later."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +78,7 @@ class Windows:
         names: Names of the skeletons, in the form "dataset/skeleton".
         mean_lengths: Mean bone lengths (J - 1,) of the training data, in metres.
         skeleton: Joints and bones of the poses.
+        learned: The learned filters, by whether they are causal.
     """
 
     target: Tensor
@@ -120,16 +88,17 @@ class Windows:
     names: Sequence[str]
     mean_lengths: Tensor
     skeleton: Skeleton
+    learned: Mapping[bool, LearnedFilter]
 
     @classmethod
-    def of(cls, data: Any, split: str) -> Windows:
+    def of(cls, data: Any, split: str, learned: Mapping[bool, LearnedFilter]) -> Windows:
         """The windows of a datamodule."""
         flat = evaluation_sets(data)[split]
         clips, frames = data.dataset(split).clips, data.frames
         kept = clips.length[flat.clip[::frames]] >= frames
         target = flat.target.unflatten(0, (-1, frames))[kept]  # type: ignore[no-untyped-call]
         first = [values[::frames][kept] for values in (flat.clip, flat.group)]
-        return cls(target, *first, kept, flat.names, flat.mean_lengths, data.skeleton)
+        return cls(target, *first, kept, flat.names, flat.mean_lengths, data.skeleton, learned)
 
     def some(self, step: int) -> Windows:
         """Every so manyth of the windows."""
@@ -140,42 +109,17 @@ class Windows:
         return ClipSums.of(np.stack(values, axis=1), self.clip.numpy(), self.group.numpy(), self.names)
 
 
-def one_euro(clip: Tensor, cutoff: float, beta: float, rate: float = RATE) -> Tensor:
-    """Filter clips (..., T, J, 3) with a low-pass whose cutoff rises with the speed of a joint.
-
-    Args:
-        clip: The clips, in metres.
-        cutoff: Cutoff frequency at rest, in Hz.
-        beta: How many Hz the cutoff rises per metre per second.
-        rate: Frames per second.
-
-    Reference:
-        Casiez et al., "1 € Filter: A Simple Speed-based Low-pass Filter for Noisy Input in Interactive Systems",
-        CHI 2012. The speed is itself filtered at 1 Hz.
-    """
-    frames = clip.unbind(-3)
-    value, speed = frames[0], torch.zeros_like(frames[0])
-    filtered = [value]
-    for before, frame in pairwise(frames):
-        speed = speed + _share(torch.ones(()), rate) * ((frame - before) * rate - speed)
-        share = _share(cutoff + beta * speed.norm(dim=-1, keepdim=True), rate)
-        value = value + share * (frame - value)
-        filtered.append(value)
-    return torch.stack(filtered, dim=-3)
-
-
-def _share(cutoff: Tensor, rate: float) -> Tensor:
-    """What a new value counts in an exponential filter with a cutoff frequency."""
-    step = 2 * math.pi * cutoff / rate
-    return step / (step + 1)
-
-
 def treat(pose: Tensor, how: Treatment, data: Windows) -> Tensor:
     """Treat windows (W, T, J, 3); each is filtered for itself."""
-    if how.filter == "one euro":
-        pose = one_euro(pose, how.amount, how.beta)
-    elif how.filter != "none":
-        pose = smooth(pose, sigma=how.amount, causal=how.filter == "causal")
+    if how.filter == "gaussian":
+        pose = smooth(pose, sigma=how.amount, causal=how.causal)
+    elif how.filter == "one euro":
+        pose = one_euro(pose, how.amount, how.beta, RATE)
+    elif how.filter == "kalman":
+        pose = kalman(pose, how.amount, how.causal)
+    elif how.filter == "learned":
+        with torch.no_grad():
+            pose = data.learned[how.causal](pose)
     if how.clip_mean:
         pose = clip_mean_bones(pose, data.skeleton)
     if how.alpha:
@@ -203,41 +147,48 @@ ERRORS: dict[str, Callable[[Tensor, Tensor, Skeleton], Tensor]] = {
 
 
 class Outcome(NamedTuple):
-    """A method's errors (errors, seeds, clips) as predicted, and after what is best for it offline and live."""
+    """A method's errors (errors, seeds, clips) as predicted, and after what validation chose."""
 
     seeds: list[int]
     raw: ClipSums
     best: dict[str, tuple[Treatment, float, ClipSums]]
-    """What is done, its primary end point on validation, and what is left after it, by `MODES` and `ALIKE`."""
+    """By mode what is done, its primary end point on validation, and what is left after it."""
+
+
+Scores = Mapping[Treatment, float]
+
+
+def choose(name: str, mode: str, scores: Mapping[str, Scores], hosts: Mapping[str, str]) -> Treatment:
+    """The treatment of a method's predictions.
+
+    Args:
+        name: The method.
+        mode: One of `MODES`: what is best for the method, or for the mean of all that have its host.
+        scores: Primary end points on validation by method and treatment.
+        hosts: By method the name of its host.
+    """
+    alike = [other for other in scores if hosts[other] == hosts[name]] if mode in ALIKE else [name]
+    return min(MODES[mode], key=lambda how: geometric_mean(np.array([scores[other][how] for other in alike])))
 
 
 def outcome(
-    seeds: list[int], files: Sequence[Path], sets: Mapping[str, Windows], split: str, host: Outcome | None
+    seeds: list[int], poses: Sequence[Tensor], data: Windows, scores: Scores, chosen: Mapping[str, Treatment]
 ) -> Outcome:
-    """Score the predictions of a method; what is best is chosen on validation, whatever the split.
-
-    `host` is the outcome of the method that it is compared with, None where that is itself.
-    """
-    validation, poses = (
-        [torch.from_numpy(np.load(file)[side])[sets[side].kept] for file in files] for side in ("val", split)
-    )
-    scores = _scores(validation, sets["val"])
-    data, best = sets[split], {}
-    for name, choices in zip((*MODES, *ALIKE), 2 * (OFFLINE, LIVE), strict=True):
-        own = min(choices, key=scores.__getitem__)
-        how = host.best[name][0] if host is not None and name in ALIKE else own
+    """Score the predictions of a method with every seed, after what was chosen in every mode."""
+    best = {}
+    for mode, how in chosen.items():
         after = data.sums([errors(treat(pose, how, data), data) for pose in poses])
-        best[name] = how, scores[how], after
+        best[mode] = how, scores[how], after
     return Outcome(seeds, data.sums([errors(pose, data) for pose in poses]), best)
 
 
-def _scores(poses: Sequence[Tensor], data: Windows) -> dict[Treatment, float]:
+def score(poses: Sequence[Tensor], data: Windows) -> Scores:
     """Geometric mean of the primary errors after each treatment, over some of the windows."""
     poses, data = [pose[::CHOOSING] for pose in poses], data.some(CHOOSING)
     scores = {}
     for first in dict.fromkeys(how._replace(alpha=0.0, symmetrise=False) for how in (*OFFLINE, *LIVE)):
         begun = [treat(pose, first, data) for pose in poses]  # the slow half, which many treatments share
-        for bones in _BONES:
+        for bones in BONES:
             each = data.sums([errors(treat(pose, bones, data), data, PRIMARY) for pose in begun])
             how = first._replace(alpha=bones.alpha, symmetrise=bones.symmetrise)
             scores[how] = float(geometric_mean(each.mean().mean(-1)))
@@ -267,9 +218,8 @@ class Report:
         parts = [self._absolute()]
         compared = [name for name in self.outcomes if self.study.reference(name) != name]
         against = {name: self.study.reference(name) for name in compared}
-        for mode in (*MODES, *ALIKE):
-            chosen = MODES[ALIKE.index(mode)] if mode in ALIKE else mode  # the rival is the same
-            rivals = {name: self.rival(name, chosen) for name in compared if self.study.methods[name].seal is not None}
+        for mode in MODES:
+            rivals = {name: self.rival(name, mode) for name in compared if self.study.methods[name].seal is not None}
             parts += [
                 f"Primary end point, {mode}: against the host.\n\n" + self._primary(against, mode),
                 f"Primary end point, {mode}: against the strongest rival.\n\n" + self._primary(rivals, mode),
@@ -321,6 +271,8 @@ class Report:
             mean, drawn = self._pair(name, other, mode)
             cells = [
                 _percent(100 * (mean[1, i] / mean[0, i] - 1), 100 * (drawn[:, 1, i] / drawn[:, 0, i] - 1))
+                if mean[0, i] > 1e-3  # what is left of the LSE after symmetrising is rounding
+                else "-"
                 for i in range(len(ERRORS))
             ]
             lines.append(f"| {name} | {len(self.outcomes[name].seeds)} | {other} | " + " | ".join(cells) + " |")
@@ -332,7 +284,7 @@ class Report:
         for name, result in self.outcomes.items():
             for label, sums in (
                 ("as predicted", result.raw),
-                *((str(result.best[mode][0]), result.best[mode][2]) for mode in MODES),
+                *((f"{mode}: {result.best[mode][0]}", result.best[mode][2]) for mode in MODES),
             ):
                 cells = [f"{value:.2f}" for value in sums.mean().mean(-1)]
                 lines.append(f"| {name} | {len(result.seeds)} | {label} | " + " | ".join(cells) + " |")
@@ -340,17 +292,51 @@ class Report:
         return "\n".join(["Errors: mean over the seeds.\n", head, "|---" * (3 + len(ERRORS)) + "|", *lines])
 
 
+def learn_filters(study: Study, path: Path) -> None:
+    """Train the learned filters on what some methods predict for the training data, with a seed that no row has."""
+    predicted, true = [], []
+    for method in LEARNED_FROM:
+        made = fit(study, method, max(study.seeds) + 1, "cpu")
+        with torch.no_grad():
+            for batch in islice(made.data.train_dataloader(), LEARNED_BATCHES):
+                predicted.append(made.model(batch["keypoints_2d"]))
+                true.append(batch["target"])
+    states = {}
+    for causal in (False, True):
+        torch.manual_seed(0)
+        learned = LearnedFilter(causal=causal)
+        learned.fit(torch.cat(predicted), torch.cat(true), LEARNED_STEPS)
+        states[causal] = learned.state_dict()
+    torch.save(states, path)
+
+
+def read_filters(path: Path) -> dict[bool, LearnedFilter]:
+    """The filters that `learn_filters` trained, by whether they are causal."""
+    filters = {}
+    for causal, state in torch.load(path, weights_only=True).items():
+        filters[causal] = LearnedFilter(causal=causal)
+        filters[causal].load_state_dict(state)
+    return filters
+
+
 def report(study: Study, folder: Path, split: str, methods: Sequence[str]) -> str:
     """Return the tables of the methods and seeds that are finished."""
-    runs = finished(folder)
+    runs, learned = finished(folder), read_filters(folder / FILTERS)
     data = make_data(study, next(iter(study.methods)), seed=0)
-    sets = {side: Windows.of(data, side) for side in {"val", split}}
+    sets = {side: Windows.of(data, side, learned) for side in {"val", split}}
+    seeds = {name: [seed for seed in study.seeds if study.run_key(name, seed) in runs] for name in methods}
+    seeds = {name: made for name, made in seeds.items() if made}
+
+    def poses(name: str, side: str) -> list[Tensor]:
+        files = [folder / "predictions" / f"{study.run_key(name, seed)}.npz" for seed in seeds[name]]
+        return [torch.from_numpy(np.load(file)[side])[sets[side].kept] for file in files]
+
+    scores = {name: score(poses(name, "val"), sets["val"]) for name in seeds}
+    hosts = {name: study.reference(name) for name in seeds}
     outcomes = {}
-    for name in methods:
-        seeds = [seed for seed in study.seeds if study.run_key(name, seed) in runs]
-        if seeds:
-            files = [folder / "predictions" / f"{study.run_key(name, seed)}.npz" for seed in seeds]
-            outcomes[name] = outcome(seeds, files, sets, split, outcomes.get(study.reference(name)))
+    for name, mine in scores.items():
+        chosen = {mode: choose(name, mode, scores, hosts) for mode in MODES}
+        outcomes[name] = outcome(seeds[name], poses(name, split), sets[split], mine, chosen)
     data = sets[split]
     counts = f"{len(data.target)} windows of {len(data.clip.unique())} clips are scored, of {len(data.kept)} windows."
     return f"{counts}\n\n{Report(study, outcomes).tables()}\n"
@@ -359,7 +345,11 @@ def report(study: Study, folder: Path, split: str, methods: Sequence[str]) -> st
 def main(arguments: list[str] | None = None) -> None:
     """Run the study, or report on it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.clips", description=__doc__)
-    parser.add_argument("action", choices=("run", "report"), help="train what is missing, or print the tables")
+    parser.add_argument(
+        "action",
+        choices=("run", "filters", "report"),
+        help="train what is missing, or the filters that learn, or print the tables",
+    )
     parser.add_argument("--study", type=Path, default=STUDY, help="YAML file of the study")
     parser.add_argument("--data-dir", help="folder of the motion-capture files that the study names")
     parser.add_argument("--output", type=Path, default=Path("runs/clips"), help="folder of the runs")
@@ -377,6 +367,9 @@ def main(arguments: list[str] | None = None) -> None:
         print(report(study, options.output, options.split, methods))
         return
     options.output.mkdir(parents=True, exist_ok=True)
+    if options.action == "filters":
+        learn_filters(study, options.output / FILTERS)
+        return
     run(study, options.output, methods, options.seeds)
 
 

@@ -25,7 +25,7 @@ from seal_lightning.constraints import constrain
 from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.training.subclass import seal_class
 
-__all__ = ["make_data", "mirrored", "predict", "train"]
+__all__ = ["Fit", "fit", "make_data", "mirrored", "predict", "train"]
 
 CURVE_POINTS = 5  # validations in the course of a training
 FITTED_BATCHES = 60  # training batches that a constraint with a method `fit` is fitted to
@@ -76,22 +76,22 @@ def train(study: Study, method: str, seed: int, predictions: Path, accelerator: 
     prior = None
     if fields.prior is not None:
         prior = predictions.with_suffix(".prior.pt")
-        torch.save(_fit(study, fields.prior, seed, accelerator).model.seal.state_dict(), prior)
+        torch.save(fit(study, fields.prior, seed, accelerator).model.seal.state_dict(), prior)
     teachers = [_teacher(study, name, seed, accelerator, predictions.parent) for name in fields.teachers or ()]
-    fit = _fit(study, method, seed, accelerator, prior, teachers)
+    made = fit(study, method, seed, accelerator, prior, teachers)
     poses = {}
-    for split, loader in _loaders(fit.data).items():
-        poses[split], poses[f"{split}_flips"] = predict(fit.model, loader, get_skeleton(study.skeleton))
+    for split, loader in _loaders(made.data).items():
+        poses[split], poses[f"{split}_flips"] = predict(made.model, loader, get_skeleton(study.skeleton))
     # Under another name first: a file of the final name is always whole.
     partial = predictions.with_suffix(".part.npz")
     np.savez(partial, **poses)  # type: ignore[arg-type]
     partial.rename(predictions)
     return {
         **{"method": method, "family": fields.family, "seed": seed, "steps": fields.steps or study.steps},
-        **{"seconds": fit.seconds, "accelerator": accelerator, "curve": fit.curve, "logged": fit.logged},
-        "force_ratio": fit.force_ratio,
+        **{"seconds": made.seconds, "accelerator": accelerator, "curve": made.curve, "logged": made.logged},
+        "force_ratio": made.force_ratio,
         "versions": versions(),
-        **(energy_knowledge(fit.model, fit.data) if _judges_poses(fit.model) else {"knowledge": None}),
+        **(energy_knowledge(made.model, made.data) if _judges_poses(made.model) else {"knowledge": None}),
     }
 
 
@@ -100,7 +100,7 @@ def _judges_poses(model: Any) -> bool:
     return isinstance(model, SealMixin) and not any(map(model.seal.loss_nets.sees_clips, model.seal.loss_nets))
 
 
-class _Fit(NamedTuple):
+class Fit(NamedTuple):
     """What is left of a training; `logged` are the last values that were logged.
 
     `force_ratio` is the mean over the steps in which the energy was felt; None for a plain training.
@@ -118,20 +118,21 @@ def _teacher(study: Study, method: str, seed: int, accelerator: str, folder: Pat
     """The trained network of a method and the people whose labels it had; students share it, so it is kept."""
     path = folder / f"{study.run_key(method, seed)}.teacher.pt"
     if not path.exists():
-        model = _fit(study, method, seed, accelerator).model
+        model = fit(study, method, seed, accelerator).model
         torch.save({"net": model.net.state_dict(), "labelled": model.labelled}, path)
     teacher: dict[str, Any] = torch.load(path, weights_only=True)
     return teacher
 
 
-def _fit(
+def fit(
     study: Study,
     method: str,
     seed: int,
     accelerator: str,
     prior: Path | None = None,
     teachers: Sequence[dict[str, Any]] = (),
-) -> _Fit:
+) -> Fit:
+    """Train one method; `prior` is a file of loss-nets to be used frozen, `teachers` is what to learn from."""
     steps = study.methods[method].steps or study.steps
     L.seed_everything(seed, verbose=False)
     data = make_data(study, method, seed)
@@ -160,7 +161,7 @@ def _fit(
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     model.to("cpu").eval()
     felt = [value for value in ratios.values if value > 0]
-    return _Fit(model, data, seconds, curve.points, logged, float(np.mean(felt)) if felt else None)
+    return Fit(model, data, seconds, curve.points, logged, float(np.mean(felt)) if felt else None)
 
 
 def make_data(study: Study, method: str, seed: int) -> Any:

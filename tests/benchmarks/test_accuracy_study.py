@@ -23,7 +23,7 @@ from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, 
 from benchmarks.accuracy.study import Study
 from benchmarks.accuracy.tables import strongest_rival
 from benchmarks.accuracy.tail import PoseErrors
-from benchmarks.accuracy.training import _fit, mirrored, predict, train
+from benchmarks.accuracy.training import fit, mirrored, predict, train
 from seal_lightning import SealConfig
 from seal_lightning.objectives import LogisticObjective
 from seal_lightning.skeleton import get_skeleton
@@ -166,11 +166,11 @@ def test_a_prior_is_trained_beforehand_and_then_frozen(study, tmp_path):
     study.write_text(yaml.safe_dump(plain, sort_keys=False))
     assert Study.read(study).run_key("frozen", 0) == loaded.run_key("frozen", 0)
     assert Study.read(study).run_key("other prior", 0) != loaded.run_key("frozen", 0)
-    prior = _fit(loaded, "SEAL", 0, "cpu").model.seal.state_dict()
+    prior = fit(loaded, "SEAL", 0, "cpu").model.seal.state_dict()
     train(loaded, "frozen", 0, tmp_path / "poses.npz")
     kept = torch.load(tmp_path / "poses.prior.pt", weights_only=True)
     assert all(torch.equal(kept[name], value) for name, value in prior.items() if isinstance(value, torch.Tensor))
-    frozen = _fit(loaded, "frozen", 0, "cpu", tmp_path / "poses.prior.pt").model.seal
+    frozen = fit(loaded, "frozen", 0, "cpu", tmp_path / "poses.prior.pt").model.seal
     assert all(torch.equal(value, frozen.loss_nets.state_dict()[name]) for name, value in _nets(prior).items())
 
 
@@ -461,4 +461,5 @@ def test_studies_can_be_read(path):
     assert {study.reference(name) for name in study.methods} <= study.methods.keys()
     for fields in study.methods.values():
         if fields.seal is not None:
-            SealConfig.of({**SealConfig().plain(), **fields.seal})
+            defaults = {} if "energies" in fields.seal else SealConfig().plain()
+            SealConfig.of({**defaults, **fields.seal})
