@@ -44,7 +44,7 @@ class Finish:
     def __str__(self) -> str:
         words = {
             "flip": "flip averaging",
-            "smooth": f"Gaussian filter of {self.smooth:g} frames",
+            "smooth": f"Gaussian filter of {self.smooth:g} frame{'s' * (self.smooth != 1)}",
             "clip_lengths": "mean lengths of the clip",
             "mean_lengths": "mean lengths of the training",
             "symmetrise": "symmetrising",
