@@ -20,6 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 import seal_lightning
 from seal_lightning._values import did_you_mean
+from seal_lightning.cli._old_configs import as_of_now
 from seal_lightning.training.config import SealConfig
 from seal_lightning.training.mixin import SealMixin
 
@@ -45,6 +46,14 @@ class ReadableParser(LightningArgumentParser):
             module = import_module(f"seal_lightning.{room}")
             for name in module.__all__:  # which are imported when they are first asked for
                 getattr(module, name)
+
+    def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Any:
+        """Parse a config, from a file or not, which an earlier version may have saved."""
+        try:
+            content = as_of_now(content)
+        except ValueError as error:
+            self.error(str(error), error)
+        return super().parse_string(content, *args, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the error in a sentence, and exit."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,6 @@ from seal_lightning.loss.terms import EnergyTerm
 from seal_lightning.skeleton import Skeleton
 
 __all__ = [
-    "check_clips",
     "check_eval_prediction",
     "check_gradient",
     "check_options",
@@ -104,16 +103,6 @@ def check_poses(
             raise ValueError(
                 f"Expected `{name}` to be on {prediction.device} like `prediction`, but got {value.device}."
             )
-
-
-def check_clips(energies: Mapping[str, EnergyTerm], prediction: Tensor) -> None:
-    """Raise unless the poses are clips of several frames, if an energy has a temporal term."""
-    several = prediction.dim() == 4 and prediction.shape[1] > 1
-    if not several and (names := [name for name, term in energies.items() if term.temporal is not None]):
-        raise ValueError(
-            f"Expected `prediction` to be (B, T, J, 3) with at least two frames for the `temporal` term of {names}, "
-            f"but got {tuple(prediction.shape)}."
-        )
 
 
 def check_eval_prediction(needed: bool, eval_prediction: Tensor | None, prediction: Tensor) -> None:

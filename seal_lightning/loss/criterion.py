@@ -14,7 +14,6 @@ from torch.overrides import handle_torch_function, has_torch_function_unary
 from seal_lightning import _distributed as ranks
 from seal_lightning.functional import mpjpe
 from seal_lightning.loss.checks import (
-    check_clips,
     check_eval_prediction,
     check_gradient,
     check_options,
@@ -245,7 +244,6 @@ class SealLoss(nn.Module):
                 poses = (prediction.clone(), target.clone(), keypoints_2d.clone())
                 return self.ranking_loss(*poses, *copies, eval_prediction=copy)
         check_poses(self.skeleton, prediction, keypoints_2d, visibility, labelled, target)
-        check_clips(self.energies, prediction)
         evaluated = eval_prediction if self.needs_eval_prediction else None
         check_eval_prediction(self.needs_eval_prediction, eval_prediction, prediction)
         given, prediction, target = prediction, prediction.detach().float(), target.detach().float()

@@ -18,7 +18,6 @@ from seal_lightning.loss_nets.frame import FramedPoses
 from seal_lightning.negatives import Negatives, PredictionNegatives
 from seal_lightning.objectives import LogisticObjective, NoObjective, Objective, WassersteinObjective
 from seal_lightning.objectives.penalties import R1, DenoisingScore, GradientPenalty, InterpolatedPenalty, Probe
-from seal_lightning.objectives.temporal import TemporalPairs
 from seal_lightning.skeleton import Skeleton
 
 __all__ = ["DEFAULT_WEIGHT", "EnergyTerm", "OptimizerCallable", "default_energies"]
@@ -46,7 +45,6 @@ class EnergyTerm:
             number as the weight of `R1`; 0 for none.
         optimizer: Called with the loss-net's parameters; returns its optimizer.
         name: Key of this term's energies; by default ``energy_0``, ``energy_1``, ...
-        temporal: A loss on energies that jump between the frames of a clip; by default there is none.
 
     Raises:
         TypeError: If a part is of the wrong kind, for example an instance of a loss-net, or the class of an objective.
@@ -61,7 +59,6 @@ class EnergyTerm:
     gradient_penalty: float | GradientPenalty = 0.0
     optimizer: OptimizerCallable = torch.optim.Adam
     name: str | None = None
-    temporal: TemporalPairs | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.negatives, Negatives):
@@ -97,8 +94,6 @@ class EnergyTerm:
                 raise TypeError(f"Expected `{name}` to be an instance of {name.title()}, but got {value!r}.")
         if self.name is not None and not isinstance(self.name, str):
             raise TypeError(f"Expected `name` to be a string, but got {self.name!r}.")
-        if self.temporal is not None and not isinstance(self.temporal, TemporalPairs):
-            raise TypeError(f"Expected `temporal` to be a TemporalPairs, but got {self.temporal!r}.")
 
     @property
     def row_of_prediction(self) -> int | None:
@@ -145,7 +140,7 @@ class EnergyTerm:
         return negatives * truth.seen[..., None] if truth.masked else negatives
 
     def loss(self, energy_true: Tensor, energy_negative: Tensor, truth: FramedPoses, negatives: Tensor) -> Tensor:
-        """What the loss-net minimises beside the gradient penalty, (N,): the objective and the temporal term.
+        """What the loss-net minimises beside the gradient penalty, (N,).
 
         Args:
             energy_true: Energies of the true poses (N,).
@@ -156,12 +151,7 @@ class EnergyTerm:
         # An objective that needs no distances gets NaN instead: if it did use one, that would not go unnoticed.
         needed = getattr(self.objective, "needs_distance", True)
         distance = truth.distance_to(negatives) if needed else torch.full_like(energy_negative, torch.nan)
-        loss = self.objective(energy_true, energy_negative, distance)
-        if self.temporal is not None:
-            loss = loss + self.temporal(energy_true, truth.pose, truth, truth.frames)
-            if (row := self.row_of_prediction) is not None:
-                loss = loss + self.temporal(energy_negative[row], negatives[row], truth, truth.frames)
-        return loss
+        return self.objective(energy_true, energy_negative, distance)
 
     def probe(
         self, truth: FramedPoses, negatives: Tensor, skeleton: Skeleton, generator: torch.Generator

@@ -19,7 +19,6 @@ from seal_lightning.loss_nets import LossNet
 from seal_lightning.negatives import Negatives
 from seal_lightning.objectives import Objective
 from seal_lightning.objectives.penalties import GradientPenalty
-from seal_lightning.objectives.temporal import TemporalPairs
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.training._arguments import (
     Reading,
@@ -31,6 +30,7 @@ from seal_lightning.training._arguments import (
     split_class_path,
 )
 from seal_lightning.training._trust import find_factory
+from seal_lightning.training.stored import without_removed
 
 __all__ = ["from_plain", "to_plain"]
 
@@ -40,12 +40,11 @@ _INSTANCES: dict[str, type] = {
     "negatives": Negatives,
     "gradient_penalty": GradientPenalty,
     "weight": ForceRatio,
-    "temporal": TemporalPairs,
     "skeleton": Skeleton,
     "energies": EnergyTerm,
 }
 _LISTS = ("negatives", "energies")
-_OWN = (Skeleton, EnergyTerm, ForceRatio, TemporalPairs)  # the fields' own types, which need no name
+_OWN = (Skeleton, EnergyTerm, ForceRatio)  # the fields' own types, which need no name
 _READING = Reading((*_FACTORIES.values(), *(kind for kind in _INSTANCES.values() if kind is not EnergyTerm), nn.Module))
 
 
@@ -62,6 +61,7 @@ def from_plain(kind: type, plain: Mapping[Any, Any]) -> Any:
     known = {field.name for field in fields(kind) if field.init}
     for name in plain:
         check_name(name, kind.__name__)
+    plain = without_removed(plain)
     if unknown := sorted(plain.keys() - known):
         raise ValueError(f"Expected fields of {kind.__name__}, but got {unknown}.")
     return kind(**{name: _field(name, value) for name, value in plain.items()})

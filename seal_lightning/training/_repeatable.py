@@ -73,7 +73,7 @@ def _stranger(seal: SealLoss) -> str | None:
 def _parts(seal: SealLoss) -> Iterator[Any]:
     yield from seal.modules()
     for term in seal.energies.values():
-        given = term, term.objective, *(term.negatives or ()), term.gradient_penalty, term.temporal, term.weight
+        given = term, term.objective, *(term.negatives or ()), term.gradient_penalty, term.weight
         yield from (part for part in given if not isinstance(part, int | float | None))
 
 

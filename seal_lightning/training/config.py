@@ -20,7 +20,6 @@ from seal_lightning.loss_nets import LossNet
 from seal_lightning.negatives import Negatives
 from seal_lightning.objectives import Objective
 from seal_lightning.objectives.penalties import GradientPenalty
-from seal_lightning.objectives.temporal import TemporalPairs
 from seal_lightning.skeleton import Skeleton, get_skeleton
 from seal_lightning.training._plain import from_plain, to_plain
 
@@ -33,7 +32,7 @@ LRSchedulerCallable = Callable[[Optimizer], LRScheduler]
 class SealConfig:
     """Configuration of SEAL training.
 
-    The fields from `loss_net` to `optimizer`, and `temporal`, are a short way to write one `EnergyTerm`, whose
+    The fields from `loss_net` to `optimizer` are a short way to write one `EnergyTerm`, whose
     documentation says what they are. Without a `loss_net` that one is the project's default energy, with the other
     fields in place of its own.
 
@@ -62,7 +61,6 @@ class SealConfig:
         frames_per_clip: Score this many random frames of a clip; all of them where not given. For a loss-net that sees
             clips they are frames in a row.
         seed: Seed of the loss-nets' initialisation, of the negatives and of the choice of frames.
-        temporal: What the loss-net of the one energy pays for energies that jump between the frames of a clip.
         every_n_steps: Let loss-nets and energies act in every n-th update of the host only, and leave it alone in the
             others; with gradient accumulation in all batches of that update, in manual optimization in every n-th
             training step. A `ForceRatio` is that of the acting steps, and `warmup_steps` counts them.
@@ -97,7 +95,6 @@ class SealConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     frames_per_clip: int | None = None
     seed: int = 0
-    temporal: TemporalPairs | None = None
     every_n_steps: int = 1
     cuda_graph: bool = False
 
@@ -143,9 +140,7 @@ class SealConfig:
                 raise ValueError(f"Expected `{name}` to be at least {least}, but got {value}.")
         if self.gradient_clip_val == 0:
             warnings.warn("`gradient_clip_val=0` leaves the loss-nets no gradient; None clips nothing.", stacklevel=3)
-        terms = self.terms()  # whose own checks find what is wrong with the fields of a single energy
-        if self.frames_per_clip == 1 and any(term.temporal for term in terms):
-            raise ValueError("Expected `frames_per_clip` to be at least 2 to go with `temporal`, but got 1.")
+        self.terms()  # whose own checks find what is wrong with the fields of a single energy
 
     def terms(self) -> list[EnergyTerm]:
         """The energies in use."""

@@ -15,11 +15,12 @@ import torch
 
 from seal_lightning._version import __version__
 
-__all__ = ["FORMAT", "UNREADABLE", "check_entry", "differences", "read_entry", "settings_in"]
+__all__ = ["FORMAT", "UNREADABLE", "check_entry", "differences", "read_entry", "settings_in", "without_removed"]
 
 # Of the entry `seal` in a checkpoint, raised when an older version could not read a newer entry. All formats are read.
 # In format 1 the settings lie among the host's hyperparameters, in format 2 in the entry.
 FORMAT = 2
+_REMOVED = {"temporal": "TemporalPairs are no longer there: a `ClipLossNet` sees how the clip moves, and does better."}
 _BRIEF = Repr()  # of settings in a file, which may be of any depth
 _BRIEF.maxstring, _BRIEF.maxdict = 80, 10
 # What an unpickler makes of bytes that were never pickled depends on the bytes.
@@ -73,6 +74,18 @@ def settings_in(checkpoint: Mapping[str, Any], arguments: Mapping[Any, Any]) -> 
         return arguments.get("seal")
     _check_format(entry)
     return entry.get("settings", arguments.get("seal"))
+
+
+def without_removed(plain: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What an earlier version wrote of a `SealConfig` or `EnergyTerm`, without fields that are no longer there.
+
+    Raises:
+        ValueError: If such a field was in use.
+    """
+    for name, remedy in _REMOVED.items():
+        if plain.get(name) is not None:
+            raise ValueError(f"Expected no `{name}`, but got {plain[name]!r}. {remedy}")
+    return {name: value for name, value in plain.items() if name not in _REMOVED}
 
 
 def check_entry(entry: Any, known: Collection[str]) -> None:

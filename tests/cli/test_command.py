@@ -195,6 +195,20 @@ def test_printed_config_runs_unchanged(config, tmp_path, capsys):
     assert settings.items() >= {name: value for name, value in asked.items() if value is not None}.items()
 
 
+def test_a_config_with_a_setting_that_is_gone_runs_where_it_was_not_in_use(config, capsys):
+    content = yaml.safe_load(Path(config).read_text())
+    seal = content["model"]["init_args"].setdefault("seal", {})
+    for value in (None, {"weight": 1.0, "kappa": 1.0}):
+        seal["temporal"] = value
+        Path("old.yaml").write_text(yaml.safe_dump(content))
+        if value is None:
+            main(["fit", "--config", "old.yaml", *QUIET])
+            continue
+        with pytest.raises(SystemExit):
+            main(["fit", "--config", "old.yaml", *QUIET])
+        assert "TemporalPairs are no longer there" in capsys.readouterr().err
+
+
 def test_runs_are_seeded_unless_told_otherwise(config, tmp_path):
     def weights(*args):
         main(["fit", "--config", config, "--trainer.logger=false", "--trainer.default_root_dir=run", *args])

@@ -14,7 +14,6 @@ from seal_lightning.cli import SealCLI, main
 from seal_lightning.loss_nets import ClipLossNet, MLPLossNet
 from seal_lightning.negatives import GaussianNegatives, PredictionNegatives
 from seal_lightning.objectives import LogisticObjective, MarginObjective
-from seal_lightning.objectives.temporal import TemporalPairs
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "examples.seal_lifter.SealLifter"
@@ -37,7 +36,6 @@ TERM = {
     "weight": ({"ratio": 0.3, "amplification": 5.0}, ["weight.ratio=0.3", "weight.amplification=5.0"]),
     "gradient_penalty": (0.2, ["gradient_penalty=0.2"]),
     "optimizer": (SGD, ["optimizer=torch.optim.SGD", "optimizer.lr=0.3"]),
-    "temporal": ({"weight": 0.5, "kappa": 2.0}, ["temporal.weight=0.5", "temporal.kappa=2.0"]),
 }
 CONFIG = {
     "skeleton": (
@@ -94,15 +92,15 @@ def from_flags(*written):
     return Instantiated(["fit", f"--model={MODEL}", *SMALL, *written]).model._seal_config
 
 
-def same_term(term, skeleton=CHAIN, *, objective, negatives, weight, gradient_penalty, temporal):
+def same_term(term, skeleton=CHAIN, *, objective, negatives, weight, gradient_penalty):
     net = term.loss_net(skeleton)
     optimizer = term.optimizer(net.parameters())
     assert isinstance(net, MLPLossNet)
     assert net.embed.out_features == 8
     assert isinstance(optimizer, torch.optim.SGD)
     assert optimizer.defaults["lr"] == 0.3
-    found = (term.objective, tuple(term.negatives), term.weight, term.gradient_penalty, term.temporal)
-    assert found == (objective, negatives, weight, gradient_penalty, temporal)
+    found = (term.objective, tuple(term.negatives), term.weight, term.gradient_penalty)
+    assert found == (objective, negatives, weight, gradient_penalty)
 
 
 WANTED = {
@@ -110,7 +108,6 @@ WANTED = {
     "negatives": (GaussianNegatives(std=0.3), PredictionNegatives()),
     "weight": ForceRatio(0.3, amplification=5.0),
     "gradient_penalty": 0.2,
-    "temporal": TemporalPairs(weight=0.5, kappa=2.0),
 }
 
 

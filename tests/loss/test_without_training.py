@@ -20,7 +20,6 @@ from seal_lightning.negatives import (
 )
 from seal_lightning.objectives import MarginObjective, WassersteinObjective
 from seal_lightning.objectives.penalties import R1, DenoisingScore, InterpolatedPenalty
-from seal_lightning.objectives.temporal import TemporalPairs
 
 SMALL = partial(MLPLossNet, hidden=16, stages=1)
 TERMS = {
@@ -180,8 +179,7 @@ NEGATIVES = (
 @pytest.mark.parametrize("update", ["alternating", "simultaneous"])
 @pytest.mark.parametrize("term", TERMS)
 def test_an_empty_batch_counts_nothing(term, update, masks, frames):
-    temporal = None if frames is None else TemporalPairs()
-    terms = [TERMS[term](), TERMS[term](name="more", negatives=NEGATIVES, weight=0.1, temporal=temporal)]
+    terms = [TERMS[term](), TERMS[term](name="more", negatives=NEGATIVES, weight=0.1)]
     loss = SealLoss("h36m17", terms, update=update)
     for training in (True, False):
         loss.train(training)

@@ -21,7 +21,6 @@ from seal_lightning.loss_nets import ClipLossNet, MLPLossNet
 from seal_lightning.negatives import GaussianNegatives, PredictionNegatives
 from seal_lightning.objectives import MarginObjective, NCEObjective
 from seal_lightning.objectives.penalties import R1
-from seal_lightning.objectives.temporal import TemporalPairs
 
 RANK = int(os.environ.get("LOCAL_RANK", 0))
 SAMPLES, STEPS, FRAMES = 16, 6, 3
@@ -196,7 +195,6 @@ CASES = {
     "uneven_hidden_unlabelled": Case(rows=UNEVEN, hidden=True, unlabelled=True),
     "nothing": Case(rows=NOTHING, hidden=True, unlabelled=True),
     "broken": Case(broken=True),
-    "temporal": Case({"temporal": TemporalPairs(kappa=0.01)}, frames=FRAMES, hidden=True, unlabelled=True),
     "seen_clips": Case({"loss_net": SmallClipNet}, frames=FRAMES, hidden=True, unlabelled=True),
     "two_energies": Case(seal=two_energies()),
     "every_second": Case(seal={"every_n_steps": 2}),

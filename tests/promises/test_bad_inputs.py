@@ -40,7 +40,6 @@ from seal_lightning.constraints import (
 )
 from seal_lightning.evaluation.corruptions import corrupt, energy_report
 from seal_lightning.objectives import penalties as gradient_penalties
-from seal_lightning.objectives import temporal
 from seal_lightning.plotting import plot_comparison, plot_curves, plot_poses
 from seal_lightning.training.subclass import seal_class
 from tests import hosts
@@ -275,9 +274,6 @@ for make, name in ((SealConfig, "SealConfig"), (partial(EnergyTerm, loss_net=SMA
     rows(name, make, "weight", (-1, NAN, INF, "0.1", None, True), "finite and not negative")
     rows(name, make, "gradient_penalty", (-1, NAN, "R1", gradient_penalties.R1), "finite and not negative")
     rows(name, make, "optimizer", ("Adam", 3), "a class or a function that makes it", TYPE)
-    rows(name, make, "temporal", (1.0, temporal.TemporalPairs), "to be a TemporalPairs", TYPE)
-rows("TemporalPairs", temporal.TemporalPairs, "weight", (0, -1, NAN, INF, "x", None), "finite and above 0")
-rows("TemporalPairs", temporal.TemporalPairs, "kappa", (-1, NAN, INF, "x", None), "finite and not negative")
 rows("EnergyTerm", partial(EnergyTerm, SMALL), "name", (3,), "to be a string", TYPE)
 row(
     "EnergyTerm-Wasserstein", partial(EnergyTerm, SMALL, objectives.WassersteinObjective()), "an InterpolatedPenalty to"

@@ -21,7 +21,6 @@ from seal_lightning.objectives import (
     NoObjective,
     WassersteinObjective,
 )
-from seal_lightning.objectives.temporal import TemporalPairs
 
 
 def adam(parameters: Iterable) -> torch.optim.Optimizer:
@@ -46,7 +45,6 @@ CONFIGS = {
         precision="bfloat16",
         frames_per_clip=3,
         seed=4,
-        temporal=TemporalPairs(weight=0.5, kappa=2.0),
     ),
     "energies": SealConfig(
         energies=[
@@ -82,7 +80,6 @@ def test_plain_data_and_back(name, tmp_path):
     for mine, theirs in zip(config.terms(), again.terms(), strict=True):
         assert (mine.objective, mine.negatives, mine.weight) == (theirs.objective, theirs.negatives, theirs.weight)
         assert (mine.gradient_penalty, mine.name) == (theirs.gradient_penalty, theirs.name)
-        assert mine.temporal == theirs.temporal
         nets = [term.loss_net(SealConfig.of(config).skeleton) for term in (mine, theirs)]
         assert type(nets[0]) is type(nets[1])
         assert [p.shape for p in nets[0].parameters()] == [p.shape for p in nets[1].parameters()]

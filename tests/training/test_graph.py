@@ -30,7 +30,6 @@ from seal_lightning.negatives import (
 )
 from seal_lightning.objectives import MarginObjective, NCEObjective, WassersteinObjective
 from seal_lightning.objectives.penalties import DenoisingScore, InterpolatedPenalty
-from seal_lightning.objectives.temporal import TemporalPairs
 from seal_lightning.training import _graph, _guard
 from seal_lightning.training._tape import Rules, Tape
 from tests import host_styles, hosts
@@ -133,8 +132,7 @@ def twins(host, fields, between=None, steps=range(STEPS)):
 @pytest.mark.parametrize("host", ["simple", "seq2seq"])
 @pytest.mark.parametrize("case", CASES)
 def test_replayed_steps_are_the_eager_ones_bit_for_bit(recorded, case, host):
-    temporal = {"temporal": TemporalPairs()} if host == "seq2seq" and "energies" not in CASES[case] else {}
-    model = twins(host, CASES[case] | temporal)
+    model = twins(host, CASES[case])
     assert replays(model) == STEPS - 5  # four steps before it is captured, and the ragged one
     assert int(model._seal_optimization.guard.skipped) == 1
 
@@ -341,10 +339,6 @@ class OwnPenalty(InterpolatedPenalty):
     pass
 
 
-class OwnPairs(TemporalPairs):
-    pass
-
-
 def net_of(model):
     return model.seal.loss_nets["energy_0"]
 
@@ -468,13 +462,6 @@ def test_circumstances_in_which_nothing_is_captured(recorded, circumstances, rea
     assert replays(models[1]) == 0
     take(models[1], optimizer, range(5), "simple")  # and afterwards it is
     assert replays(models[1]) == 2
-
-
-def test_a_temporal_term_of_ones_own_is_not_captured(recorded):
-    model, optimizer = make("seq2seq", {"temporal": OwnPairs()}, True)
-    with told("OwnPairs is not a class of this library"):
-        take(model, optimizer, range(6), "seq2seq")
-    assert replays(model) == 0
 
 
 def test_a_batch_without_a_target_is_refused_as_ever(recorded):

@@ -348,9 +348,20 @@ def test_hyperparameters_are_plain_and_hold_what_was_left_to_defaults(make_train
         ]
 
 
+def test_a_setting_that_is_gone_is_ignored_where_it_was_not_in_use():
+    used = {"weight": 1.0, "kappa": 1.0}
+    one, several = SealConfig().plain(), SealConfig(energies=[EnergyTerm(MLPLossNet)]).plain()
+    assert SealConfig.of({**one, "temporal": None}).plain() == one
+    (term,) = several["energies"]
+    assert SealConfig.of({**several, "energies": [{**term, "temporal": None}]}).plain() == several
+    for settings in ({**one, "temporal": used}, {**several, "energies": [{**term, "temporal": used}]}):
+        with pytest.raises(ValueError, match="TemporalPairs are no longer there: a `ClipLossNet`"):
+            SealConfig.of(settings)
+
+
 def test_energies_are_written_out_and_the_fields_of_a_single_one_left_out():
     plain = SealConfig(energies=[EnergyTerm(MLPLossNet), EnergyTerm(MLPLossNet, weight=0.5)]).plain()
-    assert not {"loss_net", "objective", "negatives", "weight", "gradient_penalty", "optimizer", "temporal"} & {*plain}
+    assert not {"loss_net", "objective", "negatives", "weight", "gradient_penalty", "optimizer"} & {*plain}
     first, second = plain["energies"]
     assert (first["weight"], second["weight"]) == ({"ratio": 0.1, "amplification": 10.0}, 0.5)
     assert first["loss_net"]["init_args"] == {"hidden": 1024, "stages": 2, "dropout": 0.0}

@@ -25,7 +25,7 @@ from seal_lightning.training._trust import ROOMS, find_factory
 from tests.training.assets.make_checkpoint import SealTinyLifter, TinyLifter, configuration, loader, make
 
 FACTORIES = ["loss_net", "optimizer", "lr_scheduler"]
-INSTANCES = ["objective", "negatives", "gradient_penalty", "weight", "temporal", "skeleton"]
+INSTANCES = ["objective", "negatives", "gradient_penalty", "weight", "skeleton"]
 FIELDS = [*FACTORIES, *INSTANCES, "energies"]
 TERM_FIELDS = [name for name in FIELDS if name not in ("lr_scheduler", "skeleton", "energies")]
 SMALL = {"class_path": "seal_lightning.loss_nets.MLPLossNet", "init_args": {"hidden": 8}}
