@@ -10,6 +10,7 @@ from torch import Tensor
 from seal_lightning.training.reading.calls import Call
 from seal_lightning.training.reading.containers import tensors_in
 from seal_lightning.training.reading.meeting import Meeting
+from seal_lightning.training.reading.pieces import of_one_network, put_together
 from seal_lightning.training.reading.report import met
 from seal_lightning.training.reading.watch import BATCH, NETWORK, Watch
 
@@ -54,6 +55,10 @@ def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> 
             if last is not None:
                 _expect_no_noise(watch, last)
                 return _as_it_met(watch, calls, last)
+    together = put_together(watch, kept) or of_one_network(watch, calls, kept)
+    if together is not None:
+        _expect_no_noise(watch, together)
+        return together
     said = Counter(met(watch, calls, meeting) for meeting in kept)
     pairs = "; ".join(f"{pair} ({count} of these)" if count > 1 else pair for pair, count in said.items())
     raise ValueError(

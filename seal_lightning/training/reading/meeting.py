@@ -15,7 +15,7 @@ from seal_lightning.training.reading.bits import BATCH, BY_AXIS, NETWORK, NOISE,
 from seal_lightning.training.reading.operations import ALL_AXES
 from seal_lightning.training.reading.parts import Part
 
-__all__ = ["Meeting", "Meetings"]
+__all__ = ["Meeting", "Meetings", "version_of"]
 
 _IN_PLACE = (
     "sub_",
@@ -59,6 +59,8 @@ class Meeting:
         rows: Which samples were compared one by one; None among them stands for all at once.
         versions: How often prediction and truth had been changed in place.
         parts: Parts of the prediction that were compared; None among them stands for all joints at once.
+        compared: Samples, or samples and frames, that were compared, of leading dimensions; None for all of them.
+        passes: How many predictions of one network and input met the truth; this is the first of them.
     """
 
     prediction: Tensor
@@ -73,6 +75,8 @@ class Meeting:
     rows: set[int | None] = field(default_factory=set)
     versions: tuple[int, int] = (0, 0)
     parts: list[Part | None] = field(default_factory=list)
+    compared: Tensor | None = None
+    passes: int = 1
 
     @property
     def whole(self) -> bool:
@@ -95,7 +99,7 @@ class Meeting:
     @property
     def overwritten(self) -> bool:
         """Whether prediction or truth was changed in place after they were compared."""
-        return self.versions != (_version(self.prediction), _version(self.truth))
+        return self.versions != (version_of(self.prediction), version_of(self.truth))
 
 
 class Meetings:
@@ -222,7 +226,7 @@ class Meetings:
                 watch.made_of(truth),
                 bits,
                 get_gradient_edge(prediction) if prediction.requires_grad else None,
-                versions=(_version(prediction) - (operation in _IN_PLACE), _version(truth)),
+                versions=(version_of(prediction) - (operation in _IN_PLACE), version_of(truth)),
             )
             self.bits |= meeting.bit
         if part.axes == true_part.axes and part.row == true_part.row:
@@ -239,6 +243,6 @@ class Meetings:
         return 0
 
 
-def _version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
     """How often a tensor was changed in place; tensors made under `torch.inference_mode` do not count that."""
     return 0 if tensor.is_inference() else tensor._version

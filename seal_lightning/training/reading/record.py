@@ -5,10 +5,14 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from torch import Tensor
+
 from seal_lightning.skeleton import Skeleton
 from seal_lightning.training import host
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.reading.choice import OVERRIDE
+from seal_lightning.training.reading.meeting import Meeting
+from seal_lightning.training.reading.mixtures import mixed_from, why_mixed
 from seal_lightning.training.reading.other_skeletons import which_fit
 from seal_lightning.training.reading.step import Found, WatchedStep
 from seal_lightning.training.reading.watch import BATCH
@@ -32,10 +36,19 @@ class Record:
         self.met = False  # whether a loss of this host was ever seen to compare prediction and truth
         self.idle = 0
         self._warned: set[str] = set()
+        self._mixed: set[str] = (
+            set()
+        )  # operations that made what met a truth that it was made from, each looked at once
 
     def read(self, module: Any, step: WatchedStep, found: Found, read: SealBatch) -> None:
-        """Note what a training step was read as; the first time, say it."""
+        """Note what a training step was read as; the first time, say it.
+
+        Raises:
+            ValueError: If what meets the truth was mixed with it before.
+        """
         self.met = self.met or found.meeting is not None
+        if found.meeting is not None and not module._seal_overridden:
+            self._look_at_mixture(step, found.meeting, read.visibility)
         if found.meeting is not None and not (found.meeting.truth_made_of & BATCH or module._seal_overridden):
             self.warn(
                 "The loss compares the prediction with a tensor that comes from neither the batch nor a network, and "
@@ -52,6 +65,24 @@ class Record:
             host.tell(module, self.line)
             if late := never_felt(module):
                 self.warn(late)
+
+    def _look_at_mixture(self, step: WatchedStep, meeting: Meeting, visibility: Tensor | None) -> None:
+        """Look once, since that waits for the device, at what an operation made of a prediction and its own truth."""
+        made_by = meeting.prediction.grad_fn.name() if meeting.prediction.grad_fn is not None else ""
+        if not meeting.made_of & meeting.bits[1] or made_by in self._mixed:
+            return
+        self._mixed.add(made_by)
+        prediction = mixed_from(step.watch, meeting)
+        if prediction is None:
+            return
+        shapes = step.watch.shapes
+        mixed, truth = shapes.batch(meeting.prediction), shapes.batch(meeting.truth)
+        why = why_mixed(mixed, shapes.batch(prediction), truth, visibility)
+        if why is not None:
+            raise ValueError(
+                f"Expected the loss to compare a prediction with the truth, but what it compares {why}. Compare the "
+                f"prediction, or say what it is: {OVERRIDE}."
+            )
 
     def sat_out(self, step: WatchedStep, automatic: bool) -> None:
         """Note a training step in which no energy joined a loss.

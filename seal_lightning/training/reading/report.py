@@ -17,9 +17,10 @@ __all__ = ["met", "origin"]
 def met(watch: Watch, calls: Sequence[Call], meeting: Meeting) -> str:
     """Prediction and truth of a meeting."""
     prediction, truth = meeting.prediction, meeting.truth
+    where = f"`{meeting.operation}`" + (f", the first of {meeting.passes} passes" if meeting.passes > 1 else "")
     return (
         f"prediction = {origin(watch, calls, prediction, meeting.made_of)} {tuple(prediction.shape)}, "
-        f"truth = {origin(watch, calls, truth, meeting.truth_made_of)} {tuple(truth.shape)} in `{meeting.operation}`"
+        f"truth = {origin(watch, calls, truth, meeting.truth_made_of)} {tuple(truth.shape)} in {where}"
     )
 
 

@@ -191,6 +191,10 @@ class WatchedStep:
             visibility = _both(visibility, self._compared(found.meeting, leading))
             counted = self.watch.weighings.counted(found.meeting, found.loss, leading)
             visibility, labelled = _both(visibility, counted.visibility), _both(labelled, counted.labelled)
+            if (compared := found.meeting.compared) is not None and compared.dim() == 1:
+                labelled = _both(labelled, compared)
+            elif compared is not None:
+                visibility = _both(visibility, compared[..., None].expand(*leading, shapes.joints))
         masks = [mask for mask in (_stated_mask(self.batch), visibility) if mask is not None]
         fit = find_keypoints(self.watch, self.calls, made_of, of, leading, self._trusted, masks)
         keypoints, self.keypoints, self._part = fit[0] if fit else (None, None, False)

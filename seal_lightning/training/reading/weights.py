@@ -122,8 +122,10 @@ def _operands(name: str, args: Sequence[Any]) -> Iterator[tuple[Any, Any, bool]]
         yield args[0], args[1], False
         yield args[1], args[0], False
     elif name == "where" and len(args) == 3:
-        yield args[1], args[0], False
-        yield args[2], args[0], True
+        # `torch.where(condition, one, other)`, or `one.where(condition, other)`.
+        condition, one = args[:2] if getattr(args[0], "dtype", None) == torch.bool else args[1::-1]
+        yield one, condition, False
+        yield args[2], condition, True
     elif name in _FILLS and isinstance(args[1], Tensor) and args[1].dtype == torch.bool:
         yield args[0], args[1], True
     elif name in ("masked_select", "__getitem__") and isinstance(args[1], Tensor) and args[1].dtype == torch.bool:
