@@ -35,6 +35,7 @@ class Call:
         named: Whether the last of the inputs is a dict of arguments by name.
         autocast: Type of the device and, where autocast was on, its dtype.
         hooked: Whether a hook was registered within it.
+        made_of: Bits of all that what went in is made from.
     """
 
     inputs: Any
@@ -45,6 +46,7 @@ class Call:
     named: bool
     autocast: tuple[str, torch.dtype | None]
     hooked: bool
+    made_of: int
 
     @property
     def name(self) -> str:
@@ -167,10 +169,11 @@ class Calls:
 
     def _record(self, module: nn.Module, inputs: Any, output: Any, named: bool, hooked: bool) -> None:
         watch = self.watch
-        made_of, posed, given = NETWORK, False, list(tensors_in(inputs))
+        made_of, went_in, posed, given = NETWORK, 0, False, list(tensors_in(inputs))
         for tensor in given:
             if not watch.made_of(tensor):
                 watch.note(tensor, 0)  # keypoints that the step made of an array, say
+            went_in |= watch.made_of(tensor)
             made_of |= watch.made_of(tensor) & ~BY_AXIS
             posed = posed or (id(tensor) in watch.poses and bool(watch.made_of(tensor) & BATCH))
         if any(_may_be_truth(watch, tensor) for tensor in given) and any(_predicted(watch, tensor) for tensor in given):
@@ -185,7 +188,7 @@ class Calls:
             posed = posed or id(tensor) in watch.poses
         posed = posed or self.all_kept or _of_more_joints(given, output)
         kept = (inputs, output) if posed else (None, None)
-        self.found.append(Call(kept[0], kept[1], module, self.host, bit, named, _autocast(output), hooked))
+        self.found.append(Call(kept[0], kept[1], module, self.host, bit, named, _autocast(output), hooked, went_in))
 
 
 def _expect_our_hook() -> None:

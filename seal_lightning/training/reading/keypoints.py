@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -205,10 +207,12 @@ def _candidates(watch: Watch, calls: Sequence[Call], made_of: int) -> Iterator[t
     ]
     given = [tensor for tensor in went_in if not watch.made_of(tensor) & NETWORK]
     if not given:  # of a network that was called in a way that is not seen, or that was given more besides
+        upstream = [call for call in calls if made_of & call.bit]
+        behind = functools.reduce(operator.or_, (call.made_of for call in upstream)) if upstream else made_of
         given = [
             pose.tensor
             for pose in reversed(watch.poses.values())
-            if made_of & (pose.bit | OPAQUE) and not watch.made_of(pose.tensor) & NETWORK
+            if (behind & pose.bit or made_of & OPAQUE) and not watch.made_of(pose.tensor) & NETWORK
         ]
     yield from _with_channels(watch, given)
     ancestors = [

@@ -238,7 +238,8 @@ class Meetings:
     def _misfit(self, one: Tensor, other: Tensor) -> int:
         """Note two equal shapes that are no poses of this skeleton, but perhaps of another."""
         shape = tuple(one.shape)
-        if shape == tuple(other.shape) and len(shape) > 1 and self._watch().part(one) is None:
+        points = len(shape) == 2 and shape[1] == 3  # a joint of all samples, or some joints of them in one row
+        if shape == tuple(other.shape) and len(shape) > 1 and not points and self._watch().part(one) is None:
             self.misfits.append(shape)
         return 0
 

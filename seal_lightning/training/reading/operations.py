@@ -70,7 +70,7 @@ _NAMES = {
         "mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ masked_select "
         "div div_ __truediv__ __itruediv__ divide divide_ true_divide"
     ),
-    Kind.CONTRACTS: "einsum",
+    Kind.CONTRACTS: "einsum dot vdot inner matmul __matmul__ mv tensordot",
     Kind.DIFFERS: "diff",
     Kind.GRADIENT: "grad",
     Kind.LEAVES: "numpy tolist __array__",

@@ -113,14 +113,21 @@ class Parts:
         mask = of.mask
         if how.picks:
             mask = args[1] if len(args) > 1 else None
-            joints = (*(self.shapes.leading(of.tensor) or ()), self.shapes.joints)
-            if not isinstance(mask, Tensor) or mask.dtype != torch.bool or tuple(mask.shape) != joints:
+            if not isinstance(mask, Tensor) or mask.dtype != torch.bool or not self._of_joints(mask, of.tensor):
                 return
         row = how.row if of.tensor is of.pose.tensor else of.row
         taken = None if displaced else (func, args, kwargs, of)
         self._found[id(out)] = Part(out, of.pose, how.axes, row, mask, taken)
         if displaced:
             self.displacements.add(id(out))
+
+    def _of_joints(self, mask: Tensor, source: Tensor) -> bool:
+        """Whether a mask names joints or coordinates: those of poses, or of poses whose joints are in one row."""
+        leading, joints = self.shapes.leading(source), self.shapes.joints
+        if leading is not None:
+            return tuple(mask.shape) in ((*leading, joints), tuple(source.shape))
+        in_a_row = source.dim() == 2 and source.shape[1] == 3 and source.shape[0] % joints == 0
+        return in_a_row and tuple(mask.shape) == tuple(source.shape[:1])
 
     def crop(self, func: Any, args: Sequence[Any], kwargs: Any, out: Tensor) -> None:
         """Note poses that were taken out of what is none."""

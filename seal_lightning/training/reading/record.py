@@ -36,6 +36,7 @@ class Record:
         self.met = False  # whether a loss of this host was ever seen to compare prediction and truth
         self.idle = 0
         self._warned: set[str] = set()
+        self._masks: set[tuple[int, ...]] = set()  # shapes of masks that were looked at
         self._mixed: set[str] = (
             set()
         )  # operations that made what met a truth that it was made from, each looked at once
@@ -60,6 +61,8 @@ class Record:
                 f"Of the tensors that the prediction was made from, {len(step.fitting_keypoints)} may be its "
                 f"keypoints: {', '.join(step.fitting_keypoints)}. The first is taken; to be sure: {OVERRIDE}."
             )
+        for mask in step.unread_masks if not module._seal_overridden else ():
+            self._look_at_mask(mask)
         if self.line is None:
             self.line = f"SEAL reads: {step.said(found, read)}"
             host.tell(module, self.line)
@@ -82,6 +85,19 @@ class Record:
             raise ValueError(
                 f"Expected the loss to compare a prediction with the truth, but what it compares {why}. Compare the "
                 f"prediction, or say what it is: {OVERRIDE}."
+            )
+
+    def _look_at_mask(self, mask: Tensor) -> None:
+        """Look once, of each shape, whether a weight leaves something out of which it cannot be told what it is."""
+        shape = tuple(mask.shape)
+        if shape in self._masks:
+            return
+        self._masks.add(shape)
+        if bool((mask == 0).any()) and not bool((mask == 0).all()):
+            self.warn(
+                f"The loss weighs its errors by numbers of the batch {shape}, some of which are zero: which joints or "
+                "samples these are cannot be told, and all are taken to count. Override `seal_batch(self, batch, "
+                "inputs, output)` and return a `visibility` or `labelled` that says which do."
             )
 
     def sat_out(self, step: WatchedStep, automatic: bool) -> None:

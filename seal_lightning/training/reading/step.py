@@ -112,6 +112,7 @@ class WatchedStep:
         self.current = Found()  # what `read` is to make a batch of
         self.keypoints: Tensor | None = None
         self._part = False  # whether these were taken out of more keypoints
+        self.unread_masks: list[Tensor] = []  # by which the loss weighs errors, in a way that cannot be told
         self.fitting_keypoints: list[str] = []  # where there are several, none of which the others are made from
 
     def __deepcopy__(self, memo: Any) -> None:
@@ -191,6 +192,7 @@ class WatchedStep:
             visibility = _both(visibility, self._compared(found.meeting, leading))
             counted = self.watch.weighings.counted(found.meeting, found.loss, leading)
             visibility, labelled = _both(visibility, counted.visibility), _both(labelled, counted.labelled)
+            self.unread_masks = [one.weight for one in counted.unread]
             if (compared := found.meeting.compared) is not None and compared.dim() == 1:
                 labelled = _both(labelled, compared)
             elif compared is not None:

@@ -184,12 +184,16 @@ class Watch(TorchFunctionMode):
         if kind is _SELECTS:
             if len(args) > 1 and isinstance(args[1], Tensor):
                 made_of = self._by_tensor(func, args, kwargs, made_of)
+            elif len(args) > 1 and type(args[1]) is tuple and args[1] and isinstance(args[1][0], Tensor):
+                made_of |= self.weighings.pick(args[0], args[1])
         elif kind is not _OTHER:
             made_of, difference, displaced = self._look(func, kind, args, kwargs, made_of)
         made_of = self._trained(out, made_of)
         known = self._made.get(id(out))
         if (known is not None and known[0]() is out) or not out.dim():
             self._keep(out, made_of)
+            if kind is not _SELECTS and out.dim():
+                self._change(out)
         elif kind is _SELECTS:
             self._select(func, args, kwargs, number, out, made_of)
         else:
@@ -207,6 +211,12 @@ class Watch(TorchFunctionMode):
         if known is not None and known[0]() is out:
             made_of |= known[1]
         self._made[id(out)] = weakref.ref(out), made_of
+
+    def _change(self, out: Tensor) -> None:
+        """Note new values of poses that were changed in place, or of those that hold what was."""
+        base = out if id(out) in self.poses else out._base
+        if base is not None and id(base) in self.poses:
+            self.note(base, self.made_of(base) | self.made_of(out), made=True)
 
     def _trained(self, out: Tensor, made_of: int) -> int:
         """Of the bits of what comes out, those that remain where it is detached: no loss of it trains what met."""
@@ -268,7 +278,7 @@ class Watch(TorchFunctionMode):
         if args[1].is_floating_point():
             made_of = self._all(args[:1]) | (self._all(kwargs.values()) if kwargs else 0)
         if made_of & BATCH and made_of & NETWORK:
-            made_of |= self.weighings.weigh(name_of(func), args)
+            made_of |= self.weighings.weigh(name_of(func), args) or self.weighings.pick(args[0], args[1])
         return made_of
 
     def _all(self, values: Iterable[Any]) -> int:

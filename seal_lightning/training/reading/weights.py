@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from seal_lightning.training.reading.bits import BATCH, NETWORK
+from seal_lightning.training.reading.mask_pieces import PieceOfMask, piece_of_mask, together
 
 if TYPE_CHECKING:
     from seal_lightning.training.reading.meeting import Meeting
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Counted", "Weighings"]
 
 _PRODUCTS = frozenset(["mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply", "multiply_"])
+_CONTRACTIONS = frozenset(["dot", "vdot", "inner", "matmul", "__matmul__", "mv"])
 _FILLS = frozenset(["masked_fill", "masked_fill_", "__setitem__"])
 
 
@@ -39,10 +43,17 @@ class Weighing(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """What counts: joints ``(..., J)``, or samples ``(B,)``; None for all."""
+    """What counts: joints ``(..., J)``, or samples ``(B,)``; None for all.
+
+    Args:
+        visibility: Of the joints.
+        labelled: Of the samples.
+        unread: Weighings of which it cannot be told what they count.
+    """
 
     visibility: Tensor | None = None
     labelled: Tensor | None = None
+    unread: tuple[Weighing, ...] = ()
 
 
 class Weighings:
@@ -64,6 +75,18 @@ class Weighings:
                 return self.add(bits, tuple(weighed.shape), _aligned(name, weight, weighed), left_out)
         return 0
 
+    def pick(self, errors: Tensor, index: Any) -> int:
+        """Look at an index into errors, of the places that `nonzero` or `where` found; return the weighing's bit."""
+        items, watch = index if type(index) is tuple else (index,), self._watch()
+        bits = watch.made_of(errors)
+        for item in items if bits & watch.meetings.bits else (None,):
+            places = isinstance(item, Tensor) and item.dtype == torch.int64 and item.dim() == 1
+            if not places or not watch.made_of(item) & BATCH or watch.made_of(item) & NETWORK:
+                return 0
+        mask = torch.zeros(errors.shape[: len(items)], dtype=torch.bool, device=errors.device)
+        mask[items] = True
+        return self.add(bits, tuple(errors.shape), mask.reshape(*mask.shape, *[1] * (errors.dim() - mask.dim())))
+
     def add(self, made_of: int, shape: tuple[int, ...], weight: Tensor, left_out: bool = False) -> int:
         """Note a weighing; return its bit."""
         bit: int = self._watch().new_bit()
@@ -80,13 +103,23 @@ class Weighings:
             loss: Bits of all that the loss is made from.
             leading: Leading dimensions of the prediction.
         """
-        mine = [
-            (one, mask)
+        joints = self._watch().shapes.joints
+        of_pair = [
+            one
             for one in self._found
             if loss & one.bit and (one.made_of & meeting.bit or meeting.made_of & one.bit)
             if not self._is_truth(one.weight, meeting)
-            if (mask := _mask(one, leading, self._watch().shapes.joints)) is not None
         ]
+        mine = self._of_pieces(of_pair, leading, joints)
+        apart = sum(one.bit for one, _ in mine)
+        unread = []
+        for one in of_pair:
+            if one.bit & apart:
+                continue
+            if (mask := _mask(one, leading, joints)) is not None:
+                mine.append((one, mask))
+            elif one.made_of & meeting.bit and _spreads(one.weight, one.shape):
+                unread.append(one)
         total = None
         for last, mask in mine:
             if any(other.made_of & last.bit for other, _ in mine):
@@ -95,10 +128,29 @@ class Weighings:
                 mask = mask & before if last.made_of & earlier.bit else mask
             total = mask if total is None else total | mask
         if total is None:
-            return Counted()
+            return Counted(unread=tuple(unread))
         if total.numel() == total.shape[0]:
-            return Counted(labelled=total.reshape(-1).expand(leading[0]))
-        return Counted(visibility=total.expand(*leading, self._watch().shapes.joints))
+            return Counted(labelled=total.reshape(-1).expand(leading[0]), unread=tuple(unread))
+        return Counted(visibility=total.expand(*leading, joints), unread=tuple(unread))
+
+    def _of_pieces(
+        self, weighings: Sequence[Weighing], leading: tuple[int, ...], joints: int
+    ) -> list[tuple[Weighing, Tensor]]:
+        """Weighings by pieces of one mask, as one weighing by all of it."""
+        apart: dict[tuple[Any, ...], list[tuple[Weighing, PieceOfMask]]] = {}
+        for one in weighings:
+            piece = piece_of_mask(one.weight, leading, joints)
+            if piece is not None:
+                key = id(one.weight._base), piece.whole.storage_offset(), one.left_out
+                apart.setdefault(key, []).append((one, piece))
+        found = []
+        for members in apart.values():
+            first, bits = members[0][0], sum(one.bit for one, _ in members)
+            mask = together([piece for _, piece in members], first.left_out)
+            if mask is not None:
+                made_of = functools.reduce(operator.or_, (one.made_of for one, _ in members))
+                found.append((first._replace(bit=bits, made_of=made_of & ~bits), mask))
+        return found
 
     def _weighs(self, weighed: Any, weight: Any) -> bool:
         if not isinstance(weighed, Tensor) or not isinstance(weight, Tensor):
@@ -128,13 +180,26 @@ def _operands(name: str, args: Sequence[Any]) -> Iterator[tuple[Any, Any, bool]]
         yield args[2], condition, True
     elif name in _FILLS and isinstance(args[1], Tensor) and args[1].dtype == torch.bool:
         yield args[0], args[1], True
-    elif name in ("masked_select", "__getitem__") and isinstance(args[1], Tensor) and args[1].dtype == torch.bool:
+    elif _picks(name, args) or _sums(name, args):
         yield args[0], args[1], False
     elif name == "einsum":
         tensors = [item for item in args[1:] if isinstance(item, Tensor)] or list(args[-1])
         if len(tensors) == 2:
             yield tensors[0], tensors[1], False
             yield tensors[1], tensors[0], False
+
+
+def _picks(name: str, args: Sequence[Any]) -> bool:
+    """Whether a mask picks what counts."""
+    picking = name in ("masked_select", "__getitem__")
+    return picking and isinstance(args[1], Tensor) and args[1].dtype == torch.bool
+
+
+def _sums(name: str, args: Sequence[Any]) -> bool:
+    """Whether numbers weigh the last axis of what is summed, or all of it."""
+    if len(args) < 2 or not isinstance(args[0], Tensor) or not isinstance(args[1], Tensor):
+        return False
+    return args[1].dim() == 1 if name in _CONTRACTIONS else name == "tensordot" and args[0].shape == args[1].shape
 
 
 def _aligned(name: str, weight: Tensor, weighed: Tensor) -> Tensor:
@@ -144,10 +209,16 @@ def _aligned(name: str, weight: Tensor, weighed: Tensor) -> Tensor:
     return weight
 
 
+def _spreads(weight: Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether each number of a weight counts for some of what it weighs, and none of that twice, as in a product."""
+    sizes = zip(reversed(weight.shape), reversed(shape), strict=False)
+    return weight.dim() <= len(shape) and all(size in (1, whole) for size, whole in sizes)
+
+
 def _mask(one: Weighing, leading: tuple[int, ...], joints: int) -> Tensor | None:
     """What a weighing counts, (B, 1), (B, J), (B, 1, 1), (B, T, 1) or (B, T, J); None where that cannot be told."""
     shape, weight = one.shape, one.weight
-    if weight.dim() > len(shape):
+    if not _spreads(weight, shape):
         return None
     counted = weight if weight.dtype == torch.bool else weight != 0
     counted = ~counted if one.left_out else counted
