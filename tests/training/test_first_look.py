@@ -92,7 +92,7 @@ TURNS = torch.linalg.qr(draw(B, 3, 3))[0]
 TURNED = BODIES @ TURNS
 
 
-@pytest.mark.parametrize("degrees", [15, 30, 90])
+@pytest.mark.parametrize("degrees", [3, 8, 15, 30, 90])
 def test_views_of_cameras_however_near_are_told(degrees):
     views = torch.stack([images(TURNED, turn) for turn in (-degrees, 0, degrees)], 1)
     assert "If they are the views of 3 cameras, override `seal_batch" in said(TURNED, views[:, 1], views)

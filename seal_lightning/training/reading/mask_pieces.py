@@ -57,7 +57,7 @@ def together(pieces: Sequence[PieceOfMask], left_out: bool) -> Tensor | None:
     named = torch.zeros(whole.numel(), dtype=torch.bool)
     for piece in pieces:
         named[piece.numbers] = True
-    if int(named.sum()) == max(len(piece.numbers.unique()) for piece in pieces):
+    if int(named.sum()) == max(len(set(piece.numbers.tolist())) for piece in pieces):
         return None
     counted = whole == 0 if left_out else whole != 0
     return counted | ~named.view(whole.shape).to(whole.device)
