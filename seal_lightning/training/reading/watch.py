@@ -31,6 +31,7 @@ _GRADIENT, _LEAVES, _CONTRACTS, _MIXES = Kind.GRADIENT, Kind.LEAVES, Kind.CONTRA
 _SUMMING = (_ADDS, _MEETS, _MIXES)
 _LOOKED_AT_AS_NUMBERS = (_MEETS, _SELECTS, _CONTRACTS)  # though a single number comes out
 _WEIGHING, _SCALING = (_WEIGHS, _SETS, _CONTRACTS), (_WEIGHS, _NEGATES, _CONTRACTS)
+_NO_COORDINATES = frozenset((torch.bool, torch.complex64, torch.complex128))
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
 
 
@@ -125,7 +126,11 @@ class Watch(TorchFunctionMode):
             made: Whether an operation of the step made them.
         """
         fits = fitting(tensor.shape, self.shapes.joints)
-        if fits is not None and tensor.dtype != torch.bool and not (made_of & BY_AXIS and self.shapes.flat(tensor)):
+        if (
+            fits is not None
+            and tensor.dtype not in _NO_COORDINATES
+            and not (made_of & BY_AXIS and self.shapes.flat(tensor))
+        ):
             bit = bit or self.new_bit()
             self.parts.add(Pose(tensor, bit, fits.leading, made))
         self._made[id(tensor)] = (weakref.ref(tensor), made_of | bit)
@@ -155,6 +160,13 @@ class Watch(TorchFunctionMode):
                 if out.dim() or kind in _LOOKED_AT_AS_NUMBERS:
                     self._follow(func, kind, args, kwargs, out, 0, made_of)
                 else:  # a number, as most of what is added up to a loss
+                    if (
+                        kind is _WEIGHS
+                        and len(args) == 2
+                        and isinstance(args[0], Tensor)
+                        and isinstance(args[1], Tensor)
+                    ):
+                        made_of |= self.weighings.weigh(name_of(func), args)
                     self._keep(out, self._trained(out, made_of))
             elif kind is _SETS:
                 self._follow(func, kind, args, kwargs, args[0], 0, made_of)

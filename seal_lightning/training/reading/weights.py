@@ -157,8 +157,10 @@ class Weighings:
             return False
         watch = self._watch()
         of_weight = watch.made_of(weight)
-        if not of_weight & BATCH or of_weight & NETWORK or weight.numel() < 2:
+        if not of_weight & BATCH or of_weight & NETWORK:
             return False
+        if weight.numel() < 2 and (weight._base is None or weight._base.numel() < 2):
+            return False  # a number of the whole batch
         bits = watch.made_of(weighed)
         return bool(bits & watch.meetings.bits or (bits & NETWORK and watch.shapes.leading(weighed) is not None))
 
@@ -218,7 +220,7 @@ def _spreads(weight: Tensor, shape: tuple[int, ...]) -> bool:
 def _mask(one: Weighing, leading: tuple[int, ...], joints: int) -> Tensor | None:
     """What a weighing counts, (B, 1), (B, J), (B, 1, 1), (B, T, 1) or (B, T, J); None where that cannot be told."""
     shape, weight = one.shape, one.weight
-    if not _spreads(weight, shape):
+    if not shape or not _spreads(weight, shape):
         return None
     counted = weight if weight.dtype == torch.bool else weight != 0
     counted = ~counted if one.left_out else counted

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.training.reading.styles import B, J, bodies, clips, distance, keypoints, net
-from tests.training.reading.test_what_counts import SEEN, assert_right, error, run, sequence
+from tests.training.reading.test_what_counts import SEEN, assert_right, assert_sits_out, error, run, sequence
 
 X, Y = keypoints(B), bodies(B)
 CLIPS = clips()
@@ -106,6 +106,22 @@ def test_a_mask_whose_joints_cannot_be_told_is_told():
     assert any("numbers of the batch (17,), some of which are zero" in word for word in words)
     _, _, words = run(loss, (X, Y, torch.ones(B, J)))
     assert not any("numbers of the batch" in word for word in words)
+
+
+def test_samples_that_are_weighed_one_by_one():
+    def loss(host, b, i):
+        p, known = host(b[0]), b[2].float()
+        return sum(known[n] * distance(p[n], b[1][n]) for n in range(B)) / known.sum()
+
+    known = torch.arange(B) % 2 == 0
+    _, read, _ = run(loss, (X, Y, known))
+    assert torch.equal(read.labelled, known)
+
+
+def test_frequencies_are_no_poses():
+    assert_sits_out(
+        lambda host, b, i: (torch.fft.fft(sequence(host, b[0]), dim=1) - torch.fft.fft(b[1], dim=1)).abs().mean(), CLIPS
+    )
 
 
 def test_what_turns_or_groups_errors_is_no_mask():
