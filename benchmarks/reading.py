@@ -3,6 +3,7 @@
     python -m benchmarks.reading
 
 The host is tiny, so that nearly all of its time is Python's: a linear net, and a loss of a few operations or of many.
+One more host holds many modules, which are looked through once a step.
 The steps take turns; a figure is the median of their differences in processor time, forward only, since the backward
 pass is not watched. Beside it stands what a function mode that does nothing costs for the same operations: the part
 that is torch's own.
@@ -44,6 +45,15 @@ class Plain(L.LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the loss."""
         return _distance(self.net(batch[0]).view(-1, JOINTS, 3), batch[1])
+
+
+class Deep(Plain):
+    """The same in a host with four hundred modules more, none of which is called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks = (nn.Sequential(nn.LayerNorm(8), nn.Sequential(nn.Linear(8, 8), nn.GELU())) for _ in range(80))
+        self.others = nn.Sequential(*blocks)
 
 
 class Rich(Plain):
@@ -130,7 +140,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     hosts = {}
     print("| loss | operations | step alone (ms) | a mode that does nothing (ms) | watched and read (ms) |")
     print("|---|---:|---:|---:|---:|")
-    for kind in (Plain, Rich):
+    for kind in (Plain, Deep, Rich):
         found = hosts[kind.__name__] = measure(kind(), options.steps, options.repeats)
         cells = [
             f"{statistics.median(found[name]):.2f} ({min(found[name]):.2f} to {max(found[name]):.2f})"

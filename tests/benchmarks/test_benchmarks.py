@@ -48,7 +48,7 @@ def test_steps_in_a_trainer(tmp_path, capsys):
 def test_reading(tmp_path, capsys):
     result = reading.main(["--steps", "2", "--repeats", "2", "--output", str(tmp_path / "reading.json")])
     assert json.loads((tmp_path / "reading.json").read_text()) == result
-    assert {name: host["operations"] for name, host in result["hosts"].items()} == {"Plain": 6, "Rich": 157}
+    assert {name: host["operations"] for name, host in result["hosts"].items()} == {"Plain": 6, "Deep": 6, "Rich": 157}
     assert all(len(host["read"]) == 2 for host in result["hosts"].values())
     assert "| Rich | 157 |" in capsys.readouterr().out
 

@@ -16,7 +16,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.utils.hooks import RemovableHandle
 
 from seal_lightning.loss.criterion import SealLoss
-from seal_lightning.training.reading.containers import tensors_in
+from seal_lightning.training.reading.containers import modules_in, tensors_in
 from seal_lightning.training.reading.watch import BATCH, BY_AXIS, NETWORK, NOISE, OPAQUE, Watch
 
 __all__ = ["Call", "Calls"]
@@ -77,7 +77,7 @@ class Calls:
     def recorded(self) -> Iterator[None]:
         """Watch, and record, what runs in this context."""
         with ExitStack() as stack:
-            for module in self.host.modules():
+            for module in modules_in(self.host):
                 if "_orig_mod" in module._modules:
                     _expect_our_hook()
                 if (compiled := module._compiled_call_impl) is not None:

@@ -202,7 +202,7 @@ class WatchedStep:
         keypoints, self.keypoints, self._part = fit[0] if fit else (None, None, False)
         self.fitting_keypoints = [
             f"{origin(self.watch, self.calls, one.tensor, self.watch.made_of(one.tensor))} {tuple(one.tensor.shape)}"
-            for one in fit
+            for one in (fit if len(fit) > 1 else ())
         ]
         return SealBatch(
             None if keypoints is None else _floating(keypoints),
