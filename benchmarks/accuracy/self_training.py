@@ -9,15 +9,27 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from benchmarks.accuracy.few_labels import Batch, FewLabelsLifter
+from benchmarks.accuracy.few_labels import Batch, FewLabelsLifter, SealFewLabelsLifter
 from examples.plain_lifter import flip_averaged
+from seal_lightning import SealMixin
 from seal_lightning.error_estimate.critic import ErrorCritic
 from seal_lightning.error_estimate.training import CriticTraining, View
 from seal_lightning.functional import bone_lengths
 
-__all__ = ["SelfTrainedLifter"]
+__all__ = ["SealSelfTrainedLifter", "SelfTrainedLifter"]
 
 CRITIC_STEPS = 400
+
+Keep = Literal[
+    "all",
+    "random",
+    "bones",
+    "estimate",
+    "estimate, 80 %",
+    "estimate, half of each person",
+    "weights of poses",
+    "weights of joints",
+]
 
 
 class SelfTrainedLifter(FewLabelsLifter):
@@ -29,11 +41,13 @@ class SelfTrainedLifter(FewLabelsLifter):
         keep: Which of the poses without a label are learned from, in every batch. "all"; "random": half of them;
             "bones": the half whose predicted bones are nearest to those of the people with labels; "estimate": the half
             with the smallest estimated error. The network that estimates it is fitted to the errors of lifters that
-            were trained without the person whose pose they predict.
+            were trained without the person whose pose they predict. "estimate, 80 %": not half but four in five;
+            "estimate, half of each person": the half of every person's poses, so that no person is left out;
+            "weights of poses" and "weights of joints": all, each with a weight that falls as its estimated error grows.
         arguments: Arguments of `FewLabelsLifter`.
     """
 
-    def __init__(self, keep: Literal["all", "random", "bones", "estimate"] = "all", **arguments: Any) -> None:
+    def __init__(self, keep: Keep = "all", **arguments: Any) -> None:
         super().__init__(**arguments)
         self.keep = keep
         # In lists, since they are neither parameters of the student nor part of its state.
@@ -53,32 +67,45 @@ class SelfTrainedLifter(FewLabelsLifter):
 
     def on_fit_start(self) -> None:
         """Fit the network that estimates errors."""
-        if self.keep == "estimate":
+        if self.keep.startswith(("estimate", "weights")):
             self._critics = [self._fitted_critic()]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one optimisation step: the mean distance to labels and to poses that are kept."""
         rows, keypoints_2d = self.rows(batch), batch["keypoints_2d"]
         taught, flip = self._predict(self._teachers[0][0], keypoints_2d)
-        kept = rows | self._kept(rows, keypoints_2d, taught, flip, batch["target"])
+        weights = torch.where(rows[:, None], 1.0, self._weights(rows, taught, flip, batch))
         goal = torch.where(rows[:, None, None], batch["target"], taught)
-        error = torch.where(kept[:, None, None], self(keypoints_2d) - goal, 0.0)
-        loss = error.norm(dim=-1).mean(-1).sum() / kept.sum().clamp(min=1)
+        prediction = self(keypoints_2d)
+        loss = (weights * (prediction - goal).norm(dim=-1)).sum() / weights.sum().clamp(min=1)
         self.log("train_loss", loss)
+        if self.structure != "none":
+            loss = loss + self.structure_weight * self.structural(prediction, batch["target"], rows)
         return loss
 
-    def _kept(self, rows: Tensor, keypoints_2d: Tensor, taught: Tensor, flip: Tensor, target: Tensor) -> Tensor:
-        """Which of the samples without a label (B,) are learned from."""
+    def _weights(self, rows: Tensor, taught: Tensor, flip: Tensor, batch: Batch) -> Tensor:
+        """How much every joint (B, J) of the teacher's poses counts; those of `rows` are not used."""
+        everything, keypoints_2d = torch.ones_like(taught[..., 0]), batch["keypoints_2d"]
         if self.keep == "all":
-            return ~rows
+            return everything
         if self.keep == "random":
-            doubt = torch.rand(len(rows), device=rows.device)
-        elif self.keep == "bones":
-            known = bone_lengths(target[rows], "h36m17").mean(0)
+            return everything * _least(torch.rand(len(rows), device=rows.device), ~rows)[:, None]
+        if self.keep == "bones":
+            known = bone_lengths(batch["target"][rows], "h36m17").mean(0)
             doubt = (bone_lengths(taught, "h36m17") / known - 1).abs().mean(-1)
+            return everything * _least(doubt, ~rows)[:, None]
+        log_errors = self._critics[0](keypoints=keypoints_2d[..., :2], pose=taught, flip=flip)
+        if self.keep == "weights of poses":
+            return everything * _falling(log_errors.pose[:, None].exp(), ~rows)
+        if self.keep == "weights of joints":
+            return _falling(log_errors.joints.exp(), ~rows)
+        if self.keep == "estimate, half of each person":
+            people = [~rows & (batch["group"] == person) for person in batch["group"][~rows].unique()]
         else:
-            doubt = self._critics[0](keypoints=keypoints_2d[..., :2], pose=taught, flip=flip).pose
-        return ~rows & (doubt <= doubt[~rows].median())
+            people = [~rows]
+        share = 0.8 if self.keep == "estimate, 80 %" else 0.5
+        kept = [_least(log_errors.pose, members, share) for members in people]
+        return everything * torch.stack(kept).any(0)[:, None]
 
     @torch.no_grad()
     def _predict(self, net: nn.Module, keypoints_2d: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,3 +135,22 @@ class SelfTrainedLifter(FewLabelsLifter):
                 if step == CRITIC_STEPS:
                     break
         return critic.eval().requires_grad_(False)
+
+
+class SealSelfTrainedLifter(SealMixin, SelfTrainedLifter):
+    """`SelfTrainedLifter` with SEAL: the labels alone train the loss-net, and the energy acts on all samples."""
+
+    seal_batch = SealFewLabelsLifter.seal_batch
+
+
+def _least(doubt: Tensor, members: Tensor, share: float = 0.5) -> Tensor:
+    """Mask (B,) of the share of `members` (B,) with the least doubt (B,)."""
+    if not members.any():
+        return members
+    mask: Tensor = members & (doubt <= doubt[members].quantile(share, interpolation="lower"))
+    return mask
+
+
+def _falling(errors: Tensor, members: Tensor) -> Tensor:
+    """Weights of estimated errors (B, J or 1): their mean over `members` (B,) by the error, a third to three."""
+    return (errors[members].mean(0) / errors).clamp(1 / 3, 3)
