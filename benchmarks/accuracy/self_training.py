@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.accuracy.few_labels import Batch, FewLabelsLifter, SealFewLabelsLifter
-from examples.plain_lifter import flip_averaged
+from examples.plain_lifter import H36M_PARTNERS, flip_averaged
 from seal_lightning import SealMixin
 from seal_lightning.error_estimate.critic import ErrorCritic
 from seal_lightning.error_estimate.training import CriticTraining, View
 from seal_lightning.functional import bone_lengths
 
-__all__ = ["SealSelfTrainedLifter", "SelfTrainedLifter"]
+__all__ = ["SealSelfTrainedLifter", "SelfTrainedLifter", "fitted_critic"]
 
 CRITIC_STEPS = 400
 
@@ -68,12 +68,13 @@ class SelfTrainedLifter(FewLabelsLifter):
     def on_fit_start(self) -> None:
         """Fit the network that estimates errors."""
         if self.keep.startswith(("estimate", "weights")):
-            self._critics = [self._fitted_critic()]
+            data = self.trainer.datamodule  # type: ignore[attr-defined]
+            self._critics = [fitted_critic(data, self._teachers[1:], self.labelled, ("keypoints", "pose", "flip"))]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one optimisation step: the mean distance to labels and to poses that are kept."""
         rows, keypoints_2d = self.rows(batch), batch["keypoints_2d"]
-        taught, flip = self._predict(self._teachers[0][0], keypoints_2d)
+        taught, flip = _predict(self._teachers[0][0], keypoints_2d)
         weights = torch.where(rows[:, None], 1.0, self._weights(rows, taught, flip, batch))
         goal = torch.where(rows[:, None, None], batch["target"], taught)
         prediction = self(keypoints_2d)
@@ -107,40 +108,51 @@ class SelfTrainedLifter(FewLabelsLifter):
         kept = [_least(log_errors.pose, members, share) for members in people]
         return everything * torch.stack(kept).any(0)[:, None]
 
-    @torch.no_grad()
-    def _predict(self, net: nn.Module, keypoints_2d: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean of a network's prediction and its mirrored prediction of the mirrored view, and their difference."""
-
-        def lift(keypoints_2d: Tensor) -> Tensor:
-            pose: Tensor = net(keypoints_2d[..., : self.channels])
-            return pose
-
-        mean = flip_averaged(lift, keypoints_2d, self.partners)
-        return mean, 2 * (lift(keypoints_2d) - mean)
-
-    def _fitted_critic(self) -> ErrorCritic:
-        """A network that estimates errors, fitted to predictions for people that a lifter had no labels of."""
-        data = self.trainer.datamodule  # type: ignore[attr-defined]
-        critic = ErrorCritic("h36m17", inputs=("keypoints", "pose", "flip"))
-        training, step = CriticTraining(critic), 0
-        while step < CRITIC_STEPS:
-            for batch in data.train_dataloader():
-                for net, labelled in self._teachers[1:]:
-                    out = [data.group_names.index(name) for name in self.labelled if name not in labelled]
-                    rows = torch.isin(batch["group"], torch.tensor(out))
-                    keypoints_2d, target = batch["keypoints_2d"][rows], batch["target"][rows]
-                    pose, flip = self._predict(net, keypoints_2d)
-                    training.step(View({"keypoints": keypoints_2d[..., :2], "pose": pose, "flip": flip}, target))
-                step += 1
-                if step == CRITIC_STEPS:
-                    break
-        return critic.eval().requires_grad_(False)
-
 
 class SealSelfTrainedLifter(SealMixin, SelfTrainedLifter):
     """`SelfTrainedLifter` with SEAL: the labels alone train the loss-net, and the energy acts on all samples."""
 
     seal_batch = SealFewLabelsLifter.seal_batch
+
+
+def fitted_critic(
+    data: Any, lifters: Sequence[tuple[nn.Module, list[str]]], labelled: Sequence[str], inputs: Sequence[str]
+) -> ErrorCritic:
+    """A network that estimates errors, fitted to predictions for people that a lifter had no labels of.
+
+    Args:
+        data: The datamodule.
+        lifters: Networks and the names of the people whose labels they had.
+        labelled: Names of all people with labels.
+        inputs: What the network sees.
+    """
+    critic = ErrorCritic("h36m17", inputs=inputs)
+    training, step = CriticTraining(critic), 0
+    while step < CRITIC_STEPS:
+        for batch in data.train_dataloader():
+            for net, known in lifters:
+                out = [data.group_names.index(name) for name in labelled if name not in known]
+                rows = torch.isin(batch["group"], torch.tensor(out))
+                keypoints_2d, target = batch["keypoints_2d"][rows], batch["target"][rows]
+                pose, flip = _predict(net, keypoints_2d)
+                seen = {"keypoints": keypoints_2d[..., :2], "pose": pose, "flip": flip}
+                training.step(View({name: seen[name] for name in inputs}, target))
+            step += 1
+            if step == CRITIC_STEPS:
+                break
+    return critic.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def _predict(net: nn.Module, keypoints_2d: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of a network's prediction and its mirrored prediction of the mirrored view, and their difference."""
+
+    def lift(keypoints_2d: Tensor) -> Tensor:
+        pose: Tensor = net(keypoints_2d[..., :2])
+        return pose
+
+    mean = flip_averaged(lift, keypoints_2d, H36M_PARTNERS)
+    return mean, 2 * (lift(keypoints_2d) - mean)
 
 
 def _least(doubt: Tensor, members: Tensor, share: float = 0.5) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from itertools import islice
 from pathlib import Path
@@ -81,7 +82,9 @@ def train(study: Study, method: str, seed: int, predictions: Path, accelerator: 
     made = fit(study, method, seed, accelerator, prior, teachers)
     poses = {}
     for split, loader in _loaders(made.data).items():
-        poses[split], poses[f"{split}_flips"] = predict(made.model, loader, get_skeleton(study.skeleton))
+        # A model that knows several domains is told which one comes.
+        with made.model.in_domain(split) if hasattr(made.model, "in_domain") else nullcontext():
+            poses[split], poses[f"{split}_flips"] = predict(made.model, loader, get_skeleton(study.skeleton))
     # Under another name first: a file of the final name is always whole.
     partial = predictions.with_suffix(".part.npz")
     np.savez(partial, **poses)  # type: ignore[arg-type]
