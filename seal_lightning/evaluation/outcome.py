@@ -14,14 +14,14 @@ from seal_lightning.evaluation.runs import HOST, Run, paired_runs, summarise
 from seal_lightning.evaluation.statistics import Paired, compare_scores
 from seal_lightning.evaluation.verdict import Verdict, judge
 
-__all__ = ["Outcome", "best_method", "finishes_of", "outcome_of", "tried"]
+__all__ = ["Outcome", "Rivals", "best_method", "finishes_of", "outcome_of", "rivals_of", "tried"]
 
 Summary = dict[str, dict[str, Paired]]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """SEAL with one weight against the host.
+    """SEAL with one weight against the host; or any other two methods, of which the second one stands for the host.
 
     Args:
         method: The method, as in `Run`.
@@ -42,9 +42,9 @@ class Outcome:
     as_predicted: Verdict
 
 
-def outcome_of(runs: Sequence[Run], method: str) -> Outcome | None:
-    """Compare a method with the host, over the seeds that both have; None where there are none."""
-    host, seal = paired_runs(runs, method)
+def outcome_of(runs: Sequence[Run], method: str, reference: str = HOST) -> Outcome | None:
+    """Compare a method with the host, or another one, over the seeds that both have; None where there are none."""
+    host, seal = paired_runs(runs, method, reference)
     if not host:
         return None
     groups = _groups(host[0])
@@ -56,20 +56,25 @@ def outcome_of(runs: Sequence[Run], method: str) -> Outcome | None:
         method,
         tuple(run.seed for run in host),
         datasets,
-        summarise(runs, method),
+        summarise(runs, method, reference),
         compare_scores(*finished),
         judge(*finished, groups, acted=acted),
         judge(*predicted, groups, acted=acted),
     )
 
 
-def best_method(runs: Sequence[Run]) -> str | None:
-    """The SEAL method with the lowest primary error on validation data after its own best, over its seeds.
+def best_method(runs: Sequence[Run], among: Sequence[str] | None = None) -> str | None:
+    """The method with the lowest primary error on validation data after its own best, over its seeds.
+
+    Args:
+        runs: All runs.
+        among: The methods to choose from; None for all but the host.
 
     Returns:
         Its name; the only one there is; None where there are several and no validation data to choose by.
     """
-    methods = list(dict.fromkeys(run.method for run in runs if run.method != HOST))
+    named = [run.method for run in runs if (run.method != HOST if among is None else run.method in among)]
+    methods = list(dict.fromkeys(named))
     if len(methods) < 2:
         return methods[0] if methods else None
     errors = {
@@ -79,6 +84,38 @@ def best_method(runs: Sequence[Run]) -> str | None:
     if not all(math.isfinite(error) for found in errors.values() for error in found):
         return None
     return min(methods, key=lambda method: fmean(map(math.log, errors[method])))
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """What the host was trained with instead of SEAL.
+
+    Args:
+        outcomes: Every rival against the host, by name.
+        strongest: The best on validation data of the rivals and the host; None where there are none to choose by.
+        against: The judged SEAL method against the strongest; None where that is the host.
+    """
+
+    outcomes: dict[str, Outcome]
+    strongest: str | None
+    against: Outcome | None
+
+
+def rivals_of(runs: Sequence[Run], names: Sequence[str], judged: str) -> Rivals | None:
+    """Compare rivals with the host, and a SEAL method with the strongest of them; None where no rival is finished.
+
+    Args:
+        runs: All runs.
+        names: The methods that are rivals.
+        judged: The SEAL method.
+    """
+    found = {name: outcome_of(runs, name) for name in names}
+    outcomes = {name: outcome for name, outcome in found.items() if outcome is not None}
+    if not outcomes:
+        return None
+    strongest = best_method(runs, [HOST, *outcomes])
+    against = None if strongest in (None, HOST) else outcome_of(runs, judged, strongest or HOST)
+    return Rivals(outcomes, strongest, against)
 
 
 def finishes_of(runs: Sequence[Run], method: str) -> str:

@@ -29,7 +29,7 @@ class Run:
     """One training and its scores.
 
     Args:
-        method: ``"host"``, ``"SEAL"``, or ``"SEAL 0.1"`` where several weights are compared.
+        method: ``"host"``, ``"SEAL"``, or ``"SEAL 0.1"`` where several weights are compared; or the name of a rival.
         seed: The seed of both the initial weights and the order of the data.
         steps: Number of optimizer steps taken.
         wall_time: Seconds of training, validation included.
@@ -62,16 +62,16 @@ class Run:
     weights: str = ""
 
 
-def paired_runs(runs: Sequence[Run], method: str = "SEAL") -> tuple[list[Run], list[Run]]:
+def paired_runs(runs: Sequence[Run], method: str = "SEAL", reference: str = HOST) -> tuple[list[Run], list[Run]]:
     """Separate the runs of the host and of another method: those seeds that both have, in the order of the host's."""
     other = {run.seed: run for run in runs if run.method == method}
-    host = [run for run in runs if run.method == HOST and run.seed in other]
+    host = [run for run in runs if run.method == reference and run.seed in other]
     return host, [other[run.seed] for run in host]
 
 
-def summarise(runs: Sequence[Run], method: str = "SEAL") -> dict[str, dict[str, Paired]]:
+def summarise(runs: Sequence[Run], method: str = "SEAL", reference: str = HOST) -> dict[str, dict[str, Paired]]:
     """Pair the runs by seed and compare them in every metric of every scope; the training time is under ``"mean"``."""
-    host, seal = paired_runs(runs, method)
+    host, seal = paired_runs(runs, method, reference)
     summary = compare_scores([run.scores for run in host], [run.scores for run in seal])
     summary["mean"]["wall_time"] = paired_difference([run.wall_time for run in host], [run.wall_time for run in seal])
     return summary

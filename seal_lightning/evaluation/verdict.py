@@ -14,7 +14,7 @@ from seal_lightning.evaluation.choosing import PRIMARY, ROUNDING
 from seal_lightning.evaluation.groups import by_dataset
 from seal_lightning.evaluation.statistics import Scopes, t_975
 
-__all__ = ["NEVER_ACTED", "Verdict", "describe_verdicts", "judge"]
+__all__ = ["NEVER_ACTED", "Verdict", "describe_side", "describe_verdicts", "judge"]
 
 _ERRORS = dict(zip(PRIMARY, ("MPJPE", "BSLE", "asymmetry error"), strict=True))
 
@@ -166,7 +166,7 @@ def describe_verdicts(own_best: Verdict, predicted: Verdict) -> str:
     sides = {"after each method's own best": own_best, "as predicted": predicted}
     unknown = "One seed, no verdict" if own_best.seeds == 1 else "No verdict"
     lead = unknown if own_best.verdict == "no verdict" else "Verdict"
-    lines = [f"{lead}: {'; '.join(f'{_side(verdict)} {name}' for name, verdict in sides.items())}."]
+    lines = [f"{lead}: {'; '.join(f'{describe_side(verdict)} {name}' for name, verdict in sides.items())}."]
     if own_best.verdict == "never acted":
         lines.insert(0, NEVER_ACTED)
     about = f"This is the change by SEAL in the geometric mean of {', '.join(_ERRORS.values())}"
@@ -178,7 +178,7 @@ def describe_verdicts(own_best: Verdict, predicted: Verdict) -> str:
     return "\n".join([*lines, " ".join(filter(None, [f"{about}.", own_best.remark, missing]))])
 
 
-def _side(verdict: Verdict) -> str:
+def describe_side(verdict: Verdict) -> str:
     """Say a verdict with its change; where there is none, the change alone."""
     change = "" if math.isnan(verdict.change) else f"{verdict.change:+.1f} %"
     interval = "" if math.isnan(verdict.low) else f" [{verdict.low:+.1f}, {verdict.high:+.1f}]"

@@ -21,6 +21,11 @@ _HELP = {
     "seeds": "Seeds: one training of every method for each, also the `seed` of SEAL and of a datamodule with one.",
     "weights": "Weights of SEAL to compare, each with a training of its own for every seed: ratios where `seal.weight` "
     "is a ForceRatio, as it is by default. The verdict is on the one that is best on validation data.",
+    "rivals": "What else to train the host with, for every seed: losses that ask for left bones as long as right ones, "
+    "for bones as long as the true ones, or for poses within the principal components of the training poses; or random "
+    "bone lengths, for a datamodule with an `augmentation`. SEAL is compared with the best of them, too.",
+    "rival_weight": "Weight of the rivals' losses, whose unit is that of the poses. The default suits a host whose "
+    "loss is the mean distance of joints.",
     "host_checkpoint": "Checkpoint of the host whose weights all trainings start from; they train on, each with a new "
     "optimizer.",
     "split": "The data to score on.",
@@ -42,6 +47,8 @@ def add_arguments(parser: Any) -> None:
     add("seal_model", type[SealMixin] | None)
     add("seeds", int, [0, 1, 2], nargs="+")
     add("weights", float, nargs="+")
+    add("rivals", Literal["symmetry", "bone_length", "pose_pca", "augmentation"], [], nargs="+")
+    add("rival_weight", float, 0.3)
     add("host_checkpoint", str | None)
     add("split", Literal["test", "val"], "test")
     add("unit", Literal["m", "mm"] | None)

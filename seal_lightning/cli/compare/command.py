@@ -22,6 +22,7 @@ from seal_lightning.cli.compare.arguments import DESCRIPTION, add_arguments
 from seal_lightning.cli.compare.manifest import check_same, digest_of_data, digest_of_file
 from seal_lightning.cli.compare.methods import Method, methods_of, set_weight
 from seal_lightning.cli.compare.results import Results
+from seal_lightning.cli.compare.rivals import augment
 from seal_lightning.cli.compare.scoring import score
 from seal_lightning.cli.compare.starting import load_host_weights
 from seal_lightning.cli.compare.store import Store
@@ -73,7 +74,7 @@ class CompareCLI(LightningCLI):
                 self.asked.trainer[option] = False
         if not self.asked.seeds or len(set(self.asked.seeds)) != len(self.asked.seeds):
             raise ValueError(f"Expected `seeds` to be one or more different numbers, but got {self.asked.seeds}.")
-        self.methods = methods_of(self.asked.weights)
+        self.methods = methods_of(self.asked.weights, self.asked.rivals)
         self.host = _import(self.asked.model.class_path)
         made = seal_class(self.host)
         self.seal_model = self.asked.seal_model or made
@@ -97,6 +98,8 @@ class CompareCLI(LightningCLI):
                 set_weight(config.seal, method.weight)
             config.model.class_path = f"{self.seal_model.__module__}.{self.seal_model.__qualname__}"
             config["model.init_args.seal"] = config.seal
+        if method.rival == "augmentation":
+            augment(config.data)
         return config
 
     def instantiate_classes(self) -> None:
@@ -179,6 +182,7 @@ class CompareCLI(LightningCLI):
         """The directory of the results, new or resumed, with a manifest of what they depend on."""
         self.group = Path(self.asked.resume or self.asked.output).name
         self.build(self.methods[0], self.asked.seeds[0], logger=False)
+        self.skeleton = self.model.seal.skeleton
         self.unit()
         self.datamodule.trainer = self.trainer
         config = json.loads(self.parser.dump(self.asked, skip_none=False, format="json"))

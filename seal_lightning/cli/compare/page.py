@@ -46,7 +46,7 @@ def comparison_page(
     judged: Outcome,
     shown: Shown,
     config: Mapping[str, Any],
-    weights: tuple[Sequence[Sequence[str]], str] | None = None,
+    tables: Mapping[str, tuple[Sequence[Sequence[str]], str]] = {},
 ) -> str:
     """Make the page.
 
@@ -55,7 +55,8 @@ def comparison_page(
         judged: The method that the verdict is on, against the host.
         shown: Poses to show.
         config: The configuration.
-        weights: Where several weights are compared: head and rows of their table, and how the judged one was chosen.
+        tables: Further tables of methods by their title, such as those of several weights and of rivals: head and
+            rows, and what is said of them.
 
     Returns:
         The HTML.
@@ -64,9 +65,8 @@ def comparison_page(
     head = ("", *methods, "SEAL - host" + (" [95 % interval]" if len(judged.seeds) > 1 else ""), "relative")
     trained = curves([run for run in runs if run.method == judged.method])
     parts = ["<h1>SEAL compared with its host</h1>", _verdict(judged)]
-    if weights is not None:
-        (columns, *rows), how = weights
-        parts.append(html.section("Weights", html.paragraphs(how), html.table(columns, [("", rows)])))
+    for title, ((columns, *rows), about) in tables.items():
+        parts.append(html.section(title, html.paragraphs(about), html.table(columns, [("", rows)])))
     finishes = [f"{method}: {finishes_of(runs, method)}." for method in methods]
     parts += [
         html.section(

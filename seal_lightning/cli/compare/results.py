@@ -13,11 +13,19 @@ from seal_lightning.cli.compare.methods import Method
 from seal_lightning.cli.compare.page import comparison_page
 from seal_lightning.cli.compare.pictures import Shown, draw
 from seal_lightning.cli.compare.store import Store
-from seal_lightning.cli.compare.text import conclusion, how_chosen, weight_rows
+from seal_lightning.cli.compare.text import about_rivals, conclusion, how_chosen, weight_rows
 from seal_lightning.cli.compare.tracking import close_runs, log_summary
 from seal_lightning.evaluation.files import versions, write_csv
-from seal_lightning.evaluation.outcome import Outcome, best_method, finishes_of, outcome_of, tried
-from seal_lightning.evaluation.runs import Run, write_json
+from seal_lightning.evaluation.outcome import (
+    Outcome,
+    Rivals,
+    best_method,
+    finishes_of,
+    outcome_of,
+    rivals_of,
+    tried,
+)
+from seal_lightning.evaluation.runs import HOST, Run, write_json
 
 if TYPE_CHECKING:
     from seal_lightning.cli.compare.command import CompareCLI
@@ -83,7 +91,7 @@ class Results:
             **versions(),
         }
         outcomes = self._outcomes(runs)
-        best = best_method(runs)
+        best = best_method(runs, self._seal)
         content: dict[str, Any] = {"stamp": stamp, "complete": len(runs) == len(methods) * len(seeds)}
         content["config"] = self.store.manifest["config"]
         content["own_best"] = {"tried": tried(runs)} | {run.method: finishes_of(runs, run.method) for run in runs}
@@ -92,21 +100,34 @@ class Results:
             content |= _plain(outcomes[best])
         if len(outcomes) > 1:
             content["weights"] = {label: _plain(outcome) for label, outcome in outcomes.items()}
+        if best is not None and (rivals := rivals_of(runs, self._rivals, best)) is not None:
+            content["rivals"] = {label: _plain(outcome) for label, outcome in rivals.outcomes.items()}
+            content["strongest_rival"] = rivals.strongest
+            content["against_strongest_rival"] = None if rivals.against is None else _plain(rivals.against)
         self.store.write("results.json", lambda path: write_json(path, {**content, "runs": runs}))
         self.store.write("results.csv", lambda path: write_csv(path, runs, stamp))
 
     def close(self, runs: Sequence[Run]) -> None:
         """Write everything, and print tables and verdict."""
         self.write(runs)
-        outcomes, best = self._outcomes(runs), best_method(runs)
+        outcomes, best = self._outcomes(runs), best_method(runs, self._seal)
         judged = outcomes[best] if best is not None else next(iter(outcomes.values()))
         head = f"host: {_path(self.cli.host)}, SEAL: {_path(self.cli.seal_model)}"
-        print(f"\n{conclusion(head, runs, outcomes, judged, chosen=best is not None)}")
-        files = self._pictures(runs, outcomes, judged, chosen=best is not None)
+        rivals = rivals_of(runs, self._rivals, judged.method)
+        print(f"\n{conclusion(head, runs, outcomes, judged, rivals, chosen=best is not None)}")
+        files = self._pictures(runs, outcomes, judged, rivals, chosen=best is not None)
         self._log(judged, files)
         print(f"\nWritten to {self.store.directory}")
         if (page := self.store.directory / "report.html") in files:
             print(f"The report, to open in a browser: {page}")
+
+    @property
+    def _seal(self) -> list[str]:
+        return [method.label for method in self.cli.methods if method.is_seal]
+
+    @property
+    def _rivals(self) -> list[str]:
+        return [method.label for method in self.cli.methods if method.rival is not None]
 
     def _in_order(self) -> list[Method]:
         return sorted(self.cli.methods, key=lambda method: method.is_seal)
@@ -116,23 +137,33 @@ class Results:
         return {label: outcome for label, outcome in found.items() if outcome is not None}
 
     def _pictures(
-        self, runs: Sequence[Run], outcomes: Mapping[str, Outcome], judged: Outcome, *, chosen: bool
+        self,
+        runs: Sequence[Run],
+        outcomes: Mapping[str, Outcome],
+        judged: Outcome,
+        rivals: Rivals | None,
+        *,
+        chosen: bool,
     ) -> list[Path]:
         self.cli.build(self.cli.methods[0], judged.seeds[0], logger=False)
         shown, files = Shown.of(self.store, judged, self.cli.model.seal.skeleton), []
         if self._picture:
             files.append(self.store.write("results.png", lambda path: draw(path, shown, runs, judged)))
         if self._page:
-            weights = (weight_rows(outcomes), how_chosen(judged, chosen=chosen)) if len(outcomes) > 1 else None
+            tables: dict[str, tuple[Sequence[Sequence[str]], str]] = {}
+            if len(outcomes) > 1:
+                tables["Weights"] = weight_rows(outcomes), how_chosen(judged, chosen=chosen)
+            if rivals is not None:
+                tables["Rivals"] = weight_rows(rivals.outcomes), about_rivals(rivals, judged.method)
             config = self.store.manifest["config"]
-            content = comparison_page(runs, judged, shown, config, weights)
+            content = comparison_page(runs, judged, shown, config, tables)
             files.append(self.store.write("report.html", lambda path: path.write_text(content, encoding="utf-8")))
         return files
 
     def _log(self, judged: Outcome, files: Sequence[Path]) -> None:
         if not self.cli.asked.trainer.logger:
             return
-        host = next(method for method in self.cli.methods if not method.is_seal)
+        host = next(method for method in self.cli.methods if method.label == HOST)
         self.cli.build(host, judged.seeds[0], name="summary")
         verdict = {f"verdict/{name}": value for name, value in asdict(judged.own_best).items() if name != "groups"}
         log_summary(self.cli.trainer, judged.summary_own_best["mean"], verdict, files)

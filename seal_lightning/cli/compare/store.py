@@ -81,6 +81,15 @@ class Store:
         self.write(f"{_folder(method, run.seed)}/poses.pt", lambda path: torch.save(poses, path))
         self.write(f"{_folder(method, run.seed)}/run.json", lambda path: write_json(path, run))
 
+    def save_true_poses(self, method: Method, seed: int, poses: Tensor) -> None:
+        """Keep true poses (N, J, 3) that a training has seen."""
+        self.write(f"{_folder(method, seed)}/true_poses.pt", lambda path: torch.save(poses, path))
+
+    def true_poses(self, method: Method, seed: int) -> Tensor:
+        """The true poses (N, J, 3) that were kept of a training."""
+        poses: Tensor = torch.load(self.directory / _folder(method, seed) / "true_poses.pt", weights_only=True)
+        return poses
+
     def training(self, method: Method, seed: int) -> Run | None:
         """The run of a training that has ended, scored or not; None where it has not."""
         return self._run(method, seed, "training.json")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from seal_lightning.evaluation.outcome import Outcome, finishes_of, tried
+from seal_lightning.evaluation.outcome import Outcome, Rivals, finishes_of, tried
 from seal_lightning.evaluation.runs import HOST, Run
 from seal_lightning.evaluation.statistics import Paired
 from seal_lightning.evaluation.tables import aligned, own_best_table, table
-from seal_lightning.evaluation.verdict import describe_verdicts
+from seal_lightning.evaluation.verdict import describe_side, describe_verdicts
 
-__all__ = ["conclusion", "how_chosen", "weight_rows"]
+__all__ = ["about_rivals", "conclusion", "how_chosen", "weight_rows"]
 
 _SHOWN = {
     "mpjpe": ("MPJPE (mm)", 1),
@@ -21,7 +21,13 @@ _SHOWN = {
 
 
 def conclusion(
-    head: str, runs: Sequence[Run], outcomes: Mapping[str, Outcome], judged: Outcome, *, chosen: bool
+    head: str,
+    runs: Sequence[Run],
+    outcomes: Mapping[str, Outcome],
+    judged: Outcome,
+    rivals: Rivals | None = None,
+    *,
+    chosen: bool,
 ) -> str:
     """Tables and verdict.
 
@@ -30,6 +36,7 @@ def conclusion(
         runs: All runs.
         outcomes: Every method against the host.
         judged: The one that the verdict is on.
+        rivals: Other ways to train the host.
         chosen: Whether that was chosen on validation data, where there are several.
     """
     several = len(judged.seeds) > 1
@@ -46,11 +53,26 @@ def conclusion(
         own_best_table(judged.summary_own_best, judged.method),
         describe_verdicts(judged.own_best, judged.as_predicted),
     ]
+    if rivals is not None:
+        parts += [aligned(weight_rows(rivals.outcomes)), about_rivals(rivals, judged.method)]
     return "\n\n".join(parts)
 
 
+def about_rivals(rivals: Rivals, method: str) -> str:
+    """Say how SEAL compares with the strongest rival."""
+    if rivals.strongest is None:
+        return "There are no validation data to choose the strongest rival by."
+    if rivals.against is None:
+        return "No rival is better than the host on validation data."
+    side = describe_side(rivals.against.own_best)
+    return (
+        f"Strongest rival, the best on validation data: {rivals.strongest}. {method} against it, in the primary error "
+        f"after each method's own best: {side}."
+    )
+
+
 def weight_rows(outcomes: Mapping[str, Outcome]) -> list[tuple[str, ...]]:
-    """Head and rows of the table of several weights, each after its own best."""
+    """Head and rows of a table of several methods, each after its own best."""
     rows: list[tuple[str, ...]] = [("own best", *(name for name, _ in _SHOWN.values()), "change of the primary error")]
     for label, outcome in outcomes.items():
         mean, side = outcome.summary_own_best["mean"], outcome.own_best

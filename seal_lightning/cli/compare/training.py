@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from seal_lightning.callbacks import TrainingWatch
 from seal_lightning.cli.compare.manifest import digest
 from seal_lightning.cli.compare.methods import Method
+from seal_lightning.cli.compare.rivals import PoseCollector, add_loss
 from seal_lightning.cli.compare.store import Store
 from seal_lightning.evaluation.rescaling import TrainingLengths
 from seal_lightning.evaluation.runs import Run
@@ -33,9 +34,12 @@ def train(cli: CompareCLI, store: Store, method: Method, seed: int) -> Run:
         The run, without scores.
     """
     cli.build(method, seed)
-    watch, lengths = TrainingWatch(), TrainingLengths()
+    add_loss(cli, store, method, seed)
+    watch, lengths, poses = TrainingWatch(), TrainingLengths(), PoseCollector()
     trainer = cast(Any, cli.trainer)
     trainer.callbacks.extend([watch, *([lengths, _RefuseLastingWarmup()] if method.is_seal else [])])
+    if keeps_poses := method == cli.methods[0] and "pose_pca" in cli.asked.rivals:
+        trainer.callbacks.append(poses)
     seed_everything(seed, workers=True, verbose=False)
     trainer.fit(cli.model, datamodule=cli.datamodule, **cli.fit_options)
     run = Run(
@@ -48,6 +52,8 @@ def train(cli: CompareCLI, store: Store, method: Method, seed: int) -> Run:
         lengths=lengths.lengths.tolist() if method.is_seal else [],
         weights=digest(cli.model.state_dict()),
     )
+    if keeps_poses:
+        store.save_true_poses(method, seed, poses.poses)
     store.save_training(method, run, lambda path: trainer.save_checkpoint(path, weights_only=True))
     return run
 
