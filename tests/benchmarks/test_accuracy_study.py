@@ -16,9 +16,10 @@ from benchmarks.accuracy.controls import ShuffledObjective
 from benchmarks.accuracy.errors import EvaluationSet, Rescaling, angle_error, pose_errors, rescale
 from benchmarks.accuracy.few_labels import FewLabelsLifter
 from benchmarks.accuracy.nearest import nearest_distances, thirds
+from benchmarks.accuracy.other_domain import OtherDomainLifter, reprojection_error
 from benchmarks.accuracy.outcome import Outcome, Rescaled
 from benchmarks.accuracy.published import METRES, BatchMarginObjective, PublishedLifter, PublishedMLPLossNet
-from benchmarks.accuracy.self_training import SelfTrainedLifter
+from benchmarks.accuracy.self_training import SelfTrainedLifter, _falling, _least
 from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
 from benchmarks.accuracy.study import Study
 from benchmarks.accuracy.tables import strongest_rival
@@ -181,7 +182,7 @@ def _nets(state):
 def test_few_labels(study, tmp_path, monkeypatch):
     """All ways to use samples without a label run, and all give a different result; students share a teacher."""
     plain = yaml.safe_load(study.read_text())
-    few = "benchmarks.accuracy.few_labels"
+    few, domain = "benchmarks.accuracy.few_labels", "benchmarks.accuracy.other_domain.OtherDomainLifter"
     plain["host"] = {"class_path": f"{few}.FewLabelsLifter", "init_args": {"hidden": 16, "labelled": ["synthetic/y01"]}}
     plain["data"]["init_args"]["batch_size"] = 48  # each batch needs two labelled samples
     plain["methods"] = {
@@ -198,7 +199,20 @@ def test_few_labels(study, tmp_path, monkeypatch):
                 "host": {"keep": keep},
                 "teachers": ["seen", "fold"],
             }
-            for keep in ("all", "random", "bones half", "estimate")
+            for keep in ("all", "random", "bones half", "estimate", "estimate, 80 %", "weights of joints")
+        },
+        "student with SEAL": {
+            "host_class": "benchmarks.accuracy.self_training.SelfTrainedLifter",
+            "seal_class": "benchmarks.accuracy.self_training.SealSelfTrainedLifter",
+            "seal": {},
+            "teachers": ["seen"],
+        },
+        "target's statistics": {"host_class": domain, "host": {"norms": "afterwards"}},
+        "apart": {"host_class": domain, "host": {"loss": "estimate"}, "teachers": ["fold"]},
+        "apart, SEAL": {
+            "host_class": domain,
+            "seal_class": "benchmarks.accuracy.other_domain.SealOtherDomainLifter",
+            "seal": {},
         },
     }
     plain["methods"]["bones half"]["host"]["keep"] = "bones"
@@ -211,12 +225,18 @@ def test_few_labels(study, tmp_path, monkeypatch):
     assert all(np.isfinite(record["curve"]).all() for record in records)
 
 
-@pytest.mark.parametrize("how", ["ignored", "seen", "teacher", "symmetry", "bones", "student"])
+@pytest.mark.parametrize(
+    "how", ["ignored", "seen", "teacher", "symmetry", "bones", "student", "afterwards", "reprojection"]
+)
 def test_targets_without_a_label_are_never_read(how):
     config = {"labelled": ["a/1"], "hidden": 8, "dropout": 0.0}
     if how == "student":
         model = SelfTrainedLifter(keep="bones", **config)
         model.learn_from([{"net": copy.deepcopy(model.net.state_dict()), "labelled": ["a/1"]}])
+    elif how == "afterwards":
+        model = OtherDomainLifter(norms=how, **config)
+    elif how == "reprojection":
+        model = OtherDomainLifter(loss=how, **config)
     else:
         model = FewLabelsLifter(**{"structure" if how in ("symmetry", "bones") else "unlabelled": how}, **config)
     model._trainer = SimpleNamespace(datamodule=SimpleNamespace(group_names=["a/1", "a/2"]))
@@ -245,6 +265,55 @@ def test_structural_losses_act_on_all_poses():
     symmetry = FewLabelsLifter(labelled=["a/1"], structure="symmetry", hidden=8)
     expected = np.mean([np.abs(sizes[:, left] - sizes[:, right]) for left, right in SKELETON.paired_bones])
     np.testing.assert_allclose(symmetry.structural(prediction, target, rows), expected, rtol=1e-6)
+
+
+def test_what_is_learned_from_by_its_estimated_error():
+    errors = torch.tensor([5.0, 1.0, 4.0, 2.0, 3.0, 0.5])
+    members = torch.tensor([1, 1, 1, 1, 1, 0]).bool()
+    assert _least(errors, members).tolist() == [False, True, False, True, True, False]
+    assert _least(errors, members, 0.8).tolist() == [False, True, True, True, True, False]
+    assert not _least(errors, ~members & members).any()
+    weights = _falling(torch.tensor([[1.0, 2.0], [3.0, 2.0], [20.0, 2.0]]), torch.tensor([True, True, False]))
+    torch.testing.assert_close(weights, torch.tensor([[2.0, 1.0], [2 / 3, 1.0], [1 / 3, 1.0]]))
+
+
+def test_each_domain_has_its_own_statistics_and_the_same_weights():
+    model = OtherDomainLifter(labelled=["a/1"], hidden=8, dropout=0.0)
+    assert {id(p) for p in model.net.parameters()} == {id(p) for p in model.target_net.parameters()}
+    keypoints = torch.randn(40, 17, 2)
+    keypoints[1::2] += 3.0
+    rows = torch.arange(40) % 2 == 0
+    for _ in range(100):  # the running statistics settle
+        model(keypoints, rows)
+    inputs = [net.widen[1].running_mean for net in (model.net, model.target_net)]
+    for mean, domain in zip(inputs, (rows, ~rows), strict=True):
+        torch.testing.assert_close(mean, model.net.widen[0](keypoints[domain].flatten(1)).mean(0), atol=1e-3, rtol=1e-3)
+    model.eval()
+    joint = model(keypoints, rows)
+    torch.testing.assert_close(joint[rows], model(keypoints[rows]))
+    with model.in_domain("test"):
+        torch.testing.assert_close(joint[~rows], model(keypoints[~rows]))
+    with model.in_domain("val"):
+        torch.testing.assert_close(joint[rows], model(keypoints[rows]))
+
+
+def test_reprojection_fits_scale_and_place_by_least_squares():
+    generator = np.random.default_rng(0)
+    pose, seen = generator.normal(size=(17, 3)), generator.normal(size=(17, 2))
+    design = np.zeros((34, 3))  # scale, and the two entries of the translation
+    design[:, 0] = pose[:, :2].ravel()
+    design[0::2, 1] = design[1::2, 2] = 1
+    fit, *_ = np.linalg.lstsq(design, seen.ravel(), rcond=None)
+    left = np.linalg.norm((design @ fit - seen.ravel()).reshape(17, 2), axis=1).mean()
+    spread = [np.linalg.norm(points - points.mean(0)) for points in (pose[:, :2], seen)]
+
+    def error(pose, seen):
+        return float(reprojection_error(torch.tensor(pose)[None], torch.tensor(seen)[None]))
+
+    assert error(pose, seen) == pytest.approx(left * spread[0] / spread[1])
+    assert error(pose, 0.1 * seen + 5) == pytest.approx(error(pose, seen))  # wherever the camera stands
+    assert error(2 * pose, seen) == pytest.approx(2 * error(pose, seen))
+    assert error(pose, 0.3 * pose[:, :2] - 1) == pytest.approx(0, abs=1e-12)
 
 
 def test_the_published_parts():

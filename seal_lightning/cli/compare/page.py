@@ -46,7 +46,8 @@ def comparison_page(
     judged: Outcome,
     shown: Shown,
     config: Mapping[str, Any],
-    tables: Mapping[str, tuple[Sequence[Sequence[str]], str]] = {},
+    *,
+    tables: Mapping[str, tuple[Sequence[Sequence[str]], str]],
 ) -> str:
     """Make the page.
 

@@ -156,7 +156,7 @@ class Results:
             if rivals is not None:
                 tables["Rivals"] = weight_rows(rivals.outcomes), about_rivals(rivals, judged.method)
             config = self.store.manifest["config"]
-            content = comparison_page(runs, judged, shown, config, tables)
+            content = comparison_page(runs, judged, shown, config, tables=tables)
             files.append(self.store.write("report.html", lambda path: path.write_text(content, encoding="utf-8")))
         return files
 

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from seal_lightning.cli import main
+from seal_lightning.cli.compare import results as compare_results
 
 HOSTS = '''
 import os
@@ -152,9 +153,17 @@ MOCAP = {
 
 
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def drawn():
+    """Has picture and page of a comparison made; they take two thirds of the time of a tiny one."""
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch, request):
     """Writes a config of a tiny comparison to the current directory, which holds the hosts' module."""
     monkeypatch.chdir(tmp_path)
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(compare_results, "draw", lambda path, *_: path.write_bytes(b"a picture"))
+        monkeypatch.setattr(compare_results, "comparison_page", lambda *_, tables: f"a page with {list(tables)}")
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "some_lifters", raising=False)
     (tmp_path / "some_lifters.py").write_text(HOSTS)

@@ -1,5 +1,5 @@
 """The fixtures of a comparison."""
 
-from tests.cli.compare.comparisons import config
+from tests.cli.compare.comparisons import config, drawn
 
-__all__ = ["config"]
+__all__ = ["config", "drawn"]

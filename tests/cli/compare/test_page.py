@@ -66,7 +66,7 @@ def made(runs, poses, **more):
     outcomes = {method: outcome_of(runs, method) for method in ("SEAL 0.1", "SEAL 0.2")}
     judged = outcomes["SEAL 0.1"]
     tables = {"Weights": (weight_rows(outcomes), how_chosen(judged, chosen=True))}
-    return Page(comparison_page(runs, judged, poses, more or {"model": "x"}, tables))
+    return Page(comparison_page(runs, judged, poses, more or {"model": "x"}, tables=tables))
 
 
 RUNS = [run_of(*row) for row in [("host", 0, 10.0), ("SEAL 0.1", 0, 5.0), ("SEAL 0.2", 0, 9.0),

@@ -40,8 +40,8 @@ def test_rivals_are_trained_and_seal_is_compared_with_the_best(config, capsys):
     else:
         change = content["against_strongest_rival"]["verdict"]["own_best"]["change"]
         assert change == pytest.approx(100 * (primary(runs["SEAL"]) / primary(runs[best]) - 1))
-    with open("out/report.html", encoding="utf-8") as page:
-        assert "<h2>Rivals</h2>" in page.read()
+    with open("out/report.html") as page:
+        assert page.read() == "a page with ['Rivals']"
     # The principal components are those of the first training's poses, also where that one had ended before a stop.
     shutil.rmtree("out/trainings/pose-pca_seed-3")
     run("config.yaml", *rivals, "--rival_weight", "5", "--resume", "out")

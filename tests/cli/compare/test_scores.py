@@ -82,7 +82,7 @@ def numpy_finish(pose, other, mean, flip=False, mean_lengths=False, symmetrise=F
     return moved
 
 
-def test_compare_writes_table_json_csv_and_picture(config, capsys, plain_run):
+def test_compare_writes_table_json_csv_and_picture(config, capsys, plain_run, drawn):
     run(config())
     content = results()
 
@@ -180,7 +180,7 @@ def test_where_the_network_cannot_be_run_once_more_the_rest_is_chosen_from_and_i
     assert said in content["own_best"]["tried"]
 
 
-def test_clips_are_filtered_too_and_without_validation_data_all_get_the_same(config, capsys):
+def test_clips_are_filtered_too_and_without_validation_data_all_get_the_same(config, capsys, drawn):
     clips = {**MOCAP, "init_args": {**MOCAP["init_args"], "frames": 6}}
     run(config("ClipLifter", data=clips, seeds=[3]))
     assert any("Gaussian filter of 2 frames" in name for name in results()["runs"][0]["validation"])
@@ -240,7 +240,7 @@ def test_energy_that_does_not_pull_never_acted(config, capsys):
     assert "evidence" not in printed
 
 
-def test_skeleton_without_paired_bones(config, capsys):
+def test_skeleton_without_paired_bones(config, capsys, drawn):
     parents = [-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15]
     skeleton = {"names": [f"joint_{i}" for i in range(17)], "parents": parents}
     with pytest.warns(UserWarning, match="The skeleton has no paired bones: AsymmetryError will be NaN"):

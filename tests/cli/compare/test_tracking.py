@@ -58,7 +58,7 @@ def test_curves_and_scores_are_in_the_folder_of_each_training(config):
         assert ("seal/energy" in head) == (one["method"] == "SEAL")
 
 
-def test_every_training_has_a_run_and_there_is_a_summary(config, monkeypatch):
+def test_every_training_has_a_run_and_there_is_a_summary(config, monkeypatch, drawn):
     monkeypatch.setenv("WANDB_MODE", "offline")
     seen = []
     finish = wandb.finish
