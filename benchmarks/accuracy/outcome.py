@@ -20,6 +20,7 @@ from benchmarks.accuracy.errors import (
     pose_errors,
     rescale,
 )
+from benchmarks.accuracy.lengths import RescaledErrors
 from benchmarks.accuracy.statistics import Array, ClipSums, geometric_mean
 from benchmarks.accuracy.tail import PoseErrors
 
@@ -143,11 +144,10 @@ def _scores(predictions: Predictions, data: EvaluationSet) -> dict[Rescaling, fl
     for first in {how._replace(alpha=0.0, symmetrise=False) for how in RESCALINGS}:
         if first.flips and predictions.flipped is None:
             continue
-        begun = torch.cat(predictions.after(first, data))  # the slow half, which many rescalings share
+        begun = RescaledErrors(torch.cat(predictions.after(first, data)), repeated)
         for how in RESCALINGS:
             if how._replace(alpha=0.0, symmetrise=False) == first:
-                errors = pose_errors(rescale(begun, Rescaling(how.alpha, how.symmetrise), data), repeated, PRIMARY)
-                each = np.stack([errors[name].double().numpy().reshape(seeds, -1) for name in PRIMARY])
+                each = begun.of(how.alpha, how.symmetrise).double().numpy().reshape(len(PRIMARY), seeds, -1)
                 scores[how] = float(geometric_mean(_by_clip(each, data).mean().mean(-1)))
     return scores
 

@@ -15,9 +15,10 @@ from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.controls import ShuffledObjective
 from benchmarks.accuracy.errors import EvaluationSet, Rescaling, angle_error, pose_errors, rescale
 from benchmarks.accuracy.few_labels import FewLabelsLifter
+from benchmarks.accuracy.lengths import RescaledErrors
 from benchmarks.accuracy.nearest import nearest_distances, thirds
 from benchmarks.accuracy.other_domain import OtherDomainLifter, reprojection_error
-from benchmarks.accuracy.outcome import Outcome, Rescaled
+from benchmarks.accuracy.outcome import PRIMARY, Outcome, Rescaled
 from benchmarks.accuracy.published import METRES, BatchMarginObjective, PublishedLifter, PublishedMLPLossNet
 from benchmarks.accuracy.self_training import SelfTrainedLifter, _falling, _least
 from benchmarks.accuracy.statistics import ClipSums, bootstrap, holm, interval, p_value
@@ -390,6 +391,15 @@ def test_rescaling():
     assert torch.equal(rescale(pose, Rescaling(), data), pose)
     assert str(Rescaling()) == "as predicted"
     assert str(Rescaling(0.3, True, True, 2.0, True)) == "flips + filter 2 + clip mean + shrink 0.3 + symmetrise"
+
+
+def test_errors_after_a_rescaling_without_the_rescaled_poses():
+    pose, target = torch.randn(2, 30, 17, 3)
+    data = SimpleNamespace(target=target, skeleton=SKELETON, mean_lengths=torch.rand(16) + 0.1)
+    fast = RescaledErrors(pose, data)
+    for alpha, both in ((0.0, False), (0.3, False), (0.7, True), (1.0, True)):
+        errors = pose_errors(rescale(pose, Rescaling(alpha, both), data), data, PRIMARY)
+        torch.testing.assert_close(fast.of(alpha, both), torch.stack(list(errors.values())), rtol=1e-4, atol=1e-3)
 
 
 def test_errors_of_the_truth_and_of_a_turned_bone():
