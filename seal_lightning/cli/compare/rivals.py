@@ -55,14 +55,14 @@ def augment(data: Any) -> None:
     Raises:
         ValueError: If its datamodule cannot, or does so anyway.
     """
-    arguments = data.get("init_args") or {}
+    arguments: Any = data.get("init_args") or {}
     if "augmentation" not in arguments or arguments.augmentation is not None:
         found = "it has none" if "augmentation" not in arguments else f"got {arguments.augmentation}"
         raise ValueError(
             "Expected a datamodule with an argument `augmentation` that is None, such as MocapDataModule, for the "
             f"rival `augmentation`, but {found}: leave it out of `rivals`."
         )
-    arguments.augmentation = Namespace(vars(BoneAugmentation()))
+    arguments.augmentation = Namespace(vars(BoneAugmentation()))  # type: ignore[no-untyped-call]
 
 
 class PoseCollector(Callback):
