@@ -31,6 +31,7 @@ from seal_lightning.cli.compare.training import train
 from seal_lightning.evaluation.files import free_directory, versions
 from seal_lightning.evaluation.runs import Run
 from seal_lightning.training.host import defines_step
+from seal_lightning.training.mixin import SealMixin
 from seal_lightning.training.subclass import seal_class
 
 __all__ = ["CompareCLI"]
@@ -82,6 +83,12 @@ class CompareCLI(LightningCLI):
             raise TypeError(
                 f"Expected `seal_model` to be a subclass of {self.host.__qualname__}, "
                 f"but got {self.seal_model.__qualname__}."
+            )
+        if self.seal_model.seal_batch is not SealMixin.seal_batch and {*self.asked.rivals} - {"augmentation"}:
+            raise ValueError(
+                f"Expected no losses among `rivals` with {self.seal_model.__qualname__}, whose `seal_batch` says what "
+                f"its step trains: they read the step of the plain host. Got {self.asked.rivals}; `constrain` adds a "
+                "loss to a SEAL model in Python."
             )
         scoring = ("validation_step",) if self.asked.split == "val" else ("test_step", "validation_step")
         if not any(defines_step(self.host, step) for step in scoring):

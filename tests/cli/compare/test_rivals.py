@@ -59,6 +59,10 @@ def test_a_rival_without_weight_is_the_host(config):
     ("options", "message"),
     [
         ({"rivals": ["symmetry", "symmetry"]}, "`rivals` to be different names"),
+        (
+            {"rivals": ["symmetry"], "host": "TupleLifter", "seal_model": "some_lifters.NamedTupleLifter"},
+            "no losses among `rivals` with NamedTupleLifter",
+        ),
         ({"rivals": ["augmentation"], "data": {"class_path": "some_lifters.Poses"}}, "but it has none: leave it out"),
     ],
 )
