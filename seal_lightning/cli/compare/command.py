@@ -78,7 +78,7 @@ class CompareCLI(LightningCLI):
         self.methods = methods_of(self.asked.weights, self.asked.rivals)
         self.host = _import(self.asked.model.class_path)
         made = seal_class(self.host)
-        self.seal_model = self.asked.seal_model or made
+        self.seal_model: Any = self.asked.seal_model or made
         if not issubclass(self.seal_model, self.host):
             raise TypeError(
                 f"Expected `seal_model` to be a subclass of {self.host.__qualname__}, "
