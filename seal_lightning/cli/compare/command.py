@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from lightning.pytorch import LightningDataModule, Trainer, seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -78,13 +78,13 @@ class CompareCLI(LightningCLI):
         self.methods = methods_of(self.asked.weights, self.asked.rivals)
         self.host = _import(self.asked.model.class_path)
         made = seal_class(self.host)
-        self.seal_model: Any = self.asked.seal_model or made
+        self.seal_model = self.asked.seal_model or made
         if not issubclass(self.seal_model, self.host):
             raise TypeError(
                 f"Expected `seal_model` to be a subclass of {self.host.__qualname__}, "
                 f"but got {self.seal_model.__qualname__}."
             )
-        if self.seal_model.seal_batch is not SealMixin.seal_batch and {*self.asked.rivals} - {"augmentation"}:
+        if cast(Any, self.seal_model).seal_batch is not SealMixin.seal_batch and {*self.asked.rivals} - {"augmentation"}:
             raise ValueError(
                 f"Expected no losses among `rivals` with {self.seal_model.__qualname__}, whose `seal_batch` says what "
                 f"its step trains: they read the step of the plain host. Got {self.asked.rivals}; `constrain` adds a "
