@@ -84,7 +84,8 @@ class CompareCLI(LightningCLI):
                 f"Expected `seal_model` to be a subclass of {self.host.__qualname__}, "
                 f"but got {self.seal_model.__qualname__}."
             )
-        if cast(Any, self.seal_model).seal_batch is not SealMixin.seal_batch and {*self.asked.rivals} - {"augmentation"}:
+        reads = cast(Any, self.seal_model).seal_batch
+        if reads is not SealMixin.seal_batch and {*self.asked.rivals} - {"augmentation"}:
             raise ValueError(
                 f"Expected no losses among `rivals` with {self.seal_model.__qualname__}, whose `seal_batch` says what "
                 f"its step trains: they read the step of the plain host. Got {self.asked.rivals}; `constrain` adds a "
