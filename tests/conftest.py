@@ -11,6 +11,10 @@ from hypothesis import HealthCheck, settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 ACCELERATOR = os.environ.get("SEAL_TEST_ACCELERATOR", "cpu")  # on which tests marked `gpu` run
+# Whatever the default device of the process is, tests make CPU tensors: here, and not in a fixture, because some
+# modules of tests make theirs when they are imported. Tests marked `gpu` alone meet the process as it was.
+DEFAULT_DEVICE = torch.get_default_device()
+torch.set_default_device(None)
 
 os.environ.setdefault("WANDB_MODE", "offline")
 torch.set_num_threads(1)
@@ -38,15 +42,14 @@ def _accelerator(request):
 
 
 @pytest.fixture(autouse=True)
-def _on_the_cpu(request):
-    """Tests that are not marked `gpu` make CPU tensors, whatever the default device of the process is."""
-    default = torch.get_default_device()
-    if default.type == "cpu" or request.node.get_closest_marker("gpu"):
+def _default_device(request):
+    """Tests marked `gpu` run with the default device that the process had."""
+    if DEFAULT_DEVICE.type == "cpu" or not request.node.get_closest_marker("gpu"):
         yield
         return
-    torch.set_default_device(None)
+    torch.set_default_device(DEFAULT_DEVICE)
     yield
-    torch.set_default_device(default)
+    torch.set_default_device(None)
 
 
 @pytest.fixture(autouse=True)
