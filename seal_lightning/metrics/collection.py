@@ -34,7 +34,8 @@ class PoseMetrics(MetricCollection):
     ``mpjpe_p50``, ``mpjpe_p90``, ``mpjpe_p95`` and ``mpjpe_p99``, and ``mpjpe_cvar95``, the mean of its worst 5 %. PCK
     and AUC are percentages too; all other values are in the unit of the poses.
 
-    Each is a single value, so that ``self.log_dict(metrics)`` works in a LightningModule, and `MetricTracker` as well.
+    Each is a single value, so that ``self.log_dict(metrics)`` works in a LightningModule, and `MetricTracker` as well;
+    before torchmetrics 1.7 the latter needs ``maximize=None`` to know which of them are better when lower.
 
     Where the position of a pose matters, both poses are first aligned at the root of the skeleton: a model is scored
     by protocol 1 even if its poses carry an offset.

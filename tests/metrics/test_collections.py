@@ -157,7 +157,7 @@ def test_collections_of_collections(batch):
 def test_tracker_finds_the_best_of_every_value(batch):
     prediction, target = batch
     steps = [target + factor * (prediction - target) for factor in (1.0, 0.25, 0.5)]
-    tracker = MetricTracker(PoseMetrics(H36M, unit="mm"))
+    tracker = MetricTracker(PoseMetrics(H36M, unit="mm"), maximize=None)  # the default since torchmetrics 1.7
     for step in steps:
         tracker.increment()
         tracker.update(step, target)
