@@ -70,7 +70,7 @@ class TupleLifter(Lifter):
 
     def error(self, batch):
         x, y = batch
-        self.prediction, other = self.net(x), self.net(x)
+        self.prediction, other = self.net(x), self.net(x + 1)
         return (self.prediction - y).abs().mean() + 0 * (other - y).abs().mean()
 
 
