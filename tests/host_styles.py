@@ -14,6 +14,7 @@ class StyleHost(L.LightningModule):
 
     skeleton, joints = "h36m17", JOINTS
     reads = True  # False: the loss compares no poses
+    read_steps = 12  # how many of twelve steps compare poses
     draws = False  # whether the step draws random numbers, of which each process has its own
 
     def __init__(self):
@@ -113,6 +114,25 @@ class GanStyle(ManualStyle):
         return [torch.optim.SGD(part.parameters(), lr=0.05, momentum=0.9) for part in (self.net, self.critic)]
 
 
+class AlternatingGanStyle(GanStyle):
+    """A critic and the lifter take turns, a batch each."""
+
+    read_steps = 6
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        lifter, critic = self.optimizers()
+        fake, self.used = self.net(x), None
+        if batch_idx % 2 == 0:
+            critic.zero_grad()
+            self.manual_backward(self.critic(fake.detach()).mean() - self.critic(y).mean())
+            critic.step()
+        else:
+            lifter.zero_grad()
+            self.manual_backward(self.compare(x, fake, y) - 0.01 * self.critic(fake).mean())
+            lifter.step()
+
+
 class SamStyle(ManualStyle):
     """Sharpness-aware minimisation: the gradient is taken where the loss is worst nearby."""
 
@@ -197,6 +217,6 @@ class HandStyle(StyleHost):
 
 
 STYLES = (
-    *(DirectStyle, ResidualStyle, StandardisedStyle, FlippingStyle, GanStyle, SamStyle),
+    *(DirectStyle, ResidualStyle, StandardisedStyle, FlippingStyle, GanStyle, AlternatingGanStyle, SamStyle),
     *(DenoisingStyle, NoiseStyle, ImageStyle, BodyStyle, HandStyle),
 )

@@ -51,9 +51,9 @@ def test_a_style_is_itself_at_weight_zero_and_read_right_above(make_trainer, hos
     sat_out = [warning for warning in caught if SITS_OUT in str(warning.message)]
     assert_same_training(plain, zero)
     if host.reads:
-        assert held.steps == 12
+        assert held.steps == host.read_steps
         assert_energy_acts(plain, felt)
-        assert not sat_out
+        assert len(sat_out) == (host.read_steps < 12)  # said once of the steps that train no pose
         assert felt.model.seal_reading.startswith("SEAL reads: keypoints = ")
     else:
         assert len(sat_out) == 1

@@ -265,10 +265,19 @@ def test_small_gradients_do_not_vanish_in_half_precision(make_trainer):
     assert float(stats[1]["weight"]) > 0
 
 
+PREDICTIONS = {
+    "the net's output": lambda host, x: host.net(x),
+    "a residual": lambda host, x: host.net(x) + nn.functional.pad(x, (0, 1)),
+    "standardised": lambda host, x: 0.3 * host.net(x) + torch.linspace(-1, 1, 51).view(17, 3),
+    "flipped back": lambda host, x: host.net(x * torch.tensor([-1.0, 1.0])) * torch.tensor([-1.0, 1.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("made", PREDICTIONS)
 @pytest.mark.parametrize("called", [False, "criterion", "energy_loss"])
-def test_the_energy_is_felt_once_whoever_adds_it(called):
+def test_the_energy_is_felt_once_whoever_adds_it(called, made):
     def loss(host, b, i):
-        host.prediction = host.net(b[0])
+        host.prediction = PREDICTIONS[made](host, b[0])
         task = distance(host.prediction, b[1])
         if called == "criterion":
             return host.seal(host.prediction, b[1], b[0])
