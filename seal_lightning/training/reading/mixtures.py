@@ -40,7 +40,8 @@ def why_mixed(mixed: Tensor, prediction: Tensor, truth: Tensor, visibility: Tens
         truth: The truth.
         visibility: Joints ``(..., J)`` that count, if not all do. The others may be anything.
     """
-    mixed, prediction, truth = (pose.detach().double() for pose in (mixed, prediction, truth))
+    # On the CPU, since not every device has double precision or least squares.
+    mixed, prediction, truth = (pose.detach().cpu().double() for pose in (mixed, prediction, truth))
     apart = (prediction - truth).abs() > _ROUNDING * (prediction - truth).abs().mean()
     shares = ((mixed - truth) / (prediction - truth))[apart]  # of the prediction
     if shares.numel() == 0 or not bool(shares.isfinite().all()):
@@ -50,7 +51,7 @@ def why_mixed(mixed: Tensor, prediction: Tensor, truth: Tensor, visibility: Tens
         return "lies between the prediction of the network and that truth"
     if between:
         picked = (mixed == truth) & (mixed != prediction)
-        return _why_picked(picked if visibility is None else picked & visibility[..., None])
+        return _why_picked(picked if visibility is None else picked & visibility.cpu()[..., None])
     if _weighed(mixed, prediction, truth):
         return "is a sum of the prediction of the network and that truth, each times a number"
     return None

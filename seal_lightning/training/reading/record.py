@@ -37,9 +37,7 @@ class Record:
         self.idle = 0
         self._warned: set[str] = set()
         self._masks: set[tuple[int, ...]] = set()  # shapes of masks that were looked at
-        self._mixed: set[str] = (
-            set()
-        )  # operations that made what met a truth that it was made from, each looked at once
+        self._mixed: set[str] = set()  # operations that mixed a truth into what met it, each looked at once
 
     def read(self, module: Any, step: WatchedStep, found: Found, read: SealBatch) -> None:
         """Note what a training step was read as; the first time, say it.
