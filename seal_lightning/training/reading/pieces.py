@@ -49,27 +49,31 @@ def put_together(watch: Watch, meetings: Sequence[Meeting]) -> Meeting | None:
 
 
 def of_one_network(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> Meeting | None:
-    """The first of the pairs, where one network made all predictions of the same input: they differ by dropout alone.
+    """The first of the pairs, where passes of one network made them of the same input: they differ by dropout alone.
 
-    None where that is not so.
+    None where that is not so. Several poses of a single pass, such as refinements or hypotheses, are no such passes.
     """
     first, *others = meetings
     made = [[call for call in calls if one.made_of & call.bit] for one in meetings]
     if any(len(of_one) != 1 for of_one in made) or any(one.bits[1] != first.bits[1] for one in others):
         return None
-    module, given = made[0][0].module, list(tensors_in(made[0][0].inputs))
-    for one, (call,) in zip(meetings, made, strict=True):
+    passes = [of_one[0] for of_one in made]
+    if len({call.bit for call in passes}) < len(passes):
+        return None
+    module, given, place = passes[0].module, list(tensors_in(passes[0].inputs)), _returned_as(watch, passes[0], first)
+    for one, call in zip(meetings, passes, strict=True):
         own = list(tensors_in(call.inputs))
         alike = len(own) == len(given) > 0 and all(a is b for a, b in zip(own, given, strict=True))
-        if call.module is not module or not alike or not _returned(watch, call, one):
+        if call.module is not module or not alike or place is None or _returned_as(watch, call, one) != place:
             return None
     return replace(first, passes=len(meetings), bit=sum(one.bit for one in meetings))
 
 
-def _returned(watch: Watch, call: Call, meeting: Meeting) -> bool:
-    """Whether a prediction is what a call returned."""
+def _returned_as(watch: Watch, call: Call, meeting: Meeting) -> int | None:
+    """Which of the tensors that a call returned a prediction is; None where it is none of them."""
     outputs = [watch.poses.get(id(tensor)) for tensor in tensors_in(call.output)]
-    return any(pose is not None and pose.bit == meeting.bits[0] for pose in outputs)
+    places = (number for number, pose in enumerate(outputs) if pose is not None and pose.bit == meeting.bits[0])
+    return next(places, None)
 
 
 def _place(watch: Watch, tensor: Tensor) -> tuple[Tensor, Tensor] | None:

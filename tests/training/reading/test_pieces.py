@@ -176,3 +176,35 @@ def test_two_passes_of_one_network_are_read_as_the_first():
 def test_two_passes_that_differ_by_more_than_chance_stop(other):
     with pytest.raises(ValueError, match="several pairs"):
         run(lambda host, b, i: distance(host.net(b[0]), b[1]) + distance(other(host, b[0]), b[1]), build=with_dropout)
+
+
+class Refining(nn.Module):
+    """Returns two poses."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = net(), net()
+
+    def forward(self, x):
+        return [self.first(x), self.second(x)]
+
+
+def all_of_one_pass(host, x):
+    return host.net(x)
+
+
+def one_of_each_pass(host, x):
+    return [host.net(x)[0], host.net(x)[1]]
+
+
+def of_one_tensor(host, x):
+    return torch.stack(host.net(x)).unbind(0)
+
+
+@pytest.mark.parametrize("made", [all_of_one_pass, one_of_each_pass, of_one_tensor])
+def test_several_poses_of_one_network_are_no_repeated_passes(made):
+    def loss(host, b, i):
+        return sum(distance(pose, b[1]) for pose in made(host, b[0]))
+
+    with pytest.raises(ValueError, match="several pairs"):
+        run(loss, build=lambda host: setattr(host, "net", Refining()))
