@@ -38,6 +38,7 @@ def stop(how, monkeypatch, capsys):
     monkeypatch.setenv("INTERRUPT", how)
     if how.endswith("kill"):
         environment = {**os.environ, "PYTHONPATH": str(Path(seal_lightning.__file__).parents[1])}
+        environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # another number rounds otherwise
         command = "from seal_lightning.cli import main; main(['compare', '--config', 'config.yaml'])"
         assert subprocess.run([sys.executable, "-c", command], env=environment, capture_output=True).returncode == 9
         return
