@@ -154,7 +154,8 @@ class Results:
             if len(outcomes) > 1:
                 tables["Weights"] = weight_rows(outcomes), how_chosen(judged, chosen=chosen)
             if rivals is not None:
-                tables["Rivals"] = weight_rows(rivals.outcomes), about_rivals(rivals, judged.method)
+                rows = weight_rows({judged.method: judged, **rivals.outcomes})
+                tables["Rivals"] = rows, about_rivals(rivals, judged.method)
             config = self.store.manifest["config"]
             content = comparison_page(runs, judged, shown, config, tables=tables)
             files.append(self.store.write("report.html", lambda path: path.write_text(content, encoding="utf-8")))

@@ -54,7 +54,8 @@ def conclusion(
         describe_verdicts(judged.own_best, judged.as_predicted),
     ]
     if rivals is not None:
-        parts += [aligned(weight_rows(rivals.outcomes)), about_rivals(rivals, judged.method)]
+        outcomes = {judged.method: judged, **rivals.outcomes}
+        parts += [aligned(weight_rows(outcomes)), about_rivals(rivals, judged.method)]
     return "\n\n".join(parts)
 
 
