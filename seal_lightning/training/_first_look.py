@@ -11,6 +11,7 @@ from seal_lightning.functional import limb_symmetry_error
 from seal_lightning.functional.poses import segment_lengths
 from seal_lightning.loss.checks import check_poses
 from seal_lightning.skeleton import Skeleton
+from seal_lightning.training._unfelt import why_unfelt
 from seal_lightning.training._views import why_views
 from seal_lightning.training.batch import SealBatch
 
@@ -41,6 +42,7 @@ class FirstLook:
         self.skeleton = skeleton
         self.steps = 0
         self._confidence: bool | None = None
+        self._felt = False  # whether the forces of a step were looked at
 
     def __call__(self, read: SealBatch, given: Tensor | None = None) -> None:
         """Look at a step, if it is one of the two.
@@ -72,6 +74,24 @@ class FirstLook:
             self._look_at_truth(target, seen)
         else:
             self._look_at_unit(read.prediction.detach().float(), target, seen)
+
+    def at_forces(self, read: SealBatch, gradient: Tensor) -> None:
+        """Look once at where the host's loss pulls; warn of what is taken to count and feels no force.
+
+        Args:
+            read: What was read of a step.
+            gradient: The gradient of the host's loss at the prediction.
+        """
+        if self._felt or gradient.shape != read.prediction.shape:
+            return
+        self._felt = True
+        unfelt = why_unfelt(read, _seen(read), gradient, self.skeleton.names)
+        if unfelt is not None:
+            warnings.warn(
+                f"The loss of the first step does not pull {unfelt}, which are taken to count. If a mask that was not "
+                f"seen leaves them out, {_OVERRIDE} and return a `visibility` or `labelled` that does so, too.",
+                stacklevel=4,
+            )
 
     def trusts(self, keypoints: Tensor) -> bool:
         """Whether the third channel of what may be keypoints is a confidence; looked at once."""

@@ -152,6 +152,8 @@ class Joining:
         used = read.complete()
         if not again:
             model._seal_look(used, self.step.keypoints)
+        if gradient is not None and not model._seal_overridden:
+            model._seal_look.at_forces(read, gradient)
         model._seal_last = read.detach() if read is used else used.detach()
         at = None
         if place is not None and not (place.own and used.prediction is read.prediction):
