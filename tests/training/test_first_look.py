@@ -81,6 +81,36 @@ def test_a_third_coordinate_that_is_a_flag_is_no_depth(flags):
         said(torch.cat([BODIES[..., :2], third], -1))
 
 
+TURNS = torch.linalg.qr(draw(B, 3, 3))[0]
+DEPTHS = (BODIES[..., 2] - BODIES[..., 2].amin()) / (BODIES[..., 2].amax() - BODIES[..., 2].amin())
+CONFIDENCES = {
+    "any": torch.rand(B, J, generator=GENERATOR),
+    "one": torch.ones(B, J),
+    "of each joint": torch.rand(J, generator=GENERATOR).expand(B, J),
+    "hidden on the far side": 0.9 - 0.5 * (DEPTHS > 0.5).float() + 0.05 * torch.rand(B, J, generator=GENERATOR),
+    "of a joint or two": (torch.arange(J) > 1).float().expand(B, J),
+}
+
+
+def with_third(third, **masks):
+    keypoints_2d = torch.cat([BODIES[..., :2] / 10, third[..., None]], -1)
+    return said(BODIES @ TURNS, keypoints_2d, **masks)  # the truth may stand in another frame
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_a_depth_between_zero_and_one_is_no_confidence(noise):
+    depths = (DEPTHS + noise * torch.randn(B, J, generator=GENERATOR)).clamp(0, 1)
+    assert "third channel of the keypoints follows the place of the true joints" in with_third(depths)
+    hidden = torch.ones(B, J, dtype=torch.bool)
+    hidden[:4, 3] = False
+    assert "follows the place" in with_third(torch.where(hidden, depths, 0.0), visibility=hidden)
+
+
+@pytest.mark.parametrize("name", CONFIDENCES)
+def test_confidences_are_no_depths(name):
+    assert "third channel" not in with_third(CONFIDENCES[name])
+
+
 def images(poses, degrees):
     """Keypoints of poses (..., J, 3) that turn by so much, in a camera five metres away."""
     cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -88,7 +118,6 @@ def images(poses, degrees):
     return turned[..., :2] / (turned[..., 2:] + 12)
 
 
-TURNS = torch.linalg.qr(draw(B, 3, 3))[0]
 TURNED = BODIES @ TURNS
 
 
