@@ -103,8 +103,9 @@ class Joining:
             return None
         if found.unseen is not None and not overridden:
             model._seal_record.warn(
-                "The loss of this step cannot be followed, since it is compiled or a custom function: prediction and "
-                "truth are told by their shapes. Override `seal_batch(self, batch, inputs, output)` to be sure."
+                "The loss of this step cannot be followed, since it is compiled, a custom function, or made in a "
+                "network that is given the truth by name: prediction and truth are told by their shapes, and masks not "
+                "at all. Override `seal_batch(self, batch, inputs, output)` to be sure."
             )
         if found.stated is not None:
             return self._first(compared, read, None, True)

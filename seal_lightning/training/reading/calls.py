@@ -161,7 +161,7 @@ class Calls:
             return False
         return any(
             watch.made_of(tensor) & NETWORK
-            or tensor.dim() > 3  # an image
+            or _is_image(tensor)
             or any(watch.shapes.leading(tensor, n) is not None for n in (2, 3))
             for tensor in given
             if tensor is not truth
@@ -179,8 +179,11 @@ class Calls:
         if any(_may_be_truth(watch, tensor) for tensor in given) and any(_predicted(watch, tensor) for tensor in given):
             made_of |= OPAQUE  # a loss that was not looked into, since it was given its arguments by name
         bit = watch.new_bit()
+        # A network that is given its labels by name, which a hook on all modules is not told of, compares them unseen.
+        compares = named and any(_may_be_truth(watch, tensor) for tensor in tensors_in(inputs[-1]))
         for tensor in tensors_in(output):
             bits = watch.made_of(tensor) & ~OPAQUE
+            bits |= OPAQUE if compares and tensor.requires_grad and not tensor.dim() else 0
             if bits & BATCH and not tensor.requires_grad and not bits & NETWORK:
                 continue  # handed through
             known = watch.poses.get(id(tensor))
@@ -196,6 +199,11 @@ def _expect_our_hook() -> None:
     message = "Using `torch.compile\\(module\\)` when there are global hooks"
     if not any(pattern is not None and pattern.pattern == message for _, pattern, *_ in warnings.filters):
         warnings.filterwarnings("ignore", message)
+
+
+def _is_image(tensor: Tensor) -> bool:
+    """Whether it is a batch of images, or one of them."""
+    return tensor.dim() > 3 or (tensor.dim() == 3 and tensor.shape[0] in (1, 3) and min(tensor.shape[1:]) > 3)
 
 
 def _may_be_truth(watch: Watch, tensor: Tensor) -> bool:

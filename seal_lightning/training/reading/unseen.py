@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from seal_lightning.training.reading.calls import Call
 from seal_lightning.training.reading.choice import OVERRIDE
 from seal_lightning.training.reading.containers import tensors_in
-from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, Pose, Watch
+from seal_lightning.training.reading.watch import BATCH, NETWORK, NOISE, OPAQUE, Pose, Watch
 
 __all__ = ["read_unseen"]
 
@@ -54,9 +54,11 @@ def read_unseen(watch: Watch, calls: Sequence[Call], trained: bool) -> tuple[Pos
 
 
 def _compares(watch: Watch, call: Call) -> bool:
-    """Whether a module was given a prediction: it may be a loss, whose other inputs are truths."""
+    """Whether a module may be a loss, whose inputs are truths: it was given a prediction, or returned a loss."""
     inputs = tensors_in(call.inputs)
-    return any(watch.made_of(tensor) & NETWORK and watch.shapes.leading(tensor) is not None for tensor in inputs)
+    if any(watch.made_of(tensor) & NETWORK and watch.shapes.leading(tensor) is not None for tensor in inputs):
+        return True
+    return any(watch.made_of(tensor) & OPAQUE and not tensor.dim() for tensor in tensors_in(call.output))
 
 
 def _last(watch: Watch, poses: Sequence[Pose]) -> list[Pose]:
