@@ -80,8 +80,17 @@ class Meeting:
 
     @property
     def whole(self) -> bool:
-        """Whether all axes of all samples were compared."""
-        return self.axes == ALL_AXES and (None in self.rows or len(self.rows) == len(self.prediction))
+        """Whether all axes were compared."""
+        return self.axes == ALL_AXES
+
+    @property
+    def samples(self) -> Tensor | None:
+        """Which samples, or samples and frames, were compared; None for all of them."""
+        if self.compared is not None or None in self.rows or len(self.rows) == len(self.prediction):
+            return self.compared
+        samples = torch.zeros(len(self.prediction), dtype=torch.bool)
+        samples[[row for row in self.rows if row is not None]] = True
+        return samples.to(self.prediction.device)
 
     def joints(self, count: int) -> Tensor | None:
         """Which of so many joints were compared, (J,); None for all of them."""

@@ -193,7 +193,7 @@ class WatchedStep:
             counted = self.watch.weighings.counted(found.meeting, found.loss, leading)
             visibility, labelled = _both(visibility, counted.visibility), _both(labelled, counted.labelled)
             self.unread_masks = [one.weight for one in counted.unread]
-            if (compared := found.meeting.compared) is not None and compared.dim() == 1:
+            if (compared := found.meeting.samples) is not None and compared.dim() == 1:
                 labelled = _both(labelled, compared)
             elif compared is not None:
                 visibility = _both(visibility, compared[..., None].expand(*leading, shapes.joints))

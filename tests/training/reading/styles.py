@@ -289,12 +289,6 @@ def sample_by_sample(host, b, i):
 
 
 @style(SILENT)
-def only_some_samples(host, b, i):
-    p, y = host.net(b[0]), b[1]
-    return torch.stack([(p[n] - y[n]).norm(dim=-1).mean() for n in range(0, B, 2)]).mean()
-
-
-@style(SILENT)
 def only_two_axes(host, b, i):
     return F.l1_loss(host.net(b[0])[..., :2], b[1][..., :2])
 

@@ -135,6 +135,18 @@ def test_samples_that_the_loss_does_not_count_are_not_labelled():
         assert read.visibility is None
 
 
+@pytest.mark.parametrize("pieces", [lambda p: p, lambda p: p.unbind(0)])
+def test_samples_that_are_not_compared_are_not_labelled(pieces):
+    def loss(host, b, i):
+        p, y = host.uses(b["x"], host.net(b["x"]), b["y"])
+        errors = [distance(pieces(p)[n], pieces(y)[n]) for n in range(B) if b["known"][n]]
+        return torch.stack(errors).mean()
+
+    model, words = assert_read(loss, {"x": X, "y": Y, "known": KNOWN})
+    assert torch.equal(model._seal_last.labelled, KNOWN)
+    assert not words
+
+
 def test_one_mask_after_another_and_masks_of_two_terms():
     def both(host, b, i):
         return ((error(host(b[0]), b[1]) * b[2]).sum(1) * b[3]).sum()
