@@ -189,6 +189,7 @@ class Calls:
             known = watch.poses.get(id(tensor))
             watch.note(tensor, bits | made_of | bit, 0 if known is None else known.bit)
             posed = posed or id(tensor) in watch.poses
+        watch.layers.note(module, bit, batch=_of_batch_alone(watch, given, went_in), network=bool(went_in & NETWORK))
         posed = posed or self.all_kept or _of_more_joints(given, output)
         kept = (inputs, output) if posed else (None, None)
         self.found.append(Call(kept[0], kept[1], module, self.host, bit, named, _autocast(output), hooked, went_in))
@@ -204,6 +205,13 @@ def _expect_our_hook() -> None:
 def _is_image(tensor: Tensor) -> bool:
     """Whether it is a batch of images, or one of them."""
     return tensor.dim() > 3 or (tensor.dim() == 3 and tensor.shape[0] in (1, 3) and min(tensor.shape[1:]) > 3)
+
+
+def _of_batch_alone(watch: Watch, given: Sequence[Tensor], made_of: int) -> bool:
+    """Whether these are tensors of the batch from which no pose has to be predicted, as true rotations are."""
+    if not made_of & BATCH or made_of & NETWORK:
+        return False
+    return not any(watch.leading(tensor, 2) is not None or min(tensor.shape[2:], default=0) > 3 for tensor in given)
 
 
 def _may_be_truth(watch: Watch, tensor: Tensor) -> bool:

@@ -86,7 +86,9 @@ def find_keypoints(
             if all(watch.made_of(other.tensor) & bit for other in found.values()):
                 return [fit_of_all]
         if found:
-            return list(found.values())
+            fits, names = list(found.values()), sum(watch.names)
+            # Where a network carries a state on, what it was given of earlier frames comes first.
+            return fits if len({watch.made_of(one.tensor) & names for one in fits}) > 1 else fits[::-1]
     if refused is not None:
         raise ValueError(
             f"Expected the keypoints to have the frames of the prediction {leading}, or an odd number of which it is "

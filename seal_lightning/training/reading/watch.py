@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 from seal_lightning.training.reading.bits import BATCH, BY_AXIS, FIRST_BIT, NETWORK, NOISE, OPAQUE, RANDOM
 from seal_lightning.training.reading.containers import may_hold_arrays, named_tensors
 from seal_lightning.training.reading.hooks import Gates
+from seal_lightning.training.reading.layers import Layers
 from seal_lightning.training.reading.meeting import Meetings
 from seal_lightning.training.reading.operations import Kind, by_place, compared, kind_of, minus, name_of, selection
 from seal_lightning.training.reading.parts import Part, Parts, Pose
@@ -56,6 +57,7 @@ class Watch(TorchFunctionMode):
         self.poses = self.parts.poses
         self.meetings = Meetings(self)
         self.weighings = Weighings(self)
+        self.layers = Layers()
         self.takes = self.parts.takes
         self.stated: list[Stated] = []
         self.gates = Gates()
@@ -333,7 +335,8 @@ class Watch(TorchFunctionMode):
         """The bits of a selection, with the one for coordinates that stand in another order than in poses."""
         if self.shapes.by_axis(out):
             return made_of & ~BY_AXIS
-        flattened = in_order and out.numel() == source.numel() and self.shapes.by_axis(source)
+        in_a_row = out.shape[-1] > self.shapes.joints and out.shape[-1] % self.shapes.joints == 0
+        flattened = in_order and in_a_row and out.numel() == source.numel() and self.shapes.by_axis(source)
         return made_of | BY_AXIS if flattened else made_of
 
     def _hear(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

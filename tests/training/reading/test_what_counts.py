@@ -312,6 +312,25 @@ class Two(nn.Module):
         return self.net(torch.cat([one, other], -1))
 
 
+def test_a_state_that_is_carried_on_brings_the_keypoints_of_earlier_frames():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell, self.out = nn.GRUCell(2 * J, 8), nn.Linear(8, 3 * J)
+
+        def forward(self, x, state):
+            state = self.cell(x.flatten(1), state)
+            return self.out(state).view(-1, J, 3), state
+
+    def loss(host, b, i):
+        _, state = host.cell(b[0][:, 0], None)
+        prediction, _ = host.cell(b[0][:, 1], state.detach())
+        return distance(*host.uses(b[0][:, 1], prediction, b[1][:, 1]))
+
+    words = assert_right(loss, CLIPS, lambda host: setattr(host, "cell", Recurrent()))
+    assert any("2 may be its keypoints" in word for word in words)
+
+
 def test_two_keypoints_are_told():
     def loss(host, b, i):
         return distance(*host.uses(b[0], host.two(b[0], b[2]), b[1]))
