@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["BATCH", "BY_AXIS", "FIRST_BIT", "NETWORK", "NOISE", "OPAQUE", "RANDOM"]
+__all__ = ["BATCH", "BY_AXIS", "FIRST_BIT", "MOVED", "NETWORK", "NOISE", "OPAQUE", "RANDOM"]
 
 NETWORK = 1  # parameters, or what a network returned
 RANDOM = 2
@@ -10,4 +10,5 @@ BATCH = 4
 OPAQUE = 8  # something that was not followed: a compiled function, a custom `autograd.Function`
 NOISE = 16  # random numbers of its own shape were added, as a diffusion model does: no truth any more
 BY_AXIS = 32  # flat, with all x before all y: of the shape of flat poses, but none
-FIRST_BIT = 64
+MOVED = 64  # of errors: their axes may no longer be those of the poses, as where they are sorted
+FIRST_BIT = 128

@@ -25,7 +25,11 @@ OVERRIDE = (
 def meetings_in(watch: Watch, loss: Tensor | None) -> list[Meeting]:
     """The meetings that a loss is made from; all of the step where there is no loss, or one that was not followed."""
     made_of = None if loss is None else watch.made_of(loss)
-    return [meeting for meeting in watch.meetings if meeting.whole and (made_of is None or made_of & meeting.bit)]
+    return [
+        meeting
+        for meeting in watch.meetings
+        if (meeting.whole or meeting.crossed) and (made_of is None or made_of & meeting.bit)
+    ]
 
 
 def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> Meeting | None:
@@ -134,6 +138,11 @@ def _fed(watch: Watch, calls: Sequence[Call]) -> tuple[int, int]:
 
 
 def _as_it_met(watch: Watch, calls: Sequence[Call], meeting: Meeting) -> Meeting:
+    if meeting.crossed and None not in meeting.parts:
+        raise ValueError(
+            "Expected the loss to compare each joint with the same joint of the truth, but it compares some with "
+            f"others: {met(watch, calls, meeting)}. {OVERRIDE}, both in one order."
+        )
     if meeting.overwritten:
         raise ValueError(
             "Expected prediction and truth to stay what they were when the loss compared them, but one of them was "

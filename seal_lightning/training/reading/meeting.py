@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from seal_lightning.training.reading.bits import BATCH, BY_AXIS, NETWORK, NOISE, RANDOM
 from seal_lightning.training.reading.operations import ALL_AXES
-from seal_lightning.training.reading.parts import Part
+from seal_lightning.training.reading.parts import Part, same_places
 
 __all__ = ["Meeting", "Meetings", "version_of"]
 
@@ -51,6 +51,7 @@ class Meeting:
         truth: Likewise.
         operation: Name of the operation that compared them first.
         bit: Its bit: what comes out of the comparison, and so the loss, is made from it.
+        plain: The bit of its errors, all of them, before any of them is left out or weighed.
         made_of: Bits of all that the prediction is made from.
         truth_made_of: Bits of all that the truth is made from.
         bits: The bits of the values of prediction and truth.
@@ -60,6 +61,7 @@ class Meeting:
         versions: How often prediction and truth had been changed in place.
         parts: Parts of the prediction that were compared; None among them stands for all joints at once.
         compared: Samples, or samples and frames, that were compared, of leading dimensions; None for all of them.
+        crossed: Whether joints were compared with other joints, or samples with other samples.
         passes: How many predictions of one network and input met the truth; this is the first of them.
     """
 
@@ -67,6 +69,7 @@ class Meeting:
     truth: Tensor
     operation: str
     bit: int
+    plain: int
     made_of: int
     truth_made_of: int
     bits: tuple[int, int]
@@ -76,6 +79,7 @@ class Meeting:
     versions: tuple[int, int] = (0, 0)
     parts: list[Part | None] = field(default_factory=list)
     compared: Tensor | None = None
+    crossed: bool = False
     passes: int = 1
 
     @property
@@ -121,7 +125,8 @@ class Meetings:
     def __init__(self, watch: Any) -> None:
         self._watch: Callable[[], Any] = weakref.ref(watch)  # no circle: what a step holds is freed when it ends
         self._found: dict[tuple[int, int], Meeting] = {}
-        self.bits = 0
+        self.bits = 0  # of all meetings, those of plain errors among them
+        self.plain = 0
         self.misfits: list[tuple[int, ...]] = []  # shapes of what was compared and is no pose
         self.differences: dict[int, tuple[Tensor, int]] = {}  # prediction less truth, or a multiple of it
         self._multiples: dict[int, tuple[Tensor, Tensor]] = {}  # each with the pose that was multiplied
@@ -166,7 +171,7 @@ class Meetings:
         bit = self._meet(operation, part, true_part)
         if part.mask is None:
             return bit
-        masked: int = bit | watch.weighings.add(bit, tuple(part.mask.shape), part.mask)
+        masked: int = bit | watch.weighings.pick(bit, part.mask)
         return masked
 
     def moved(self, args: Any) -> int:
@@ -177,7 +182,7 @@ class Meetings:
                 continue
             made_of = self._watch().made_of(other)
             met = [meeting for meeting in self if known[1] & meeting.bit and not made_of & meeting.bit]
-            return sum(m.bit for m in met if made_of & (m.bits[0] | m.bits[1]))
+            return sum(m.bit | m.plain for m in met if made_of & (m.bits[0] | m.bits[1]))
         return 0
 
     def mix(self, args: Any, out: Tensor, weighed: bool) -> None:
@@ -231,18 +236,23 @@ class Meetings:
                 truth,
                 operation,
                 watch.new_bit(),
+                watch.new_bit(),
                 watch.made_of(prediction),
                 watch.made_of(truth),
                 bits,
                 get_gradient_edge(prediction) if prediction.requires_grad else None,
                 versions=(version_of(prediction) - (operation in _IN_PLACE), version_of(truth)),
             )
-            self.bits |= meeting.bit
-        if part.axes == true_part.axes and part.row == true_part.row:
+            self.bits |= meeting.bit | meeting.plain
+            self.plain |= meeting.plain
+        if not same_places(part, true_part):
+            meeting.crossed = True
+        elif part.axes == true_part.axes and part.row == true_part.row:
             meeting.axes |= part.axes
             meeting.rows.add(part.row)
             meeting.parts.append(None if part.taken is None else part)
-        return meeting.bit
+        whole = part.taken is None and true_part.taken is None and part.mask is None
+        return meeting.bit | meeting.plain if whole else meeting.bit
 
     def _misfit(self, one: Tensor, other: Tensor) -> int:
         """Note two equal shapes that are no poses of this skeleton, but perhaps of another."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -22,6 +23,7 @@ __all__ = [
     "minus",
     "name_of",
     "selection",
+    "with_lost_weight",
 ]
 
 
@@ -44,6 +46,9 @@ class Kind(IntEnum):
     LEAVES = 13  # becomes an array, which is not followed
     CONTRACTS = 14  # may weigh what it sums
     MIXES = 15  # lies between two tensors
+    PICKS = 16  # takes values by their places
+    LOSES = 17  # compares two tensors, and is told no more of how to weigh them
+    KEEPS = 18  # changes each value by itself, or sums over axes: what is left stands where it stood
 
 
 _NAMES = {
@@ -55,8 +60,8 @@ _NAMES = {
     Kind.SELECTS: (
         "__getitem__ view reshape flatten unflatten ravel squeeze unsqueeze transpose permute swapaxes swapdims "
         "moveaxis movedim select narrow unbind chunk split tensor_split index_select contiguous clone to float double "
-        "half bfloat16 type type_as detach expand expand_as view_as reshape_as alias cuda cpu t flip requires_grad_ "
-        "data"
+        "half bfloat16 type type_as detach expand expand_as view_as reshape_as alias cuda cpu t flip roll "
+        "requires_grad_ data"
     ),
     Kind.EMPTY: "empty_like zeros_like ones_like full_like new_empty new_zeros new_ones new_full new_tensor shape size",
     Kind.RANDOM: (
@@ -68,25 +73,37 @@ _NAMES = {
     Kind.SETS: "__setitem__",
     Kind.WEIGHS: (
         "mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ masked_select "
-        "div div_ __truediv__ __itruediv__ divide divide_ true_divide"
+        "div div_ __truediv__ __itruediv__ divide divide_ true_divide masked_scatter masked_scatter_ index_put "
+        "index_put_"
     ),
-    Kind.CONTRACTS: "einsum dot vdot inner matmul __matmul__ mv tensordot",
+    Kind.CONTRACTS: (
+        "einsum dot vdot inner matmul __matmul__ __rmatmul__ mm bmm mv tensordot linear linalg_vecdot baddbmm addbmm "
+        "addmm addmv addcmul addcmul_ addcdiv addcdiv_"
+    ),
     Kind.DIFFERS: "diff",
     Kind.GRADIENT: "grad",
     Kind.LEAVES: "numpy tolist __array__",
     Kind.MIXES: "lerp lerp_",
+    Kind.PICKS: "gather take take_along_dim",
+    Kind.KEEPS: (
+        "abs __abs__ absolute pow __pow__ square sqrt rsqrt norm linalg_norm linalg_vector_norm sum mean nansum "
+        "nanmean exp expm1 log log1p log2 relu tanh sigmoid softplus logsigmoid nan_to_num sin cos amax amin reciprocal"
+    ),
 }
 _KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()}
 # Of those that select, the ones that may leave values out, or change their order.
 _REARRANGE = (
     "__getitem__ transpose permute swapaxes swapdims moveaxis movedim select narrow unbind chunk split tensor_split "
-    "index_select expand expand_as t flip"
+    "index_select expand expand_as t flip roll"
 )
 _ORDERED = frozenset(_NAMES[Kind.SELECTS].split()) - frozenset(_REARRANGE.split())
 _PIECES = frozenset(("chunk", "split", "tensor_split"))
 _ALONG = _PIECES | {"select", "narrow", "index_select", "unbind"}
 # Names of operands, in the order in which operations take them.
-_OPERANDS = ("condition", "input", "tensor", "input1", "x1", "input2", "x2", "target", "other", "mask", "value")
+_OPERANDS = (
+    *("condition", "input", "tensor", "input1", "x1", "input2", "x2", "tensor1", "tensor2", "batch1", "batch2"),
+    *("mat1", "mat2", "mat", "vec", "target", "other", "mask", "value"),
+)
 ALL_AXES = 7  # bits of x, y and z
 
 
@@ -133,6 +150,16 @@ def by_place(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Sequence[A
         return args, kwargs
     left = {name: value for name, value in kwargs.items() if name not in by_name}
     return (*args, *(kwargs[name] for name in by_name)), left
+
+
+def with_lost_weight(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The arguments of `l1_loss`, with the weight that torch keeps from whoever watches it.
+
+    The function hands on what it was given, but for its `weight`, so that the loss would be another one for being
+    watched. It is found where the function keeps it: two calls up from the watch.
+    """
+    weight = kwargs.get("weight", sys._getframe(3).f_locals.get("weight"))
+    return kwargs if weight is None else {**kwargs, "weight": weight}
 
 
 def minus(args: Sequence[Any]) -> Tensor | None:

@@ -11,9 +11,12 @@ from torch import Tensor
 
 from seal_lightning.training.reading.operations import ALL_AXES, Selection
 from seal_lightning.training.reading.shapes import PoseShapes
-from seal_lightning.training.reading.takes import Take, joints_taken
+from seal_lightning.training.reading.takes import Take, joints_taken, other_rows, rows_taken, same_rows
 
-__all__ = ["Part", "Parts", "Pose"]
+__all__ = ["Part", "Parts", "Pose", "same_places"]
+
+
+_PLAIN = frozenset((int, slice, type(None), type(...)))
 
 
 @dataclass(eq=False, slots=True)
@@ -60,6 +63,24 @@ class Part:
         func, args, kwargs, source = self.taken
         own, before = joints_taken(func, args, kwargs, self.tensor, count), source.joints(count)
         return before if own is None else own
+
+
+def same_places(part: Part, other: Part) -> bool:
+    """Whether two parts are of the same samples, frames and joints in the same order, as far as that can be told."""
+    if part.taken is None or other.taken is None:
+        return True
+    (_, args, _, source), (_, other_args, _, other_source) = part.taken, other.taken
+    if source.taken is not None or other_source.taken is not None or args[0].shape[-1] != 3:
+        return True
+    index, other_index = (given[1] if len(given) > 1 else None for given in (args, other_args))
+    if type(index) is tuple and type(other_index) is tuple:
+        if _PLAIN.issuperset(map(type, index)) and index == other_index:
+            return True
+        if any(sum(isinstance(item, (Tensor, list)) for item in one) > 1 for one in (index, other_index)):
+            return True  # joints of their own for each sample
+    mine = rows_taken(*part.taken[:3], part.tensor, args[0].dim() - 1)
+    theirs = rows_taken(*other.taken[:3], other.tensor, args[0].dim() - 1)
+    return mine is None or theirs is None or same_rows(mine, theirs) or not other_rows(mine, theirs, args[0].shape)
 
 
 class Parts:
@@ -120,6 +141,12 @@ class Parts:
         self._found[id(out)] = Part(out, of.pose, how.axes, row, mask, taken)
         if displaced:
             self.displacements.add(id(out))
+
+    def pick(self, func: Any, args: Sequence[Any], kwargs: Any, out: Tensor) -> None:
+        """Note poses whose values were picked out of poses by their places."""
+        taken, part = self.poses.get(id(out)), self.of(args[0])
+        if taken is not None and part is not None:
+            self._take(func, args, kwargs, taken, part)
 
     def _of_joints(self, mask: Tensor, source: Tensor) -> bool:
         """Whether a mask names joints or coordinates: those of poses, or of poses whose joints are in one row."""

@@ -37,6 +37,7 @@ def put_together(watch: Watch, meetings: Sequence[Meeting]) -> Meeting | None:
         prediction=prediction,
         truth=truth,
         bit=sum(one.bit for one in meetings),
+        plain=0,  # what no piece of a mask names counts anyway
         made_of=watch.made_of(prediction),
         truth_made_of=watch.made_of(truth),
         bits=(watch.pose(prediction).bit, watch.pose(truth).bit),
@@ -66,7 +67,8 @@ def of_one_network(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeti
         alike = len(own) == len(given) > 0 and all(a is b for a, b in zip(own, given, strict=True))
         if call.module is not module or not alike or place is None or _returned_as(watch, call, one) != place:
             return None
-    return replace(first, passes=len(meetings), bit=sum(one.bit for one in meetings))
+    bit, plain = sum(one.bit for one in meetings), sum(one.plain for one in meetings)
+    return replace(first, passes=len(meetings), bit=bit, plain=plain)
 
 
 def _returned_as(watch: Watch, call: Call, meeting: Meeting) -> int | None:

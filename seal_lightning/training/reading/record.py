@@ -86,16 +86,17 @@ class Record:
             )
 
     def _look_at_mask(self, mask: Tensor) -> None:
-        """Look once, of each shape, whether a weight leaves something out of which it cannot be told what it is."""
+        """Look once, of each shape, whether a weight or places leave something out of which it cannot be told what."""
         shape = tuple(mask.shape)
         if shape in self._masks:
             return
         self._masks.add(shape)
-        if bool((mask == 0).any()) and not bool((mask == 0).all()):
+        places = not mask.is_floating_point() and bool((mask > 1).any())
+        if places or (bool((mask == 0).any()) and not bool((mask == 0).all())):
             self.warn(
-                f"The loss weighs its errors by numbers of the batch {shape}, some of which are zero: which joints or "
-                "samples these are cannot be told, and all are taken to count. Override `seal_batch(self, batch, "
-                "inputs, output)` and return a `visibility` or `labelled` that says which do."
+                f"The loss weighs or picks errors by numbers of the batch {shape}: which joints or samples it leaves "
+                "out cannot be told, and all are taken to count. Override `seal_batch(self, batch, inputs, output)` "
+                "and return a `visibility` or `labelled` that says which do."
             )
 
     def sat_out(self, step: WatchedStep, automatic: bool) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.reading.calls import Call, Calls
 from seal_lightning.training.reading.choice import choose, made_by, meetings_in
+from seal_lightning.training.reading.counted import counted
 from seal_lightning.training.reading.keypoints import find_keypoints
 from seal_lightning.training.reading.masks import find_mask
 from seal_lightning.training.reading.meeting import Meeting
@@ -190,9 +191,10 @@ class WatchedStep:
         labelled = find_mask("labelled", self.batch, leading[:1])
         if found.meeting is not None:
             visibility = _both(visibility, self._compared(found.meeting, leading))
-            counted = self.watch.weighings.counted(found.meeting, found.loss, leading)
-            visibility, labelled = _both(visibility, counted.visibility), _both(labelled, counted.labelled)
-            self.unread_masks = [one.weight for one in counted.unread]
+            weighings = self.watch.weighings.found
+            what = counted(weighings, found.meeting, found.loss, leading, shapes.joints, self._root)
+            visibility, labelled = _both(visibility, what.visibility), _both(labelled, what.labelled)
+            self.unread_masks = [one.weight for one in what.unread]
             if (compared := found.meeting.samples) is not None and compared.dim() == 1:
                 labelled = _both(labelled, compared)
             elif compared is not None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
 
 from seal_lightning.training.reading.operations import argument, name_of
 
-__all__ = ["Take", "joints_taken", "rows_taken", "same_rows"]
+__all__ = ["Take", "joints_taken", "other_rows", "rows_taken", "same_rows"]
 
 _ALL = slice(None)
 
@@ -56,6 +56,13 @@ def rows_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, lea
         return _of_index(args[1], source.dim(), leading)
     if name == "flip":
         return _flipped(args, kwargs, leading)
+    if name == "roll":
+        return _rolled(args, kwargs, leading)
+    if name in ("gather", "take_along_dim"):
+        dim = argument(args, kwargs, 1 if name == "gather" else 2, "dim", None)
+        if dim is None or dim % source.dim() < leading:
+            _refuse()
+        return None
     if name not in ("select", "narrow", "index_select", "unbind", "chunk", "split", "tensor_split"):
         return None
     dim = argument(args, kwargs, 2 if name in ("chunk", "split", "tensor_split") else 1, "dim", 0)
@@ -81,6 +88,17 @@ def _flipped(args: Sequence[Any], kwargs: Any, leading: int) -> tuple[Any, ...] 
     return (*[_ALL] * turned[0], list(range(args[0].shape[turned[0]]))[::-1]) if len(turned) == 1 else None
 
 
+def _rolled(args: Sequence[Any], kwargs: Any, leading: int) -> tuple[Any, ...] | None:
+    """The one leading dimension that is shifted, as an index."""
+    shift, dim = argument(args, kwargs, 1, "shifts", 0), argument(args, kwargs, 2, "dims", None)
+    (shift,), (dim,) = (one if isinstance(one, (tuple, list)) and len(one) == 1 else (one,) for one in (shift, dim))
+    if not isinstance(shift, int) or not isinstance(dim, int):
+        _refuse()
+    dim %= args[0].dim()
+    size = args[0].shape[dim]
+    return (*[_ALL] * dim, [(place - shift) % size for place in range(size)]) if dim < leading else None
+
+
 def joints_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, joints: int) -> Tensor | None:
     """Which of so many joints a selection takes, (J,); None where it takes all, or that cannot be told."""
     shape = args[0].shape
@@ -102,6 +120,25 @@ def same_rows(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     return all(a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and a == b) for a, b in pairs)
 
 
+def other_rows(one: tuple[Any, ...], other: tuple[Any, ...], shape: Sequence[int]) -> bool:
+    """Whether two indices into tensors of one shape take other places, or take them in another order."""
+    places = [
+        [_places(item, size) for item, size in zip(index, shape, strict=False)] for index in (one, other) if len(index)
+    ]
+    return any(a is not None and b is not None and a != b for a, b in zip(*places, strict=False))
+
+
+def _places(item: Any, size: int) -> list[int] | None:
+    """The places that an item of an index takes along an axis; None where that cannot be told."""
+    if isinstance(item, slice):
+        return list(range(*item.indices(size)))
+    if isinstance(item, Tensor):  # no look at another device's values
+        item = item.tolist() if item.dim() == 1 and item.device.type == "cpu" and item.dtype != torch.bool else None
+    items = [item] if type(item) is int else item
+    whole = isinstance(items, (list, tuple, range)) and all(type(one) is int for one in items)
+    return [one % size for one in items] if whole else None
+
+
 def _of_index(index: Any, dims: int, leading: int) -> tuple[Any, ...] | None:
     items = list(index) if isinstance(index, tuple) else [index]
     if any(item is None for item in items):
@@ -118,4 +155,21 @@ def _of_index(index: Any, dims: int, leading: int) -> tuple[Any, ...] | None:
             break
         kept.append(item)
         axes += width
+    if all(any(isinstance(item, (Tensor, list)) for item in some) for some in (kept, items[len(kept) :])):
+        return _of_pairs(kept)
     return None if all(isinstance(item, slice) and item == _ALL for item in kept) else tuple(kept)
+
+
+def _of_pairs(rows: Sequence[Any]) -> tuple[Any, ...]:
+    """The samples of an index that picks joints of its own for each sample, as ``pose[samples[:, None], joints]``."""
+    first = rows[0]
+    if len(rows) > 1 or not isinstance(first, Tensor) or first.dim() != 2 or first.shape[1] != 1:
+        _refuse()
+    return (first[:, 0],)
+
+
+def _refuse() -> NoReturn:
+    raise ValueError(
+        "Expected to tell from which samples poses are taken, but the step picks or moves samples and joints at once. "
+        "Override `seal_batch(self, batch, inputs, output)` and `return SealBatch(keypoints_2d, prediction, target)`."
+    )

@@ -11,12 +11,21 @@ from torch import Tensor, nn
 from torch.compiler import is_compiling
 from torch.overrides import TorchFunctionMode
 
-from seal_lightning.training.reading.bits import BATCH, BY_AXIS, FIRST_BIT, NETWORK, NOISE, OPAQUE, RANDOM
+from seal_lightning.training.reading.bits import BATCH, BY_AXIS, FIRST_BIT, MOVED, NETWORK, NOISE, OPAQUE, RANDOM
 from seal_lightning.training.reading.containers import may_hold_arrays, named_tensors
 from seal_lightning.training.reading.hooks import Gates
 from seal_lightning.training.reading.layers import Layers
 from seal_lightning.training.reading.meeting import Meetings
-from seal_lightning.training.reading.operations import Kind, by_place, compared, kind_of, minus, name_of, selection
+from seal_lightning.training.reading.operations import (
+    Kind,
+    by_place,
+    compared,
+    kind_of,
+    minus,
+    name_of,
+    selection,
+    with_lost_weight,
+)
 from seal_lightning.training.reading.parts import Part, Parts, Pose
 from seal_lightning.training.reading.shapes import PoseShapes, fitting
 from seal_lightning.training.reading.stated import CRITERION, Stated, stated
@@ -29,9 +38,12 @@ _OTHER, _MEETS, _ADDS, _SELECTS = Kind.OTHER, Kind.MEETS, Kind.ADDS, Kind.SELECT
 _EMPTY, _RANDOM, _HOOKS, _NEGATES = Kind.EMPTY, Kind.RANDOM, Kind.HOOKS, Kind.NEGATES
 _SETS, _SPEAKS, _WEIGHS, _DIFFERS = Kind.SETS, Kind.SPEAKS, Kind.WEIGHS, Kind.DIFFERS
 _GRADIENT, _LEAVES, _CONTRACTS, _MIXES = Kind.GRADIENT, Kind.LEAVES, Kind.CONTRACTS, Kind.MIXES
+_PICKS, _KEEPS, _LOSES = Kind.PICKS, Kind.KEEPS, Kind.LOSES
 _SUMMING = (_ADDS, _MEETS, _MIXES)
 _LOOKED_AT_AS_NUMBERS = (_MEETS, _SELECTS, _CONTRACTS)  # though a single number comes out
-_WEIGHING, _SCALING = (_WEIGHS, _SETS, _CONTRACTS), (_WEIGHS, _NEGATES, _CONTRACTS)
+_MAY_WEIGH_NUMBERS = (_WEIGHS, _OTHER)
+_IN_PLACE = (_KEEPS, _ADDS, _MEETS, _WEIGHS, _NEGATES, _MIXES, _SETS)  # leave errors where they stood
+_WEIGHING, _SCALING = (_WEIGHS, _SETS, _CONTRACTS, _MIXES), (_WEIGHS, _NEGATES, _CONTRACTS)
 _NO_COORDINATES = frozenset((torch.bool, torch.complex64, torch.complex128))
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, slice, type(None), torch.dtype))  # a quick look at arguments
 
@@ -149,26 +161,23 @@ class Watch(TorchFunctionMode):
             return self.gates.register(func, args, kwargs or {})
         if kind is _SPEAKS:
             return self._hear(func, args, kwargs or {})
+        if kind is _LOSES:
+            kind, kwargs = _MEETS, with_lost_weight(kwargs or {})
         out = func(*args, **kwargs) if kwargs else func(*args)
         if kind is _EMPTY:
             return out
         if kwargs and len(args) < 3:
             args, kwargs = by_place(args, kwargs)
-        made_of = RANDOM if kind is _RANDOM else self._all(args)
+        made_of = RANDOM if kind is _RANDOM else self.all_of(args)
         if kwargs and kind is not _RANDOM:
-            made_of |= self._all(kwargs.values())
+            made_of |= self.all_of(kwargs.values())
         if made_of:
             if isinstance(out, Tensor):
                 if out.dim() or kind in _LOOKED_AT_AS_NUMBERS:
                     self._follow(func, kind, args, kwargs, out, 0, made_of)
                 else:  # a number, as most of what is added up to a loss
-                    if (
-                        kind is _WEIGHS
-                        and len(args) == 2
-                        and isinstance(args[0], Tensor)
-                        and isinstance(args[1], Tensor)
-                    ):
-                        made_of |= self.weighings.weigh(name_of(func), args)
+                    if made_of & self.meetings.bits and kind in _MAY_WEIGH_NUMBERS and _several(args):
+                        made_of = self._weighed(func, kind, args, kwargs, made_of)
                     self._keep(out, self._trained(out, made_of))
             elif kind is _SETS:
                 self._follow(func, kind, args, kwargs, args[0], 0, made_of)
@@ -197,10 +206,10 @@ class Watch(TorchFunctionMode):
         difference, displaced = 0, False
         if kind is _SELECTS:
             if len(args) > 1 and isinstance(args[1], Tensor):
-                made_of = self._by_tensor(func, args, kwargs, made_of)
-            elif len(args) > 1 and type(args[1]) is tuple and args[1] and isinstance(args[1][0], Tensor):
-                made_of |= self.weighings.pick(args[0], args[1])
-        elif kind is not _OTHER:
+                made_of = self._by_tensor(func, args, kwargs, number, made_of)
+            elif made_of & self.meetings.bits and out.numel() < args[0].numel():
+                made_of = self._taken(func, args, kwargs, number, made_of)
+        elif kind is not _KEEPS:
             made_of, difference, displaced = self._look(func, kind, args, kwargs, made_of)
         made_of = self._trained(out, made_of)
         known = self._made.get(id(out))
@@ -216,14 +225,16 @@ class Watch(TorchFunctionMode):
                 self.meetings.differences[id(out)] = out, difference
             if displaced or self.parts.only_displacements(args):
                 self.parts.displace(args, out)
-            elif kind is not _OTHER:
+            elif kind is _PICKS:
+                self.parts.pick(func, args, kwargs, out)
+            elif kind is not _OTHER and kind is not _KEEPS:
                 self._remember(kind, args, kwargs, out, made_of)
 
     def _keep(self, out: Tensor, made_of: int) -> None:
         """Note what a number is made from, or what else a tensor is, that was changed in place."""
         known = self._made.get(id(out))
         if known is not None and known[0]() is out:
-            made_of |= known[1]
+            made_of |= known[1] & ~self.meetings.plain  # errors that were weighed in place are plain no more
         self._made[id(out)] = weakref.ref(out), made_of
 
     def _change(self, out: Tensor) -> None:
@@ -253,20 +264,37 @@ class Watch(TorchFunctionMode):
             one, other = compared(kind is _ADDS, args, kwargs, self._negated)
             if one is not None:
                 difference = self.meetings.compare(name_of(func), one, other) if made_of & NETWORK else 0
+                if difference and kwargs and isinstance(weight := kwargs.get("weight"), Tensor):
+                    difference = self.weighings.by_argument(weight, tuple(one.shape), difference)
                 displaced = not difference and self.parts.of_one(one, other)
             elif self.meetings.differences and kind is _ADDS:
                 made_of &= ~self.meetings.moved(args)
             if made_of & RANDOM:
                 made_of |= self._noise(args)
             return made_of | difference, difference, displaced
-        if kind is _MIXES:
-            return made_of | (self._noise(args) if made_of & RANDOM else 0), 0, False
         if kind is _GRADIENT and len(args) > 1 and not kwargs.get("create_graph"):
-            return self._all(args[1:2]), 0, False  # a direction among the values of what it is taken by
+            return self.all_of(args[1:2]), 0, False  # a direction among the values of what it is taken by
+        if kind is _MIXES and made_of & RANDOM:
+            made_of |= self._noise(args)
         if kind in _WEIGHING and made_of & BATCH and made_of & NETWORK:
-            made_of |= self.weighings.weigh(name_of(func), args)
+            made_of = self._weighed(func, kind, args, kwargs, made_of)
+        elif made_of & self.meetings.bits and (kind is _OTHER or kind is _PICKS):
+            made_of = self._weighed(func, kind, args, kwargs, made_of) | MOVED
         difference = self.meetings.scaled(args) if kind in _SCALING else 0
         return made_of, difference, kind is _DIFFERS
+
+    def _weighed(self, func: Any, kind: Kind, args: Sequence[Any], kwargs: Any, made_of: int) -> int:
+        """Bits of what comes out, with that of the weighing of errors or poses, if it is one."""
+        if kind is _PICKS:
+            return self._taken(func, args, kwargs, 0, made_of)
+        if kind is _OTHER:
+            return made_of | self.weighings.merge(name_of(func), (*args, *kwargs.values()) if kwargs else args)
+        return self.weighings.weigh(name_of(func), args, kwargs or {}, made_of)
+
+    def _taken(self, func: Any, args: Sequence[Any], kwargs: Any, number: int, made_of: int) -> int:
+        """Bits of errors that are taken out of others."""
+        bit = self.weighings.take(func, args, kwargs or {}, number)
+        return made_of & ~self.meetings.plain | bit | MOVED if bit else made_of | MOVED
 
     def _remember(self, kind: Kind, args: Sequence[Any], kwargs: Any, out: Tensor, made_of: int) -> None:
         """Note what else is asked of a tensor later on: whether it is noise, a sum or a multiple of poses."""
@@ -284,18 +312,19 @@ class Watch(TorchFunctionMode):
         elif kind in _SUMMING and sum(id(value) in self.poses for value in args[:2]) == 2:
             if not made_of & NETWORK:
                 self.sums |= pose.bit
-            elif kind is not _MEETS:
+            elif kind is not _MEETS and (kind is not _MIXES or not self.all_of(args[2:]) & BATCH):  # here or there
                 self.meetings.mix(args, out, kind is _MIXES or "alpha" in (kwargs or ()))
 
-    def _by_tensor(self, func: Any, args: Sequence[Any], kwargs: Any, made_of: int) -> int:
+    def _by_tensor(self, func: Any, args: Sequence[Any], kwargs: Any, number: int, made_of: int) -> int:
         """Bits of a selection by a tensor: of one of numbers, the type or shape is taken and not the values."""
-        if args[1].is_floating_point():
-            made_of = self._all(args[:1]) | (self._all(kwargs.values()) if kwargs else 0)
-        if made_of & BATCH and made_of & NETWORK:
-            made_of |= self.weighings.weigh(name_of(func), args) or self.weighings.pick(args[0], args[1])
-        return made_of
+        index = args[1]
+        if index.is_floating_point():
+            return self.all_of(args[:1]) | (self.all_of(kwargs.values()) if kwargs else 0)
+        if index.dtype in (torch.bool, torch.uint8) and made_of & NETWORK:
+            return self.weighings.weigh(name_of(func), args, kwargs or {}, made_of)
+        return self._taken(func, args, kwargs, number, made_of) if made_of & self.meetings.bits else made_of
 
-    def _all(self, values: Iterable[Any]) -> int:
+    def all_of(self, values: Iterable[Any]) -> int:
         """Bits of all tensors among the arguments of an operation."""
         bits, made = 0, self._made
         for value in values:
@@ -305,7 +334,7 @@ class Watch(TorchFunctionMode):
             elif isinstance(value, Tensor):
                 bits |= self.made_of(value)
             elif isinstance(value, (tuple, list)) and not _WITHOUT_TENSORS.issuperset(map(type, value)):
-                bits |= self._all(value)
+                bits |= self.all_of(value)
         return bits
 
     def _noise(self, args: Sequence[Any]) -> int:
@@ -320,6 +349,8 @@ class Watch(TorchFunctionMode):
         source = args[0]
         part, whole = self.part(source), self.poses.get(id(source))
         how = selection(func, args, kwargs, number, 0 if part is None else part.axes)
+        if not how.in_order and made_of & self.meetings.bits:
+            made_of |= MOVED
         if made_of & BY_AXIS or (whole is None and how.in_order):
             made_of = self._order(source, out, made_of, how.in_order)
         if whole is None or not how.in_order or out.numel() != source.numel():
@@ -351,9 +382,15 @@ class Watch(TorchFunctionMode):
         out: Tensor = func(*args, **kwargs)
         bit = self.new_bit()
         self.stated.append(stated(func, args, kwargs, bit))
-        self.note(out, bit | self._all((*args, *kwargs.values())) | NETWORK)
+        self.note(out, bit | self.all_of((*args, *kwargs.values())) | NETWORK)
         return out
+
+
+def _several(args: Sequence[Any]) -> bool:
+    """Whether an operation may have several tensors among its operands."""
+    return isinstance(args[0], (tuple, list)) or (len(args) > 1 and isinstance(args[1], Tensor))
 
 
 _BACKWARD: Any = Tensor.backward
 _KINDS = dict.fromkeys([*CRITERION, _BACKWARD], _SPEAKS)
+_KINDS[torch.nn.functional.l1_loss] = _LOSES

@@ -1,59 +1,24 @@
-"""Which joints and samples a loss counts: what the host weighs, picks or fills its errors or poses with."""
+"""What the host weighs, picks or fills its errors or poses with, so that it can be told which of them count."""
 
 from __future__ import annotations
 
 import functools
 import operator
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from seal_lightning.training.reading.bits import BATCH, NETWORK
-from seal_lightning.training.reading.mask_pieces import PieceOfMask, piece_of_mask, together
+from seal_lightning.training.reading.bits import BATCH, MOVED, NETWORK, RANDOM
+from seal_lightning.training.reading.counted import Weighing
+from seal_lightning.training.reading.operands import CHOICES, operands, summed
+from seal_lightning.training.reading.spread import spreads
 
-if TYPE_CHECKING:
-    from seal_lightning.training.reading.meeting import Meeting
+__all__ = ["Weighings"]
 
-__all__ = ["Counted", "Weighings"]
-
-_PRODUCTS = frozenset(["mul", "mul_", "__mul__", "__rmul__", "__imul__", "multiply", "multiply_"])
-_CONTRACTIONS = frozenset(["dot", "vdot", "inner", "matmul", "__matmul__", "mv"])
-_FILLS = frozenset(["masked_fill", "masked_fill_", "__setitem__"])
-
-
-class Weighing(NamedTuple):
-    """Errors, or poses, to which a part of the batch said which of them count.
-
-    Args:
-        bit: Its bit: what comes out is made from it.
-        made_of: Bits of what was weighed.
-        shape: Its shape.
-        weight: Bool, or numbers of which zero stands for what does not count; of a shape that spreads over ``shape``.
-        left_out: Whether the weight names what does not count.
-    """
-
-    bit: int
-    made_of: int
-    shape: tuple[int, ...]
-    weight: Tensor
-    left_out: bool
-
-
-class Counted(NamedTuple):
-    """What counts: joints ``(..., J)``, or samples ``(B,)``; None for all.
-
-    Args:
-        visibility: Of the joints.
-        labelled: Of the samples.
-        unread: Weighings of which it cannot be told what they count.
-    """
-
-    visibility: Tensor | None = None
-    labelled: Tensor | None = None
-    unread: tuple[Weighing, ...] = ()
+_GROUPS = frozenset(("scatter_add", "index_add", "scatter_reduce", "bincount"))  # sums by groups leave nothing out
 
 
 class Weighings:
@@ -65,187 +30,184 @@ class Weighings:
 
     def __init__(self, watch: Any) -> None:
         self._watch: Callable[[], Any] = weakref.ref(watch)  # no circle: what a step holds is freed when it ends
-        self._found: list[Weighing] = []
+        self.found: list[Weighing] = []
+        self.bits = 0
 
-    def weigh(self, name: str, args: Sequence[Any]) -> int:
-        """Look at an operation; return the bit of its weighing, 0 where it is none."""
-        for weighed, weight, left_out in _operands(name, args):
-            if self._weighs(weighed, weight):
-                bits = self._watch().made_of(weighed)
-                return self.add(bits, tuple(weighed.shape), _aligned(name, weight, weighed), left_out)
-        return 0
-
-    def pick(self, errors: Tensor, index: Any) -> int:
-        """Look at an index into errors, of the places that `nonzero` or `where` found; return the weighing's bit."""
-        items, watch = index if type(index) is tuple else (index,), self._watch()
-        bits = watch.made_of(errors)
-        for item in items if bits & watch.meetings.bits else (None,):
-            places = isinstance(item, Tensor) and item.dtype == torch.int64 and item.dim() == 1
-            if not places or not watch.made_of(item) & BATCH or watch.made_of(item) & NETWORK:
-                return 0
-        mask = torch.zeros(errors.shape[: len(items)], dtype=torch.bool, device=errors.device)
-        mask[items] = True
-        return self.add(bits, tuple(errors.shape), mask.reshape(*mask.shape, *[1] * (errors.dim() - mask.dim())))
-
-    def add(self, made_of: int, shape: tuple[int, ...], weight: Tensor, left_out: bool = False) -> int:
-        """Note a weighing; return its bit."""
-        bit: int = self._watch().new_bit()
-        self._found.append(Weighing(bit, made_of, shape, weight, left_out))
-        return bit
-
-    def counted(self, meeting: Meeting, loss: int, leading: tuple[int, ...]) -> Counted:
-        """What counts in the comparison of a pair.
-
-        One weighing after another leaves what both count; of several terms of the loss, what one of them counts.
+    def weigh(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], made_of: int) -> int:
+        """Look at an operation that may weigh errors or poses.
 
         Args:
-            meeting: The pair.
-            loss: Bits of all that the loss is made from.
-            leading: Leading dimensions of the prediction.
-        """
-        joints = self._watch().shapes.joints
-        of_pair = [
-            one
-            for one in self._found
-            if loss & one.bit and (one.made_of & meeting.bit or meeting.made_of & one.bit)
-            if not self._is_truth(one.weight, meeting)
-        ]
-        mine = self._of_pieces(of_pair, leading, joints)
-        apart = sum(one.bit for one, _ in mine)
-        unread = []
-        for one in of_pair:
-            if one.bit & apart:
-                continue
-            if (mask := _mask(one, leading, joints)) is not None:
-                mine.append((one, mask))
-            elif one.made_of & meeting.bit and _spreads(one.weight, one.shape):
-                unread.append(one)
-        total = None
-        for last, mask in mine:
-            if any(other.made_of & last.bit for other, _ in mine):
-                continue
-            for earlier, before in mine:
-                mask = mask & before if last.made_of & earlier.bit else mask
-            total = mask if total is None else total | mask
-        if total is None:
-            return Counted(unread=tuple(unread))
-        if total.numel() == total.shape[0]:
-            return Counted(labelled=total.reshape(-1).expand(leading[0]), unread=tuple(unread))
-        return Counted(visibility=total.expand(*leading, joints), unread=tuple(unread))
+            name: Its name.
+            args: Its positional arguments.
+            kwargs: Its arguments by name.
+            made_of: Bits of all that went in.
 
-    def _of_pieces(
-        self, weighings: Sequence[Weighing], leading: tuple[int, ...], joints: int
-    ) -> list[tuple[Weighing, Tensor]]:
-        """Weighings by pieces of one mask, as one weighing by all of it."""
-        apart: dict[tuple[Any, ...], list[tuple[Weighing, PieceOfMask]]] = {}
-        for one in weighings:
-            piece = piece_of_mask(one.weight, leading, joints)
-            if piece is not None:
-                key = id(one.weight._base), piece.whole.storage_offset(), one.left_out
-                apart.setdefault(key, []).append((one, piece))
-        found = []
-        for members in apart.values():
-            first, bits = members[0][0], sum(one.bit for one, _ in members)
-            mask = together([piece for _, piece in members], first.left_out)
-            if mask is not None:
-                made_of = functools.reduce(operator.or_, (one.made_of for one, _ in members))
-                found.append((first._replace(bit=bits, made_of=made_of & ~bits), mask))
-        return found
+        Returns:
+            Bits of what comes out.
+        """
+        found = None
+        for one in operands(name, args, kwargs):
+            if self._weighs(one[0], one[1]):
+                if found is not None:
+                    found = None  # of two errors the one here, and the other there
+                    break
+                found = one
+                if name not in CHOICES:
+                    break
+        bit, weighed = 0, None
+        if found is not None:
+            bit, weighed = self._of_operands(*found), found[0]
+        elif name == "__setitem__":
+            bit, weighed = self._overwritten(args), args[0]
+        if not bit and not made_of & self.bits:
+            return made_of
+        plain: int = self._watch().meetings.plain
+        return made_of & ~plain | bit | self._left_plain(name, args, weighed if bit else None)
+
+    def _left_plain(self, name: str, args: Sequence[Any], weighed: Tensor | None) -> int:
+        """Of the bits of plain errors, those that come out of an operation unweighed."""
+        watch = self._watch()
+        bits, plain = watch.meetings.bits, watch.meetings.plain
+        added, products = summed(name, args)
+        left: int = watch.all_of(added) & plain
+        for factors in products:
+            if weighed is not None and any(factor is weighed for factor in factors):
+                continue
+            made_of = [watch.made_of(factor) for factor in factors if isinstance(factor, Tensor)]
+            errors = [one & plain for one in made_of if one & bits]
+            left |= functools.reduce(operator.and_, errors) if errors else 0
+        return left
+
+    def _of_operands(
+        self, weighed: Tensor, weight: Tensor, left_out: bool, aligned: Callable[[], Tensor | None] | None
+    ) -> int:
+        spread = weight if aligned is None else aligned()
+        if spread is None:
+            return self._add(weighed, weight, weight, told=False)
+        if weighed._base is not None and self._in_place(weighed) and spreads(spread, tuple(weighed.shape)):
+            counted = ((spread != 0) != left_out).expand(weighed.shape)
+            return self._of_places(weighed, _numbers(weighed, [weight]), counted, said=weight)
+        return self._add(weighed, weight, spread, left_out=left_out)
+
+    def merge(self, name: str, args: Sequence[Any]) -> int:
+        """Look at an operation of errors and numbers of the batch of which it cannot be told what it leaves out."""
+        values = [value for arg in args for value in (arg if isinstance(arg, (tuple, list)) else (arg,))]
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        for errors in [one for one in tensors if self._errors(one)][: name not in _GROUPS]:
+            for weight in tensors:
+                if self._watch().made_of(weight) & BATCH and self._weighs(errors, weight):
+                    return self._add(errors, weight, weight, told=False)
+        return 0
+
+    def take(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], number: int = 0) -> int:
+        """Look at errors that are taken out of others, by their places or by a mask; return the weighing's bit.
+
+        Args:
+            func: The selecting function.
+            args: Its positional arguments, the errors first.
+            kwargs: Its arguments by name.
+            number: Which of its outputs.
+        """
+        watch, errors = self._watch(), args[0]
+        by = watch.all_of((*args[1:], *kwargs.values()))
+        if by & NETWORK:
+            return 0  # by the errors themselves, as where the largest are taken
+        if not self._in_place(errors):
+            return 0
+        taken = func(_numbers(errors, args[1:]), *args[1:], **kwargs)
+        return self._of_places(errors, taken if isinstance(taken, Tensor) else taken[number], chosen=not by & BATCH)
+
+    def pick(self, bit: int, mask: Tensor) -> int:
+        """Note a mask of joints by which what is compared was picked; return the weighing's bit.
+
+        Args:
+            bit: The bit of the meeting.
+            mask: The mask.
+        """
+        return self._note(Weighing(0, bit, tuple(mask.shape), mask))
+
+    def by_argument(self, weight: Tensor, shape: tuple[int, ...], made_of: int) -> int:
+        """Note the weight that a loss function was given; return the bits of what comes out.
+
+        Args:
+            weight: The weight.
+            shape: Of what is compared.
+            made_of: Bits of the meeting.
+        """
+        if not self._watch().made_of(weight) & BATCH:
+            return made_of
+        plain: int = self._watch().meetings.plain
+        return made_of & ~plain | self._note(Weighing(0, made_of, shape, weight))
+
+    def _overwritten(self, args: Sequence[Any]) -> int:
+        """Look at errors of which the step overwrites some with a number."""
+        errors, index, value = args
+        if isinstance(value, Tensor) or not self._errors(errors) or not self._in_place(errors):
+            return 0
+        return self._of_places(errors, _numbers(errors, [index])[index], chosen=True, left_out=True)
+
+    def _in_place(self, errors: Tensor) -> bool:
+        """Whether errors, or what they are a view of, have the axes of the poses that they are errors of."""
+        whole = errors if errors._base is None else errors._base
+        bits = self._watch().made_of(whole)
+        return bool(bits & self._watch().meetings.bits) and not bits & MOVED
+
+    def _of_places(
+        self, errors: Tensor, places: Tensor, counted: Tensor | None = None, said: Tensor | None = None, **options: Any
+    ) -> int:
+        """Note that errors count at some places of what they are a view of; return the weighing's bit."""
+        whole = errors if errors._base is None else errors._base
+        mask = torch.zeros(whole.numel(), dtype=torch.bool, device=places.device)
+        mask[places.reshape(-1)] = True if counted is None else counted.reshape(-1)
+        mask = mask.as_strided(whole.shape, whole.stride())
+        return self._add(errors, said, mask, shape=tuple(whole.shape), **options)
+
+    def _add(self, weighed: Tensor, said: Tensor | None, weight: Tensor, **options: Any) -> int:
+        """Note a weighing; return its bit.
+
+        Args:
+            weighed: What is weighed.
+            said: The tensor of the step by which it is.
+            weight: The same, as it spreads over what is weighed.
+            **options: Of the weighing.
+        """
+        watch = self._watch()
+        options = {"shape": tuple(weighed.shape), "of_pose": 0, **options}
+        if said is not None and said.is_floating_point() and watch.shapes.leading(said) is not None:
+            options["of_pose"] = watch.made_of(said)
+        return self._note(Weighing(0, watch.made_of(weighed), weight=weight, **options))
+
+    def _note(self, weighing: Weighing) -> int:
+        bit: int = self._watch().new_bit()
+        self.bits |= bit
+        self.found.append(weighing._replace(bit=bit))
+        return bit
+
+    def _errors(self, tensor: Tensor) -> bool:
+        watch = self._watch()
+        return bool(watch.made_of(tensor) & watch.meetings.bits)
 
     def _weighs(self, weighed: Any, weight: Any) -> bool:
         if not isinstance(weighed, Tensor) or not isinstance(weight, Tensor):
             return False
         watch = self._watch()
-        of_weight = watch.made_of(weight)
-        if not of_weight & BATCH or of_weight & NETWORK:
+        of_weight, bits = watch.made_of(weight), watch.made_of(weighed)
+        if of_weight & NETWORK:
             return False
+        if not of_weight & BATCH:
+            # Numbers that differ from sample to sample come from the batch as well, by way of lists or arrays.
+            if of_weight & RANDOM or not bits & watch.meetings.bits or weight.dim() < 2:
+                return False
+            return weight.shape[:1] == weighed.shape[:1] != (1,) and bool(weight.stride(0))
         if weight.numel() < 2 and (weight._base is None or weight._base.numel() < 2):
             return False  # a number of the whole batch
-        bits = watch.made_of(weighed)
         return bool(bits & watch.meetings.bits or (bits & NETWORK and watch.shapes.leading(weighed) is not None))
 
-    def _is_truth(self, weight: Tensor, meeting: Meeting) -> bool:
-        """Whether a weight is the truth itself, by which a prediction is scaled, say."""
-        made_of, pose = self._watch().made_of(weight), self._watch().shapes.leading(weight) is not None
-        return pose and weight.is_floating_point() and bool(made_of & meeting.bits[1])
 
-
-def _operands(name: str, args: Sequence[Any]) -> Iterator[tuple[Any, Any, bool]]:
-    """What may be weighed, by what, and whether that names what is left out."""
-    if name in _PRODUCTS:
-        yield args[0], args[1], False
-        yield args[1], args[0], False
-    elif name == "where" and len(args) == 3:
-        # `torch.where(condition, one, other)`, or `one.where(condition, other)`.
-        condition, one = args[:2] if getattr(args[0], "dtype", None) == torch.bool else args[1::-1]
-        yield one, condition, False
-        yield args[2], condition, True
-    elif name in _FILLS and isinstance(args[1], Tensor) and args[1].dtype == torch.bool:
-        yield args[0], args[1], True
-    elif _picks(name, args) or _sums(name, args):
-        yield args[0], args[1], False
-    elif name == "einsum":
-        tensors = [item for item in args[1:] if isinstance(item, Tensor)] or list(args[-1])
-        if len(tensors) == 2:
-            yield tensors[0], tensors[1], False
-            yield tensors[1], tensors[0], False
-
-
-def _picks(name: str, args: Sequence[Any]) -> bool:
-    """Whether a mask picks what counts."""
-    picking = name in ("masked_select", "__getitem__")
-    return picking and isinstance(args[1], Tensor) and args[1].dtype == torch.bool
-
-
-def _sums(name: str, args: Sequence[Any]) -> bool:
-    """Whether numbers weigh the last axis of what is summed, or all of it."""
-    if len(args) < 2 or not isinstance(args[0], Tensor) or not isinstance(args[1], Tensor):
-        return False
-    return args[1].dim() == 1 if name in _CONTRACTIONS else name == "tensordot" and args[0].shape == args[1].shape
-
-
-def _aligned(name: str, weight: Tensor, weighed: Tensor) -> Tensor:
-    """A weight whose axes stand where those are that it weighs: an index, and as a rule a sum, begins at the first."""
-    if name in ("__getitem__", "__setitem__", "einsum") and weight.dim() < weighed.dim():
-        return weight.reshape(*weight.shape, *[1] * (weighed.dim() - weight.dim()))
-    return weight
-
-
-def _spreads(weight: Tensor, shape: tuple[int, ...]) -> bool:
-    """Whether each number of a weight counts for some of what it weighs, and none of that twice, as in a product."""
-    sizes = zip(reversed(weight.shape), reversed(shape), strict=False)
-    return weight.dim() <= len(shape) and all(size in (1, whole) for size, whole in sizes)
-
-
-def _mask(one: Weighing, leading: tuple[int, ...], joints: int) -> Tensor | None:
-    """What a weighing counts, (B, 1), (B, J), (B, 1, 1), (B, T, 1) or (B, T, J); None where that cannot be told."""
-    shape, weight = one.shape, one.weight
-    if not shape or not _spreads(weight, shape):
-        return None
-    counted = weight if weight.dtype == torch.bool else weight != 0
-    counted = ~counted if one.left_out else counted
-    counted = counted.reshape(*[1] * (len(shape) - counted.dim()), *counted.shape)
-    frames = leading[0] * leading[-1] if len(leading) == 2 else leading[0]
-    if len(leading) == 2 and shape[:1] == (frames,) and shape[:2] != leading:  # clips in one row
-        if counted.shape[0] != frames:
-            return None
-        counted, shape = counted.reshape(*leading, *counted.shape[1:]), (*leading, *shape[1:])
-    elif shape[:1] == (frames * joints,) and frames * joints != leading[0]:  # joints in one row
-        if counted.shape[0] != frames * joints:
-            return None
-        counted, shape = counted.reshape(*leading, joints, *counted.shape[1:]), (*leading, joints, *shape[1:])
-    if shape[0] != leading[0]:
-        return None
-    if counted.shape[1:].numel() == 1:
-        return counted.reshape(-1, *[1] * len(leading))
-    if shape[: len(leading)] != leading:
-        return None
-    axes = shape[len(leading) :]
-    if axes[:1] == (3 * joints,):
-        counted = counted.expand(*counted.shape[: len(leading)], *axes).reshape(
-            *counted.shape[: len(leading)], joints, 3
-        )
-    elif axes[:1] not in ((), (1,), (joints,)):
-        return None
-    counted = counted.reshape(*counted.shape[: len(leading) + 1], -1) if axes else counted[..., None, None]
-    return counted.any(-1)
+def _numbers(tensor: Tensor, by: Sequence[Any]) -> Tensor:
+    """The places of the values of a tensor in what it is a view of; on its device where tensors choose some."""
+    whole = tensor if tensor._base is None else tensor._base
+    start = tensor.storage_offset() - whole.storage_offset()
+    items = [item for value in by for item in (value if isinstance(value, (tuple, list)) else (value,))]
+    device = whole.device if any(isinstance(item, Tensor) for item in items) else None
+    return torch.arange(whole.numel(), device=device).as_strided(tensor.shape, tensor.stride(), start)
