@@ -90,7 +90,11 @@ class FirstLook:
         if self._felt or gradient.shape != read.prediction.shape:
             return
         self._felt = True
-        unfelt = why_unfelt(read, _seen(read), gradient, self.skeleton.names)
+        counted = _seen(read).clone()
+        counted[..., list(self.skeleton.root_joints)] = (
+            False  # it counts where it is not compared: poses are aligned there
+        )
+        unfelt = why_unfelt(read, counted, gradient, self.skeleton.names)
         if unfelt is not None:
             warnings.warn(
                 f"The loss of the first step does not pull {unfelt}, which are taken to count. If a mask that was not "
