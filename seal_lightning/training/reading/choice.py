@@ -71,7 +71,7 @@ def choose(watch: Watch, calls: Sequence[Call], meetings: Sequence[Meeting]) -> 
 
 
 def made_by(calls: Sequence[Call], watch: Watch, made_of: int) -> Call | None:
-    """The call that made a prediction: of those that it is made from, the last one that returned a pose.
+    """The call that made a prediction: of those that it is made from, the last that returned a pose with a gradient.
 
     Args:
         calls: The calls of the step.
@@ -80,7 +80,8 @@ def made_by(calls: Sequence[Call], watch: Watch, made_of: int) -> Call | None:
     """
     made = [call for call in calls if made_of & call.bit]
     posed = [call for call in made if any(watch.shapes.leading(tensor) for tensor in tensors_in(call.output))]
-    chosen = posed or made
+    trained = [call for call in posed if any(tensor.requires_grad for tensor in tensors_in(call.output))]
+    chosen = trained or posed or made
     return chosen[-1] if chosen else None
 
 

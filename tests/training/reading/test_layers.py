@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.training.reading.styles import B, J, bodies, distance, keypoints, net, with_parts
+from seal_lightning import SealBatch, SealMixin
+from tests.training.reading.styles import B, J, StyleHost, bodies, distance, keypoints, net, with_parts
 from tests.training.reading.test_styles import same
 from tests.training.reading.test_what_counts import assert_right, assert_sits_out, run
 
@@ -101,3 +102,24 @@ def test_confidences_of_three_views_are_no_coordinates():
 
     parts = with_parts(views=lambda: nn.Linear(2 * J, 12 * J), weights=lambda: nn.Linear(2 * J, 3 * J))
     assert_right(loss, (X, Y), parts)
+
+
+def test_an_override_is_given_the_pass_that_is_trained():
+    """The other one, of a consistency model say, came later."""
+
+    class Host(SealMixin, StyleHost):
+        build = staticmethod(lambda host: None)
+
+        def training_step(self, batch, batch_idx):
+            prediction = self.net(batch[0])
+            with torch.no_grad():
+                label = self.net(batch[0] + 0.01)
+            return distance(prediction, label)
+
+        def seal_batch(self, batch, inputs, output):
+            assert same(inputs[0], batch[0])
+            return SealBatch(batch[0], output, batch[1])
+
+    model = Host()
+    model.training_step((X, Y), 0).backward()
+    assert float(model.seal.stats["force_ratio"]) == pytest.approx(0.1, rel=1e-3)
