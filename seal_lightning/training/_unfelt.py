@@ -16,7 +16,8 @@ def why_unfelt(read: SealBatch, counted: Tensor, gradient: Tensor, names: Sequen
     """What of a prediction the host's loss does not pull at all, in words; None where it pulls what counts.
 
     An error of zero feels no force, and neither does a small one where a loss takes so many of the largest of each
-    pose. What else feels none, a mask may have left out that was not seen.
+    pose. What else feels none, a mask may have left out that was not seen. A joint has to feel one along each axis: where
+    the depth of some samples is not known, their joints are not.
 
     Args:
         read: What was read of a step.
@@ -26,9 +27,10 @@ def why_unfelt(read: SealBatch, counted: Tensor, gradient: Tensor, names: Sequen
     """
     if read.target is None:
         return None
-    errors = (read.prediction.detach().float() - read.target.float()).norm(dim=-1).flatten(0, -2)
+    differences = (read.prediction.detach().float() - read.target.float()).flatten(0, -3)
+    errors, gradient = differences.norm(dim=-1), gradient.flatten(0, -3)
     counted = counted.flatten(0, -2) & (errors > 0)
-    pulled = (gradient != 0).any(-1).flatten(0, -2)
+    pulled = ((gradient != 0) | (differences == 0)).all(-1)
     unfelt = counted & ~pulled
     if not bool(unfelt.any()) or not bool(pulled.any()):
         return None

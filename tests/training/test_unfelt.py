@@ -47,6 +47,17 @@ def test_what_a_mask_leaves_out_is_named(name):
     assert said(lambda p: (errors(p) * mask).mean(), counted=mask.bool()) is None
 
 
+def test_samples_whose_depth_is_left_out_are_named():
+    depth = torch.tensor([1.0] * 6 + [0.0] * 2)
+
+    def loss(p):
+        apart = (p - Y).abs()
+        return (apart[..., 0] + apart[..., 1] + apart[..., 2] * depth[:, None]).mean()
+
+    assert said(loss) == "all joints of 2 of 8 poses"
+    assert said(loss, prediction=torch.cat([(Y + NOISE)[..., :2], Y[..., 2:]], -1)) is None
+
+
 def test_errors_that_are_zero_and_the_largest_ones_are_no_masks():
     root_fits = torch.cat([Y[:, :1], (Y + 1)[:, 1:]], 1)
     assert said(lambda p: errors(p).mean(), prediction=root_fits) is None
