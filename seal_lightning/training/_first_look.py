@@ -97,8 +97,9 @@ class FirstLook:
         unfelt = why_unfelt(read, counted, gradient, self.skeleton.names)
         if unfelt is not None:
             warnings.warn(
-                f"The loss of the first step does not pull {unfelt}, which are taken to count. If a mask that was not "
-                f"seen leaves them out, {_OVERRIDE} and return a `visibility` or `labelled` that does so, too.",
+                "Of what is taken to count, the loss of the first step leaves some without a force, along one axis or "
+                f"all: {unfelt}. If a mask that was not seen leaves them out, {_OVERRIDE} and return a `visibility` or "
+                "`labelled` that does so, too.",
                 stacklevel=4,
             )
 

@@ -16,8 +16,8 @@ def why_unfelt(read: SealBatch, counted: Tensor, gradient: Tensor, names: Sequen
     """What of a prediction the host's loss does not pull at all, in words; None where it pulls what counts.
 
     An error of zero feels no force, and neither does a small one where a loss takes so many of the largest of each
-    pose. What else feels none, a mask may have left out that was not seen. A joint has to feel one along each axis: where
-    the depth of some samples is not known, their joints are not.
+    pose. What else feels none, a mask may have left out that was not seen. A joint has to feel one along each axis:
+    where the depth of some samples is not known, their joints are not.
 
     Args:
         read: What was read of a step.

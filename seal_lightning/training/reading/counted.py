@@ -100,6 +100,7 @@ def counted(
     total = _total(mine, meeting.prediction.device)
     if total is None:
         return Counted(unread=tuple(unread))
+    total = total.all(-1)  # where the depth of a joint does not count, the joint is not known
     if total.numel() == total.shape[0]:
         return Counted(labelled=total.reshape(-1).expand(leading[0]), unread=tuple(unread))
     return Counted(visibility=total.expand(*leading, joints), unread=tuple(unread))
@@ -119,16 +120,16 @@ def _of_pieces(weighings: Sequence[Weighing], leading: tuple[int, ...], joints: 
         mask = together([piece for _, piece in members], first.left_out)
         if mask is not None:
             made_of = functools.reduce(operator.or_, (one.made_of for one, _ in members))
-            found.append((first._replace(bit=bits, made_of=made_of & ~bits), mask))
+            found.append((first._replace(bit=bits, made_of=made_of & ~bits), mask[..., None]))
     return found
 
 
 def _with_root(mask: Tensor, root: Sequence[int]) -> Tensor:
-    """A mask (..., J) in which the root counts beside others; masks of samples or frames as they are."""
-    if mask.shape[-1] == 1 or not root:
+    """A mask (..., J, axes) in which the root counts beside others; masks of samples or frames as they are."""
+    if mask.shape[-2] == 1 or not root:
         return mask
     with_root = mask.clone()
-    with_root[..., list(root)] = mask.any(-1, keepdim=True)
+    with_root[..., list(root), :] = mask.any(-2, keepdim=True)
     return with_root
 
 

@@ -17,7 +17,7 @@ def spreads(weight: Tensor, shape: tuple[int, ...]) -> bool:
 def mask_of(
     weight: Tensor, left_out: bool, shape: tuple[int, ...], leading: tuple[int, ...], joints: int
 ) -> Tensor | None:
-    """What a weight counts, (B, 1), (B, J), (B, 1, 1), (B, T, 1) or (B, T, J); None where that cannot be told.
+    """What a weight counts, (*leading, J or 1, 3 or 1); None where that cannot be told.
 
     Args:
         weight: Bool, or numbers of which zero stands for what does not count.
@@ -43,7 +43,7 @@ def mask_of(
     if shape[0] != leading[0]:
         return None
     if counted.shape[1:].numel() == 1:
-        return counted.reshape(-1, *[1] * len(leading))
+        return counted.reshape(-1, *[1] * (len(leading) + 1))
     if shape[: len(leading)] != leading:
         return None
     while len(shape) > len(leading) + 1 and shape[len(leading)] == 1:
@@ -56,4 +56,4 @@ def mask_of(
     elif axes[:1] not in ((), (1,), (joints,)):
         return None
     counted = counted.reshape(*counted.shape[: len(leading) + 1], -1) if axes else counted[..., None, None]
-    return counted.any(-1)
+    return counted if counted.shape[-1] == 3 else counted.any(-1, keepdim=True)

@@ -261,3 +261,27 @@ def test_a_watched_loss_keeps_the_weight_that_it_was_given():
     weight = torch.rand(B, J, 3)
     model, _, _ = run(lambda host, b, i: F.l1_loss(input=host(b[0]), target=b[1], weight=weight))
     assert float(model.task.detach()) == float(F.l1_loss(model.net(X), Y, weight=weight).detach())
+
+
+DEPTH = torch.tensor([1.0] * 5 + [0.0] * (B - 5))
+
+
+def depth_of_its_own(p, y, depth):
+    apart = (p - y).abs()
+    return (apart[..., 0] + apart[..., 1] + apart[..., 2] * depth[:, None]).mean()
+
+
+def depth_put_back(p, y, depth):
+    apart = F.l1_loss(p, y, reduction="none")
+    return torch.cat([apart[..., :2], apart[..., 2:] * depth[:, None, None]], -1).mean()
+
+
+@pytest.mark.parametrize("form", [depth_of_its_own, depth_put_back])
+def test_a_joint_whose_depth_does_not_count_is_not_known(form):
+    def loss(host, b, i):
+        return form(*host.uses(b[0], host.net(b[0]), b[1]), b[2])
+
+    assert_read(loss, (X, Y, torch.ones(B)))
+    model, words = assert_read(loss, (X, Y, DEPTH))
+    assert torch.equal(model._seal_last.visibility, (DEPTH > 0)[:, None].expand(B, J))
+    assert not words
