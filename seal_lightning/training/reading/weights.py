@@ -84,10 +84,11 @@ class Weighings:
         spread = weight if aligned is None else aligned()
         if spread is None:
             return self._add(weighed, weight, weight, told=False)
+        chosen = not self._watch().made_of(weight) & BATCH and self._of_joints(weight, weighed)
         if weighed._base is not None and self._in_place(weighed) and spreads(spread, tuple(weighed.shape)):
             counted = ((spread != 0) != left_out).expand(weighed.shape)
-            return self._of_places(weighed, _numbers(weighed, [weight]), counted, said=weight)
-        return self._add(weighed, weight, spread, left_out=left_out)
+            return self._of_places(weighed, _numbers(weighed, [weight]), counted, said=weight, chosen=chosen)
+        return self._add(weighed, weight, spread, left_out=left_out, chosen=chosen)
 
     def merge(self, name: str, args: Sequence[Any]) -> int:
         """Look at an operation of errors and numbers of the batch of which it cannot be told what it leaves out."""
@@ -187,6 +188,11 @@ class Weighings:
         watch = self._watch()
         return bool(watch.made_of(tensor) & watch.meetings.bits)
 
+    def _of_joints(self, weight: Tensor, weighed: Tensor) -> bool:
+        """Whether a weight has one number for each joint, the same for all samples."""
+        joints = self._watch().shapes.joints
+        return weight.numel() == joints in weight.shape and weighed.dim() > 1 and spreads(weight, tuple(weighed.shape))
+
     def _weighs(self, weighed: Any, weight: Any) -> bool:
         if not isinstance(weighed, Tensor) or not isinstance(weight, Tensor):
             return False
@@ -196,9 +202,11 @@ class Weighings:
             return False
         if not of_weight & BATCH:
             # Numbers that differ from sample to sample come from the batch as well, by way of lists or arrays.
-            if of_weight & RANDOM or not bits & watch.meetings.bits or weight.dim() < 2:
+            if of_weight & RANDOM or not bits & watch.meetings.bits or not weight.dim():
                 return False
-            return weight.shape[:1] == weighed.shape[:1] != (1,) and bool(weight.stride(0))
+            if weight.dim() == weighed.dim() == 1 or self._of_joints(weight, weighed):
+                return True
+            return weight.dim() > 1 and weight.shape[:1] == weighed.shape[:1] != (1,) and bool(weight.stride(0))
         if weight.numel() < 2 and (weight._base is None or weight._base.numel() < 2):
             return False  # a number of the whole batch
         return bool(bits & watch.meetings.bits or (bits & NETWORK and watch.shapes.leading(weighed) is not None))

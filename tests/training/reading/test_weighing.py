@@ -285,3 +285,53 @@ def test_a_joint_whose_depth_does_not_count_is_not_known(form):
     model, words = assert_read(loss, (X, Y, DEPTH))
     assert torch.equal(model._seal_last.visibility, (DEPTH > 0)[:, None].expand(B, J))
     assert not words
+
+
+WEIGHTS = torch.tensor([0.0] + [2.0] * (J - 4) + [0.0] * 3)
+OF_JOINTS = {
+    "of the last axis": lambda p, y, w: (w * error(p, y)).mean(),
+    "of coordinates": lambda p, y, w: ((p - y) ** 2 * w.view(1, J, 1)).mean(),
+    "an array": lambda p, y, w: (error(p, y) * torch.from_numpy(w.numpy())).sum() / w.sum(),
+    "a list": lambda p, y, w: (torch.tensor(w.tolist()) * (p - y).abs().sum(-1)).mean(),
+    "bools": lambda p, y, w: torch.where(w > 0, error(p, y), 0.0).sum(),
+}
+
+
+@pytest.mark.parametrize("form", OF_JOINTS)
+def test_joints_that_the_host_itself_weighs_with_zero_are_invisible_but_for_the_root(form):
+    def loss(weights):
+        def step(host, b, i):
+            return OF_JOINTS[form](*host.uses(b[0], host.net(b[0]), b[1]), weights)
+
+        return step
+
+    model, words = assert_read(loss(WEIGHTS))
+    assert model._seal_last.visibility[:, 0].all()
+    assert torch.equal(model._seal_last.visibility[:, 1:], (WEIGHTS[1:] > 0).expand(B, -1))
+    assert not words
+    model, _ = assert_read(loss(WEIGHTS + 1))
+    assert model._seal_last.visibility is None
+
+
+def test_samples_that_a_list_of_the_batch_names():
+    names = ["measured", "guessed"] * (B // 2)
+
+    def loss(host, b, i):
+        p, y = host.uses(b["x"], host.net(b["x"]), b["y"])
+        measured = torch.tensor([float(name == "measured") for name in b["names"]])
+        return (error(p, y).mean(-1) * measured).sum() / measured.sum()
+
+    model, words = assert_read(loss, {"x": X, "y": Y, "names": names})
+    assert torch.equal(model._seal_last.labelled, torch.arange(B) % 2 == 0)
+    assert not words
+
+
+def test_weights_of_axes_and_those_drawn_at_random_are_no_masks():
+    for weight in (lambda: torch.tensor([1.0, 1.0, 0.5]), lambda: torch.tensor(2.0), lambda: torch.rand(J, 1) < 0.5):
+
+        def loss(host, b, i, weight=weight):
+            p, y = host.uses(b[0], host.net(b[0]), b[1])
+            return ((p - y).abs() * weight()).mean()
+
+        model, _ = assert_read(loss)
+        assert model._seal_last.visibility is None
