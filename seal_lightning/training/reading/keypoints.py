@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -86,9 +87,8 @@ def find_keypoints(
             if all(watch.made_of(other.tensor) & bit for other in found.values()):
                 return [fit_of_all]
         if found:
-            fits, names = list(found.values()), sum(watch.names)
-            # Where a network carries a state on, what it was given of earlier frames comes first.
-            return fits if len({watch.made_of(one.tensor) & names for one in fits}) > 1 else fits[::-1]
+            fits = list(found.values())
+            return fits[::-1] if _carried_on(calls, [one.tensor for one in fits]) else fits
     if refused is not None:
         raise ValueError(
             f"Expected the keypoints to have the frames of the prediction {leading}, or an odd number of which it is "
@@ -192,6 +192,13 @@ def _of_more_joints(
                 part = None if fit is None else fit[rows]
                 if part is not None and part.shape[:-2] == leading and (channels == 2 or trusted(part)):
                     yield Fit(part.detach(), tensor, True)
+
+
+def _carried_on(calls: Sequence[Call], tensors: Sequence[Tensor]) -> bool:
+    """Whether networks that were given these carry a state on: what is of an earlier frame then comes first."""
+    keys = set(map(id, tensors))
+    given = [call for call in calls if not keys.isdisjoint(map(id, tensors_in(call.inputs)))]
+    return any(later.made_of & earlier.bit for earlier, later in itertools.pairwise(given))
 
 
 def _without_units(leading: tuple[int, ...]) -> tuple[int, ...]:
