@@ -61,7 +61,7 @@ _NAMES = {
         "__getitem__ view reshape flatten unflatten ravel squeeze unsqueeze transpose permute swapaxes swapdims "
         "moveaxis movedim select narrow unbind chunk split tensor_split index_select contiguous clone to float double "
         "half bfloat16 type type_as detach expand expand_as view_as reshape_as alias cuda cpu t flip roll "
-        "requires_grad_ data"
+        "requires_grad_ data masked_select"
     ),
     Kind.EMPTY: "empty_like zeros_like ones_like full_like new_empty new_zeros new_ones new_full new_tensor shape size",
     Kind.RANDOM: (
@@ -72,7 +72,7 @@ _NAMES = {
     Kind.NEGATES: "neg __neg__ negative",
     Kind.SETS: "__setitem__",
     Kind.WEIGHS: (
-        "mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ masked_select "
+        "mul mul_ __mul__ __rmul__ __imul__ multiply multiply_ where masked_fill masked_fill_ "
         "div div_ __truediv__ __itruediv__ divide divide_ true_divide masked_scatter masked_scatter_ index_put "
         "index_put_"
     ),
@@ -94,7 +94,7 @@ _KINDS = {name: kind for kind, names in _NAMES.items() for name in names.split()
 # Of those that select, the ones that may leave values out, or change their order.
 _REARRANGE = (
     "__getitem__ transpose permute swapaxes swapdims moveaxis movedim select narrow unbind chunk split tensor_split "
-    "index_select expand expand_as t flip roll"
+    "index_select expand expand_as t flip roll masked_select"
 )
 _ORDERED = frozenset(_NAMES[Kind.SELECTS].split()) - frozenset(_REARRANGE.split())
 _PIECES = frozenset(("chunk", "split", "tensor_split"))
@@ -202,6 +202,8 @@ def selection(function: Any, args: Sequence[Any], kwargs: Any, number: int, befo
     name, pose = name_of(function), args[0]
     if name == "__getitem__":
         return _by_index(args[1], pose, before)
+    if name == "masked_select":
+        return Selection(False, before, None, True)
     if name in _ORDERED:
         return Selection(True, before)
     dim = argument(args, kwargs, 2 if name in _PIECES else 1, "dim", 0) if name in _ALONG else None

@@ -152,7 +152,7 @@ class Parts:
         """Whether a mask names joints or coordinates: those of poses, or of poses whose joints are in one row."""
         leading, joints = self.shapes.leading(source), self.shapes.joints
         if leading is not None:
-            return tuple(mask.shape) in ((*leading, joints), tuple(source.shape))
+            return tuple(mask.shape) in ((*leading, joints), (*leading, joints, 1), tuple(source.shape))
         in_a_row = source.dim() == 2 and source.shape[1] == 3 and source.shape[0] % joints == 0
         return in_a_row and tuple(mask.shape) == tuple(source.shape[:1])
 

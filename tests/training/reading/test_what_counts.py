@@ -76,6 +76,12 @@ MASKED = {
     "where": lambda p, y, m: torch.where(m, error(p, y), 0.0).mean(),
     "where not": lambda p, y, m: torch.where(~m, 0.0, error(p, y)).mean(),
     "masked_select": lambda p, y, m: error(p, y).masked_select(m).mean(),
+    "masked_select of both": lambda p, y, m: distance(
+        *(pose.masked_select(m[..., None]).view(-1, 3) for pose in (p, y))
+    ),
+    "masked_select of coordinates": lambda p, y, m: F.mse_loss(
+        *(torch.masked_select(pose.flatten(1), m.repeat_interleave(3, 1)) for pose in (p, y))
+    ),
     "masked_fill": lambda p, y, m: error(p, y).masked_fill(~m, 0.0).mean(),
     "both multiplied": lambda p, y, m: F.mse_loss(p * m[..., None], y * m[..., None]),
     "truth filled in": lambda p, y, m: distance(torch.where(m[..., None], p, y), y),
