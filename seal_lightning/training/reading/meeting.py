@@ -223,14 +223,16 @@ class Meetings:
         return mask.shape == other.shape and made_of(mask) == made_of(other)
 
     def _meet(self, operation: str, part: Part, true_part: Part) -> int:
-        pose = part.pose
+        watch, pose, true_pose = self._watch(), part.pose, true_part.pose
         mixture = self._mixtures.get(id(pose.tensor))
-        if mixture is not None and mixture.weighed and mixture.bit == true_part.pose.bit:
-            pose = self._watch().pose(mixture.prediction)
-        bits = pose.bit, true_part.pose.bit
+        if mixture is not None and mixture.weighed and mixture.bit == true_pose.bit:
+            pose = watch.pose(mixture.prediction)
+        if operation not in _IN_PLACE:
+            pose, true_pose = watch.parts.in_order(pose, true_pose)
+        bits = pose.bit, true_pose.bit
         meeting = self._found.get(bits)
         if meeting is None:
-            watch, prediction, truth = self._watch(), pose.tensor, true_part.pose.tensor
+            prediction, truth = pose.tensor, true_pose.tensor
             meeting = self._found[bits] = Meeting(
                 prediction,
                 truth,

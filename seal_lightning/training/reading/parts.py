@@ -11,7 +11,14 @@ from torch import Tensor
 
 from seal_lightning.training.reading.operations import ALL_AXES, Selection
 from seal_lightning.training.reading.shapes import PoseShapes
-from seal_lightning.training.reading.takes import Take, joints_taken, other_rows, rows_taken, same_rows
+from seal_lightning.training.reading.takes import (
+    Take,
+    joints_taken,
+    order_taken,
+    other_rows,
+    rows_taken,
+    same_rows,
+)
 
 __all__ = ["Part", "Parts", "Pose", "same_places"]
 
@@ -98,6 +105,7 @@ class Parts:
         self.displacements: set[int] = set()  # between joints or frames of one batch: no poses, though of their shape
         self._found: dict[int, Part] = {}
         self._whole: dict[int, Pose] = {}  # the batch of poses out of which others were taken
+        self._alike: dict[int, Take] = {}  # of these by their bits, those that have as many
 
     def of(self, tensor: Tensor) -> Part | None:
         """Which batch of poses a tensor was taken out of; such a batch is its own whole."""
@@ -190,6 +198,16 @@ class Parts:
             id(value) in displacements or not isinstance(value, Tensor) or self.of(value) is None for value in args[:2]
         )
 
+    def in_order(self, one: Pose, other: Pose) -> tuple[Pose, Pose]:
+        """Two batches of poses before a step put the joints of both in the same other order, if it did."""
+        take, other_take = (self._alike.get(pose.bit) for pose in (one, other))
+        if take is None or other_take is None:
+            return one, other
+        order = order_taken(take, self.shapes.joints)
+        if order is None or order != order_taken(other_take, self.shapes.joints):
+            return one, other
+        return self.poses[id(take.source)], self.poses[id(other_take.source)]
+
     def whole(self, pose: Pose) -> Pose:
         """The batch out of which poses were taken; such a batch is its own."""
         return self._whole.get(id(pose.tensor), pose)
@@ -200,4 +218,7 @@ class Parts:
         if source is None or source.leading is None or taken.leading is None or taken.bit == source.bit:
             return
         self._whole[id(taken.tensor)] = self.whole(source)
-        self.takes.append(Take(taken.bit, taken.leading, of.tensor, taken.tensor, func, args, kwargs))
+        take = Take(taken.bit, taken.leading, of.tensor, taken.tensor, func, args, kwargs)
+        self.takes.append(take)
+        if taken.leading == source.leading:
+            self._alike[taken.bit] = take

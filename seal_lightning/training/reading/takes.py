@@ -10,7 +10,7 @@ from torch import Tensor
 
 from seal_lightning.training.reading.operations import argument, name_of
 
-__all__ = ["Take", "joints_taken", "other_rows", "rows_taken", "same_rows"]
+__all__ = ["Take", "joints_taken", "order_taken", "other_rows", "rows_taken", "same_rows"]
 
 _ALL = slice(None)
 
@@ -110,6 +110,22 @@ def joints_taken(function: Any, args: Sequence[Any], kwargs: Any, out: Tensor, j
     mask = torch.zeros(joints, dtype=torch.bool, device=item.device if isinstance(item, Tensor) else None)
     mask[item] = True
     return mask
+
+
+def order_taken(take: Take, joints: int) -> list[int] | None:
+    """The order in which all joints are taken, and all samples with them; None where that is not so, or not told."""
+    axis = take.source.dim() - 2
+    if take.source.shape[axis] != joints or name_of(take.function) not in ("__getitem__", "index_select"):
+        return None
+    if name_of(take.function) == "__getitem__":
+        items = take.args[1] if type(take.args[1]) is tuple else (take.args[1],)
+        if sum(not isinstance(item, slice) and item is not Ellipsis for item in items) != 1:
+            return None
+    index = take.rows(axis + 1)
+    if index is None or len(index) <= axis or any(not isinstance(item, slice) for item in index[:axis]):
+        return None
+    places = _places(index[axis], joints)
+    return places if places is not None and sorted(places) == list(range(joints)) else None
 
 
 def same_rows(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:

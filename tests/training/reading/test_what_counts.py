@@ -252,6 +252,38 @@ def test_labelled_samples_of_windows_have_the_centre_frames_of_theirs():
     assert_right(loss, windows, lambda host: setattr(host, "wide", net(2 * J * 5)))
 
 
+ORDER = [0, *range(7, 17), *range(1, 7)]
+IN_ANOTHER_ORDER = {
+    "a list": lambda pose: pose[:, ORDER],
+    "a list after all else": lambda pose: pose[..., ORDER, :],
+    "a tensor": lambda pose: pose[:, torch.tensor(ORDER)],
+    "index_select": lambda pose: pose.index_select(1, torch.tensor(ORDER)),
+    "flattened then": lambda pose: pose[:, ORDER].flatten(1),
+}
+
+
+@pytest.mark.parametrize("form", IN_ANOTHER_ORDER)
+def test_joints_that_the_loss_puts_in_another_order_stay_in_that_of_the_skeleton(form):
+    def loss(host, b, i):
+        p, y = host.uses(b[0], host.net(b[0]), b[1])
+        return F.mse_loss(*map(IN_ANOTHER_ORDER[form], (p, y)))
+
+    assert not assert_right(loss)
+
+
+def test_a_truth_alone_that_is_put_in_another_order_is_read_in_it():
+    def loss(host, b, i):
+        return distance(*host.uses(b[0], host.net(b[0]), b[1][:, ORDER]))
+
+    assert_right(loss)
+
+    def turned(host, b, i):
+        p, y = host.uses(b[0], host.net(b[0])[:, ORDER], b[1][:, ORDER[::-1]])
+        return distance(p, y)
+
+    assert_read(turned)
+
+
 def test_frames_turned_round_have_their_own_keypoints():
     assert_right(
         lambda host, b, i: distance(*host.uses(b[0].flip(1), sequence(host, b[0]).flip(1), b[1].flip(1))), CLIPS
