@@ -133,6 +133,38 @@ class AlternatingGanStyle(GanStyle):
             lifter.step()
 
 
+class SeldomCriticStyle(GanStyle):
+    """The critic takes a step in every second batch alone, ahead of the lifter's."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        lifter, critic = self.optimizers()
+        fake = self.net(x)
+        if batch_idx % 2 == 0:
+            critic.zero_grad()
+            self.manual_backward(self.critic(fake.detach()).mean() - self.critic(y).mean())
+            critic.step()
+        lifter.zero_grad()
+        self.manual_backward(self.compare(x, fake, y) - 0.01 * self.critic(fake).mean())
+        lifter.step()
+
+
+class SeldomLifterStyle(GanStyle):
+    """The lifter takes one step for the gradients of two batches, the critic one in each."""
+
+    def training_step(self, batch, batch_idx):
+        x, y = batch
+        lifter, critic = self.optimizers()
+        fake = self.net(x)
+        critic.zero_grad()
+        self.manual_backward(self.critic(fake.detach()).mean() - self.critic(y).mean())
+        critic.step()
+        self.manual_backward((self.compare(x, fake, y) - 0.01 * self.critic(fake).mean()) / 2)
+        if batch_idx % 2:
+            lifter.step()
+            lifter.zero_grad()
+
+
 class SamStyle(ManualStyle):
     """Sharpness-aware minimisation: the gradient is taken where the loss is worst nearby."""
 
@@ -217,6 +249,7 @@ class HandStyle(StyleHost):
 
 
 STYLES = (
-    *(DirectStyle, ResidualStyle, StandardisedStyle, FlippingStyle, GanStyle, AlternatingGanStyle, SamStyle),
+    *(DirectStyle, ResidualStyle, StandardisedStyle, FlippingStyle),
+    *(GanStyle, AlternatingGanStyle, SeldomCriticStyle, SeldomLifterStyle, SamStyle),
     *(DenoisingStyle, NoiseStyle, ImageStyle, BodyStyle, HandStyle),
 )

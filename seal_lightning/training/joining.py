@@ -107,16 +107,13 @@ class Joining:
                 "network that is given the truth by name: prediction and truth are told by their shapes, and masks not "
                 "at all. Override `seal_batch(self, batch, inputs, output)` to be sure."
             )
-        if found.stated is not None:
-            return self._first(compared, read, None, True)
-        place = self._place(found, read, loss)
-        return None if place is None else self._first(compared, read, place, False)
-
-    def _first(
-        self, compared: Tensor | None, read: SealBatch, place: Place | None, stated: bool
-    ) -> tuple[SealBatch, Place | None, bool]:
+        model._seal_record.met |= found.meeting is not None
+        place = None if found.stated is not None else self._place(found, read, loss)
+        if place is None and found.stated is None:
+            return None
+        model._seal_record.read(model, step, found, read)
         self._joined.append(read.prediction if compared is None else compared)
-        return read, place, stated
+        return read, place, found.stated is not None
 
     def _may_hold_one(self, loss: Tensor) -> bool:
         """Whether a loss without a meeting may train the prediction that an override names.

@@ -384,8 +384,6 @@ class SealMixin(_Host):
             raise TypeError(f"Expected `seal_batch` to return a SealBatch or None, but got {type(read).__name__}.")
         if read is not None:
             self._seal_replay, self._seal_upstream = step.replay(), step.upstream()
-        if read is not None and loss is not None:
-            self._seal_record.read(self, step, found, read)
         return read
 
     def _seal_again(self) -> bool:

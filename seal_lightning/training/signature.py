@@ -45,6 +45,8 @@ def own_init(cls: type, mixin: type) -> None:
         return
     after = cls.__mro__[cls.__mro__.index(mixin) + 1 :]
     theirs = next(vars(base)["__init__"] for base in after if "__init__" in vars(base))
+    if theirs is object.__init__:  # a mixin of one's own, whose host is still to come
+        return
     try:
         parameters = [*inspect.signature(theirs).parameters.values()]
     except (ValueError, TypeError):  # one that is written in C says nothing

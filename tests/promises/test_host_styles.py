@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests import host_styles
+from tests.hosts import Resumable
 from tests.promises.twins import assert_energy_acts, assert_same_training, config, same, seal, train
 
 SCRIPT = Path(__file__).with_name("style_ranks_run.py")
@@ -61,6 +62,39 @@ def test_a_style_is_itself_at_weight_zero_and_read_right_above(make_trainer, hos
         assert same(plain.model.state_dict(), felt.model.state_dict())
 
 
+class Halfway(L.Callback):
+    """Draws the same random numbers in each step, whenever it is taken, and saves a checkpoint after the fourth."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        torch.manual_seed(batch_idx)
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if batch_idx == 3:
+            trainer.save_checkpoint(self.path)
+
+
+@each_style
+def test_a_style_resumes_exactly(make_trainer, tmp_path, host):
+    """In mid-epoch, and for a GAN between the two batches of one step or turn."""
+    batches = list(host.loader(count=16 * 7, shuffle=False))
+    path = tmp_path / "half.ckpt"
+    L.seed_everything(0, verbose=False)
+    whole = seal(host)(seal=config(skeleton=host.skeleton))
+    make_trainer(max_epochs=1, callbacks=[Halfway(path)]).fit(whole, Resumable(batches))
+    resumed = seal(host)(seal=config(skeleton=host.skeleton))
+    make_trainer(max_epochs=1, callbacks=[Halfway(tmp_path / "none.ckpt")]).fit(
+        resumed, Resumable(batches), ckpt_path=path, weights_only=True
+    )
+    assert not (tmp_path / "none.ckpt").exists()
+    assert same(whole.state_dict(), resumed.state_dict())
+    for state in ("parameters", "buffers"):
+        assert same(list(getattr(whole.seal, state)()), list(getattr(resumed.seal, state)()))
+    assert whole.seal.draws == resumed.seal.draws == 1 + host.reads * 7 * host.read_steps // 12
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """What the one process wrote, then each of the two."""
@@ -85,3 +119,14 @@ def test_processes_equal_each_other_and_one_on_the_whole_batch(runs, host):
         assert first["ratio"] == pytest.approx(alone["ratio"], rel=1e-4)
         for part in ("host", "seal"):
             torch.testing.assert_close(first[part], alone[part], rtol=1e-4, atol=1e-6)
+
+
+def test_one_process_replays_its_network_outside_of_the_wrapper(runs):
+    """In the midst of a step, without the other one, nothing of the training changes."""
+    _, first, second = runs
+    for run in (first, second):
+        assert same(run["replayed"]["host"], run["not replayed"]["host"])
+        assert same(run["replayed"]["seal"], run["not replayed"]["seal"])
+    assert same(first["replayed"]["seal"], second["replayed"]["seal"])
+    assert first["replayed"]["replays"] == 4
+    assert second["replayed"]["replays"] == 0

@@ -1,5 +1,6 @@
 """Tests 1, 7 and 8: steps and constructors of every shape, under trainers of every kind."""
 
+import inspect
 import warnings
 
 import lightning as L
@@ -167,6 +168,21 @@ def test_07_a_mixin_between_mixins(make_trainer):
         zero = train(make_trainer, cls, note="x", seal=config(weight=0.0))
         assert_same_training(plain, zero)
         assert zero.model.note == "x"
+
+
+def test_07_a_mixin_of_ones_own_for_several_hosts(make_trainer):
+    class Ours(SealMixin):
+        def seal_batch(self, batch, inputs, output):
+            self.read = True
+            return super().seal_batch(batch, inputs, output)
+
+    class Host(Ours, hosts.ForwardHost):
+        pass
+
+    assert inspect.signature(Host).parameters.keys() == {*inspect.signature(hosts.ForwardHost).parameters, "seal"}
+    felt = train(make_trainer, Host, seal=config())
+    assert felt.model.read
+    assert_energy_acts(train(make_trainer, hosts.ForwardHost), felt)
 
 
 def test_08_a_host_optimizer_over_all_parameters_never_touches_the_loss_net(make_trainer):

@@ -29,6 +29,7 @@
    tests/training/test_mixin.py::test_resume_in_mid_epoch_is_exact
    tests/training/test_mixin.py::test_checkpoints_interchange_with_the_host
    tests/promises/test_tuning_and_averaging.py::test_09_a_checkpoint_with_averaged_weights_resumes_exactly
+   tests/promises/test_host_styles.py::test_a_style_resumes_exactly
 5. Two `ddp` processes equal each other, and one at twice the batch.
    tests/promises/test_ddp.py::test_processes_equal_one_at_the_summed_batch
    tests/promises/test_ddp.py::test_processes_draw_numbers_of_their_own
@@ -49,6 +50,7 @@
    tests/promises/test_steps.py::test_07_overrides_below_the_mixin_keep_their_super
    tests/promises/test_steps.py::test_07_the_host_keeps_its_own_keyword_arguments
    tests/promises/test_steps.py::test_07_a_mixin_between_mixins
+   tests/promises/test_steps.py::test_07_a_mixin_of_ones_own_for_several_hosts
 8. A host optimizer over `self.parameters()` never touches the loss-net; no stray gradient.
    tests/training/test_mixin.py::test_no_gradient_crosses
    tests/training/test_mixin.py::test_seal_step_leaves_the_host_without_gradients

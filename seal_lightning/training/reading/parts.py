@@ -74,19 +74,20 @@ class Part:
 
 def same_places(part: Part, other: Part) -> bool:
     """Whether two parts are of the same samples, frames and joints in the same order, as far as that can be told."""
-    if part.taken is None or other.taken is None:
+    taken, other_taken = part.taken, other.taken
+    if taken is None or other_taken is None:
         return True
-    (_, args, _, source), (_, other_args, _, other_source) = part.taken, other.taken
-    if source.taken is not None or other_source.taken is not None or args[0].shape[-1] != 3:
-        return True
-    index, other_index = (given[1] if len(given) > 1 else None for given in (args, other_args))
+    args, other_args = taken[1], other_taken[1]
+    index, other_index = args[-1], other_args[-1]
     if type(index) is tuple and type(other_index) is tuple:
         if _PLAIN.issuperset(map(type, index)) and index == other_index:
             return True
         if any(sum(isinstance(item, (Tensor, list)) for item in one) > 1 for one in (index, other_index)):
             return True  # joints of their own for each sample
-    mine = rows_taken(*part.taken[:3], part.tensor, args[0].dim() - 1)
-    theirs = rows_taken(*other.taken[:3], other.tensor, args[0].dim() - 1)
+    if taken[3].taken is not None or other_taken[3].taken is not None or args[0].shape[-1] != 3:
+        return True
+    mine = rows_taken(*taken[:3], part.tensor, args[0].dim() - 1)
+    theirs = rows_taken(*other_taken[:3], other.tensor, args[0].dim() - 1)
     return mine is None or theirs is None or same_rows(mine, theirs) or not other_rows(mine, theirs, args[0].shape)
 
 

@@ -45,7 +45,6 @@ class Record:
         Raises:
             ValueError: If what meets the truth was mixed with it before.
         """
-        self.met = self.met or found.meeting is not None
         if found.meeting is not None and not module._seal_overridden:
             self._look_at_mixture(step, found.meeting, read.visibility)
         if found.meeting is not None and not (found.meeting.truth_made_of & BATCH or module._seal_overridden):

@@ -388,7 +388,7 @@ class Watch(TorchFunctionMode):
 
 def _several(args: Sequence[Any]) -> bool:
     """Whether an operation may have several tensors among its operands."""
-    return isinstance(args[0], (tuple, list)) or (len(args) > 1 and isinstance(args[1], Tensor))
+    return type(args[1]) not in _WITHOUT_TENSORS if len(args) > 1 else type(args[0]) is not Tensor
 
 
 _BACKWARD: Any = Tensor.backward

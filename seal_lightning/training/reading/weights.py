@@ -59,9 +59,9 @@ class Weighings:
             bit, weighed = self._of_operands(*found), found[0]
         elif name == "__setitem__":
             bit, weighed = self._overwritten(args), args[0]
-        if not bit and not made_of & self.bits:
-            return made_of
         plain: int = self._watch().meetings.plain
+        if not made_of & plain or not (bit or made_of & self.bits):
+            return made_of | bit
         return made_of & ~plain | bit | self._left_plain(name, args, weighed if bit else None)
 
     def _left_plain(self, name: str, args: Sequence[Any], weighed: Tensor | None) -> int:

@@ -34,7 +34,13 @@ def test_rivals_are_trained_and_seal_is_compared_with_the_best(config, capsys):
         (row,) = [line for line in printed.splitlines() if line.startswith(f"| {name} ")]
         assert f"{change:+.1f} %" in row
     beside = printed[printed.rindex("own best") :]  # the last table
-    assert [line.split()[1] for line in beside.splitlines()[2:7]] == ["host", "SEAL", "symmetry", "pose", "augmentation"]
+    assert [line.split()[1] for line in beside.splitlines()[2:7]] == [
+        "host",
+        "SEAL",
+        "symmetry",
+        "pose",
+        "augmentation",
+    ]
     best = min(set(runs) - {"SEAL"}, key=lambda name: min(runs[name]["validation"].values()))
     assert content["strongest_rival"] == best
     if best == "host":
