@@ -116,10 +116,8 @@ class WatchedStep:
         self.unread_masks: list[Tensor] = []  # by which the loss weighs errors, in a way that cannot be told
         self.fitting_keypoints: list[str] = []  # where there are several, none of which the others are made from
 
-    def __deepcopy__(self, memo: Any) -> None:
-        """A copy of the host that is made inside of its step is in no step."""
-
     def __reduce__(self) -> Any:
+        """A copy of the host that is made inside of its step is in no step."""
         return type(None), ()
 
     @property

@@ -26,15 +26,19 @@ def step(loss, build=lambda host: None, batch=(X, Y), members=None, host=StyleHo
 
 
 @pytest.mark.parametrize("weight", [0.0, ForceRatio(0.1)])
-@pytest.mark.parametrize("where", ["prediction", "behind"])
+@pytest.mark.parametrize("where", ["output", "prediction", "difference", "error"])
 def test_a_hook_of_the_host_fires_once(weight, where):
+    """Before the prediction, at it, and between it and the loss, where SEAL looks at gradients, too."""
     seen = []
 
     def loss(host, b, i):
-        prediction = host.net(b[0])
-        behind = prediction * 2.0
-        (prediction if where == "prediction" else behind).register_hook(lambda gradient: seen.append(gradient))
-        return distance(behind, b[1])
+        output = host.net(b[0])
+        prediction = output * 2.0
+        difference = prediction - b[1]
+        error = difference.norm(dim=-1)
+        tensors = {"output": output, "prediction": prediction, "difference": difference, "error": error}
+        tensors[where].register_hook(lambda gradient: seen.append(gradient))
+        return error.mean()
 
     _, total = step(loss, weight=weight)
     total.backward()
