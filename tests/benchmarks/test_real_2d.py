@@ -3,19 +3,15 @@
 import json
 
 import numpy as np
-import pytest
 import yaml
 
 from benchmarks.accuracy.statistics import ClipSums
 from benchmarks.accuracy.tail import PoseErrors
-from benchmarks.real_2d import CHOICES, FOLDS, _together, main
-from seal_lightning.data import SyntheticMocap
-
-SUBJECTS = [f"S0{number}" for number in range(1, 9)]
+from benchmarks.real_2d import CHOICES, FOLDS, SUBJECTS, _together, main
 
 
 def test_every_subject_is_tested_once_and_never_validated_in_the_same_fold():
-    assert sorted(subject for *test, _ in FOLDS for subject in test) == SUBJECTS
+    assert sorted(subject for *test, _ in FOLDS for subject in test) == list(SUBJECTS)
     assert all(len(set(fold)) == 3 for fold in FOLDS)
 
 
@@ -34,25 +30,6 @@ def test_joined_folds_are_measured_as_if_there_had_been_one():
         np.testing.assert_allclose(together.mean(), expected.mean())
         assert together.names == whole
         np.testing.assert_array_equal(together.skeleton, expected.skeleton)
-
-
-@pytest.fixture
-def recording(tmp_path):
-    """A file like that of the sensor, with eight made-up people."""
-    motion = SyntheticMocap(subjects=8, clips_per_subject=1, frames=12).generate()
-    x, depth, up = np.moveaxis(motion.positions.astype(float), -1, 0)
-    position = np.stack((x, 1000 - up, depth + 5000), axis=-1)
-    keypoints = 1060 * position[..., :2] / position[..., 2:] + np.array([960, 540])
-    np.savez(
-        tmp_path / "kinect.npz",
-        keypoints_2d=keypoints.astype(np.float32),
-        positions_3d=position.astype(np.float32),
-        clip_start=motion.clip_start,
-        clip_length=motion.clip_length,
-        subject=np.array(SUBJECTS),
-        clip=np.array([f"clip of {subject}" for subject in SUBJECTS]),
-    )
-    return tmp_path
 
 
 def test_a_toy_study_is_run_and_reported(recording, capsys, monkeypatch):
