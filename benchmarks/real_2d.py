@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -150,8 +150,8 @@ def _together(parts: Sequence[Any]) -> Any:
     return PoseErrors(skeleton, names, np.concatenate([part.errors for part in parts], axis=-1), place)
 
 
-def report(study: Study, folder: Path, split: str) -> str:
-    """Return the tables, in Markdown, of the methods and seeds that are finished on all folds."""
+def report(study: Study, folder: Path, split: str) -> Iterator[str]:
+    """Yield the tables, in Markdown, of the methods and seeds that are finished on all folds."""
     runs = finished(folder)
     parts: dict[str, list[Outcome]] = {}
     for fold in folds(study):
@@ -165,10 +165,10 @@ def report(study: Study, folder: Path, split: str) -> str:
                 files = [folder / "predictions" / f"{key}.npz" for key in keys]
                 parts.setdefault(name, []).append(outcome([runs[key] for key in keys], files, sets, split))
     outcomes = {name: joined(of) for name, of in parts.items()}
-    return "\n\n".join(_tables(study, outcomes, parts)) + "\n"
+    yield from _tables(study, outcomes, parts)
 
 
-def _tables(study: Study, outcomes: Mapping[str, Outcome], parts: Mapping[str, Sequence[Outcome]]) -> list[str]:
+def _tables(study: Study, outcomes: Mapping[str, Outcome], parts: Mapping[str, Sequence[Outcome]]) -> Iterator[str]:
     rows = Comparisons(study, outcomes)
     host = next(iter(outcomes))
     against_host = dict.fromkeys([name for name in outcomes if name != host], host)
@@ -180,17 +180,22 @@ def _tables(study: Study, outcomes: Mapping[str, Outcome], parts: Mapping[str, S
         "The same against the host.": against_host if against_host != pairs else {},
         "The same against the strongest rival.": rivals,
     }
-    return [
-        "What is best for each method on the validation subject of each fold:\n\n" + "\n".join(chosen),
-        *(f"{what}\n\n{rows.primary(which, lambda outcome: outcome.best)}" for what, which in primary.items() if which),
-        "Errors after what is best for each: change in percent against the reference.\n\n"
-        + rows.changes(pairs, tuple(ERRORS), lambda outcome: outcome.best.errors),
-        "The tail after what is best for each.\n\n" + rows.changes(pairs, TAIL, lambda outcome: half(outcome.tail, 1)),
-        "Errors as predicted: change in percent against the reference.\n\n"
-        + rows.changes(pairs, tuple(ERRORS), lambda outcome: outcome.raw),
-        "The tail as predicted.\n\n" + rows.changes(pairs, TAIL, lambda outcome: half(outcome.tail, 0)),
-        "Errors as predicted.\n\n" + rows.absolute(),
-    ]
+    yield "What is best for each method on the validation subject of each fold:\n\n" + "\n".join(chosen)
+    for what, which in primary.items():
+        if which:
+            yield f"{what}\n\n{rows.primary(which, lambda outcome: outcome.best)}"
+    change = "change in percent against the reference.\n\n"
+    best = rows.changes(pairs, tuple(ERRORS), lambda outcome: outcome.best.errors)
+    yield f"Errors after what is best for each: {change}{best}"
+    yield f"Errors as predicted: {change}{rows.changes(pairs, tuple(ERRORS), lambda outcome: outcome.raw)}"
+    yield f"Errors as predicted.\n\n{rows.absolute()}"
+    # The tail comes last, as its intervals take the longest.
+    yield f"The tail after what is best for each: {change}{_tail(rows, pairs, 1)}"
+    yield f"The tail as predicted: {change}{_tail(rows, pairs, 0)}"
+
+
+def _tail(rows: Comparisons, pairs: Mapping[str, str], which: int) -> str:
+    return rows.changes(pairs, TAIL, lambda outcome: half(outcome.tail, which))
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -210,7 +215,8 @@ def main(arguments: list[str] | None = None) -> None:
     warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
     study = Study.read(options.study, options.data_dir)
     if options.action == "report":
-        print(report(study, options.output, options.split))
+        for table in report(study, options.output, options.split):
+            print(f"{table}\n", flush=True)
         return
     options.output.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds or study.seeds:

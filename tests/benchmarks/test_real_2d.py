@@ -56,10 +56,10 @@ def test_a_toy_study_is_run_and_reported(recording, capsys, monkeypatch):
     assert [record["method"] for record in records] == 4 * ["host", "SEAL"] + 2 * ["bone length"]
     capsys.readouterr()
     main(["report", *arguments, "--split", "test"])
-    chosen, primary, rival, *others, absolute = capsys.readouterr().out.split("\n\n")[1::2]
+    chosen, primary, rival, best, raw, absolute, *tails = capsys.readouterr().out.split("\n\n")[1::2]
     assert [line.split(":")[0] for line in chosen.splitlines()] == ["- host", "- SEAL", "- bone length"]
     assert all(line.count(";") == 1 for line in chosen.splitlines())
     assert [row.split(" | ")[2] for row in primary.splitlines()[2:]] == ["2", "1"]  # seeds
     assert len(rival.splitlines()) == 3
-    assert all(len(table.splitlines()) == 4 for table in others)
+    assert all(len(table.splitlines()) == 4 for table in (best, raw, *tails))
     assert len(absolute.splitlines()) == 5

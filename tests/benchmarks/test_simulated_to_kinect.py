@@ -149,7 +149,7 @@ def test_a_toy_study_is_run_and_reported(recording, capsys, monkeypatch):
     assert [record["method"] for record in records] == 2 * methods
     capsys.readouterr()
     main(["report", *arguments, "--output", str(recording / "runs"), "--split", "test"])
-    chosen, primary, against_host, rival, *_, absolute = capsys.readouterr().out.split("\n\n")[1::2]
+    chosen, primary, against_host, rival, _best, _raw, absolute, *_tails = capsys.readouterr().out.split("\n\n")[1::2]
     assert [line.split(":")[0] for line in chosen.splitlines()] == [f"- {name}" for name in methods]
     against = [row.split(" | ")[3] for row in primary.splitlines()[2:]]
     assert against == ["host", "augmentation + batch norms", "host", "host"]
