@@ -216,6 +216,10 @@ class Parts:
     def _take(self, func: Any, args: Sequence[Any], kwargs: Any, taken: Pose, of: Part) -> None:
         """Note poses that were taken out of poses."""
         source = self.poses.get(id(of.tensor))
+        if source is None and of.row is not None and taken.leading == (1,):  # a sample, as a batch of its own
+            row = of.row % len(of.pose.tensor)
+            source, func, args, kwargs = of.pose, Tensor.__getitem__, (of.pose.tensor, slice(row, row + 1)), {}
+            of = Part(of.pose.tensor, of.pose, ALL_AXES, None)
         if source is None or source.leading is None or taken.leading is None or taken.bit == source.bit:
             return
         self._whole[id(taken.tensor)] = self.whole(source)

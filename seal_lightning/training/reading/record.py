@@ -11,6 +11,7 @@ from seal_lightning.skeleton import Skeleton
 from seal_lightning.training import host
 from seal_lightning.training.batch import SealBatch
 from seal_lightning.training.reading.choice import OVERRIDE
+from seal_lightning.training.reading.left_alone import why_left_alone
 from seal_lightning.training.reading.meeting import Meeting
 from seal_lightning.training.reading.mixtures import mixed_from, why_mixed
 from seal_lightning.training.reading.other_skeletons import which_fit
@@ -36,6 +37,7 @@ class Record:
         self.met = False  # whether a loss of this host was ever seen to compare prediction and truth
         self.idle = 0
         self._warned: set[str] = set()
+        self._told = False  # that a step was sat out
         self._masks: set[tuple[int, ...]] = set()  # shapes of masks that were looked at
         self._mixed: set[str] = set()  # operations that mixed a truth into what met it, each looked at once
 
@@ -113,16 +115,14 @@ class Record:
             return
         if misfit := which_fit(self.skeleton, step.watch.meetings.misfits):
             raise ValueError(misfit)
-        foreign = any(not meeting.truth_made_of & BATCH for meeting in step.watch.meetings)
-        why = (
-            " What it is compared with comes from neither the batch nor a network: a mean pose, noise or an earlier "
-            "prediction is no truth."
-        )
-        what = "The step returned no" if automatic else "No backward pass of this step had a"
-        self.warn(
-            f"{what} loss that depends on the prediction and compares it with a truth: no energy joined it, and SEAL "
-            f"sits out each step like it.{why if foreign else ''} If it trains poses: {OVERRIDE}."
-        )
+        if not self._told:
+            self._told = True
+            what = "The step returned no" if automatic else "No backward pass of this step had a"
+            why = why_left_alone(step.watch, step.calls, automatic)
+            self.warn(
+                f"{what} loss that depends on the prediction and compares it with a truth: no energy joined it, and "
+                f"SEAL sits out each step like it. {why + ' ' if why else ''}If it trains poses: {OVERRIDE}."
+            )
         if self.idle >= _PATIENCE:
             raise ValueError(
                 f"Expected a loss to compare a predicted pose of {self.skeleton.num_joints} joints with a true one, "

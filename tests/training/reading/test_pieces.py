@@ -21,6 +21,8 @@ SAMPLES = {
     "split": lambda p, y: each(p.split(1), y.split(1)),
     "chunk": lambda p, y: each(p.chunk(B), y.chunk(B)),
     "slices": lambda p, y: each((p[n : n + 1] for n in range(B)), (y[n : n + 1] for n in range(B))),
+    "samples as batches": lambda p, y: each((p[n][None] for n in range(B)), (y[n][None] for n in range(B))),
+    "from the last": lambda p, y: each((p[-n].unsqueeze(0) for n in range(B)), (y[-n].unsqueeze(0) for n in range(B))),
     "two weights": lambda p, y: distance(p[:3], y[:3]) + 0.1 * distance(p[3:], y[3:]),
     "masks": lambda p, y: sum(distance(p[m], y[m]) for m in (torch.arange(B) < 3, torch.arange(B) >= 3)),
 }
