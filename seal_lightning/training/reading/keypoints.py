@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from seal_lightning.training.reading.calls import Call
 from seal_lightning.training.reading.choice import OVERRIDE
@@ -68,12 +69,18 @@ def find_keypoints(
     """
     refused = None
     own = _take(watch, made_of, leading, predicted=True)
+    # What was packed stands frame by frame; what is taken out of clips, sample by sample.
+    packed = set() if own is None else {id(one.data) for one in _inputs(calls) if isinstance(one, PackedSequence)}
     of_truth = _take(watch, truth[1], leading, predicted=False)
     for tensors, channels in _candidates(watch, calls, made_of):
         found: dict[int, Fit] = {}
         for tensor in tensors:
             same = channels == 3 and watch.pose(tensor).bit == truth[0]
-            if same or (channels == 3 and not _confident(watch, tensor, truth[1], trusted, masks)):
+            if (
+                same
+                or id(tensor) in packed
+                or (channels == 3 and not _confident(watch, tensor, truth[1], trusted, masks))
+            ):
                 continue
             taken = None if own is None else _taken(watch, tensor, channels, own)
             fit = taken
@@ -192,6 +199,12 @@ def _of_more_joints(
                 part = None if fit is None else fit[rows]
                 if part is not None and part.shape[:-2] == leading and (channels == 2 or trusted(part)):
                     yield Fit(part.detach(), tensor, True)
+
+
+def _inputs(calls: Sequence[Call]) -> Iterator[Any]:
+    """All that the calls were given by place."""
+    for call in calls:
+        yield from call.inputs or ()
 
 
 def _carried_on(calls: Sequence[Call], tensors: Sequence[Tensor]) -> bool:

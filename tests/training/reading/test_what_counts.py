@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seal_lightning import SealBatch
 from tests.training.reading.styles import PARENTS, B, J, StyleHost, bodies, clips, distance, keypoints, net, seal
@@ -348,6 +349,26 @@ class Two(nn.Module):
 
     def forward(self, one, other):
         return self.net(torch.cat([one, other], -1))
+
+
+@pytest.mark.parametrize("unpacked", [True, False])
+def test_clips_of_several_lengths_that_are_packed_have_their_own_keypoints(unpacked):
+    lengths = [1, 4, 2, 3] * (B // 4)
+    there = torch.arange(4) < torch.tensor(lengths)[:, None]
+
+    def packed(clips):
+        return pack_padded_sequence(clips.flatten(2), lengths, batch_first=True, enforce_sorted=False)
+
+    def loss(host, b, i):
+        given = packed(b[0])
+        state, _ = host.memory(given)
+        if unpacked:
+            poses = host.head(pad_packed_sequence(state, batch_first=True)[0]).view(B, 4, J, 3)
+            return distance(*host.uses(b[0][there], poses[there], b[1][there]))
+        return F.mse_loss(*host.uses(given.data, host.head(state.data), packed(b[1]).data))
+
+    parts = {"memory": nn.GRU(2 * J, 8, batch_first=True), "head": nn.Linear(8, 3 * J)}
+    assert_right(loss, CLIPS, lambda host: [setattr(host, name, part) for name, part in parts.items()])
 
 
 def test_a_state_that_is_carried_on_brings_the_keypoints_of_earlier_frames():
