@@ -144,9 +144,10 @@ class Meetings:
             return 0
         watch = self._watch()
         made_of, truth_made_of = watch.made_of(one), watch.made_of(other)
-        if not made_of & NETWORK or watch.layers.make(made_of, truth_made_of):
+        both = made_of & truth_made_of & NETWORK
+        if not made_of & NETWORK or (both and watch.layers.make(made_of, truth_made_of)):
             one, other, made_of, truth_made_of = other, one, truth_made_of, made_of
-        if not made_of & NETWORK or (truth_made_of & NETWORK and not watch.layers.make(truth_made_of, made_of)):
+        if not made_of & NETWORK or (both and not watch.layers.make(truth_made_of, made_of)):
             return 0
         if torch.is_grad_enabled() and not (one.requires_grad and not one.is_leaf):
             return 0

@@ -366,8 +366,8 @@ class Watch(TorchFunctionMode):
         """The bits of a selection, with the one for coordinates that stand in another order than in poses."""
         if self.shapes.by_axis(out):
             return made_of & ~BY_AXIS
-        in_a_row = out.shape[-1] > self.shapes.joints and out.shape[-1] % self.shapes.joints == 0
-        flattened = in_order and in_a_row and out.numel() == source.numel() and self.shapes.by_axis(source)
+        flattened = in_order and out.numel() == source.numel() and self.shapes.by_axis(source)
+        flattened = flattened and out.shape[-1] > self.shapes.joints and out.shape[-1] % self.shapes.joints == 0
         return made_of | BY_AXIS if flattened else made_of
 
     def _hear(self, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
