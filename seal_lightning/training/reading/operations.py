@@ -158,7 +158,9 @@ def with_lost_weight(kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
     The function hands on what it was given, but for its `weight`, so that the loss would be another one for being
     watched. It is found where the function keeps it: two calls up from the watch.
     """
-    weight = kwargs.get("weight", sys._getframe(3).f_locals.get("weight"))
+    frame = sys._getframe(3)
+    kept = frame.f_locals.get("weight") if frame.f_code.co_name == "l1_loss" else None
+    weight = kwargs.get("weight", kept)
     return kwargs if weight is None else {**kwargs, "weight": weight}
 
 
