@@ -38,6 +38,7 @@ def test_tensorboard(make_trainer, tmp_path, monkeypatch):
 
 
 def test_weights_and_biases(make_trainer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the process that wandb starts stays where it began, and writes what later runs print
     logged = []
     logger = WandbLogger(save_dir=str(tmp_path), offline=True)
     monkeypatch.setattr(logger, "log_image", lambda *args, **kwargs: logged.append((args, kwargs)))

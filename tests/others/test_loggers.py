@@ -69,5 +69,5 @@ def test_a_logger_gets_the_hosts_values_and_ours(case, style, tmp_path):
 @pytest.mark.parametrize("style", ["automatic", "manual", "pytorch_lightning"])
 def test_weights_and_biases_offline(style, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_SILENT", "true")
-    monkeypatch.chdir(tmp_path)  # what the console printed may be written there, not to the folder of the logger
+    monkeypatch.chdir(tmp_path)  # the process that wandb starts stays where it began, and writes what later runs print
     three(style, wandb_logger, tmp_path)
