@@ -1,5 +1,6 @@
 """Trains a SEAL host by strategies that spawn or fork their processes; `test_ddp.py` starts it and compares."""
 
+import atexit
 import sys
 
 import lightning as L
@@ -15,6 +16,11 @@ class Host(L.LightningModule):
     def __init__(self):
         super().__init__()
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(34, 51), nn.Unflatten(1, (17, 3)))
+
+    def setup(self, stage):
+        # Lightning leaves the group to the end of a spawned process, which its threads now and then abort.
+        if torch.distributed.is_initialized():
+            atexit.register(torch.distributed.destroy_process_group)
 
     def training_step(self, batch, batch_idx):
         x, y = batch
